@@ -1,0 +1,112 @@
+/* edits.c - compares two graphs constant by constant, reader by reader. */
+#include "backend/edits.h"
+
+#include <string.h>
+
+#include "base/map.h"
+
+typedef struct Reading {
+  const PareValue *was, *is;
+  const PareNode *node;
+  int input;
+} Reading;
+
+typedef struct Diff {
+  PareCtx *c;
+  PareArena *a;
+  const PareGraph *before;
+  PareEdits *out;
+  PARE_VEC(Reading) readings;
+  uint32_t *first; /* readings of constant id: indices chained through next */
+  uint32_t *next;
+} Diff;
+
+static bool same(const PareValue *a, const PareValue *b) {
+  return a == b || (a->data == b->data && pare_type_equal(&a->type, &b->type));
+}
+
+static PareNodeEdit *node_edit(Diff *d, uint32_t index) {
+  if (!d->out->node[index]) d->out->node[index] = PARE_NEW(d->a, PareNodeEdit);
+  return d->out->node[index];
+}
+
+static PareStatus change_in_place(Diff *d, const PareValue *was, const PareValue *is) {
+  PareNodeEdit *e = NULL;
+  if (was->origin.kind == PARE_ORIGIN_INITIALIZER) {
+    d->out->initializer[was->origin.index] = is;
+    return PARE_OK;
+  }
+  if (!(e = node_edit(d, was->origin.index))) return pare_nomem(d->c);
+  if (was->origin.kind == PARE_ORIGIN_NODE) e->constant = is;
+  else if (!pare_vec_push(d->a, &e->attrs, is)) return pare_nomem(d->c);
+  return PARE_OK;
+}
+
+static bool taken(const Diff *d, const char *name) {
+  for (size_t i = 0; i < d->out->added.n; i++)
+    if (!strcmp(d->out->added.at[i].name, name)) return true;
+  return pare_graph_find(d->before, name) != NULL;
+}
+
+/* The name under which `is` is added, once for all its readers. */
+static const char *copy_name(Diff *d, const PareValue *was, const PareValue *is) {
+  for (size_t i = 0; i < d->out->added.n; i++)
+    if (same(d->out->added.at[i].value, is)) return d->out->added.at[i].name;
+  PareNewInitializer add = {.value = is};
+  for (int i = 1; !add.name || taken(d, add.name); i++)
+    if (!(add.name = pare_arena_printf(d->a, "%s.pare%d", was->name, i))) return NULL;
+  return pare_vec_push(d->a, &d->out->added, add) ? add.name : NULL;
+}
+
+static PareStatus rename_reading(Diff *d, const Reading *r) {
+  PareRename x = {r->input, copy_name(d, r->was, r->is)};
+  PareNodeEdit *e = node_edit(d, r->node->onnx_index);
+  return x.name && e && pare_vec_push(d->a, &e->renames, x) ? PARE_OK : pare_nomem(d->c);
+}
+
+/* One constant: `in_place` is what its own place will hold; other readings get copies. */
+static PareStatus settle(Diff *d, const PareValue *was) {
+  const PareValue *in_place = NULL;
+  bool changed = false;
+  for (uint32_t i = d->first[was->id]; i; i = d->next[i - 1]) {
+    const Reading *r = &d->readings.at[i - 1];
+    if (!same(r->was, r->is)) changed = true;
+    else in_place = was;
+    if (!in_place) in_place = r->is;
+  }
+  if (!changed) return PARE_OK;
+  if (pare_is_output(d->before, was)) in_place = was;
+  if (!same(in_place, was)) PARE_TRY(change_in_place(d, was, in_place));
+  for (uint32_t i = d->first[was->id]; i; i = d->next[i - 1]) {
+    const Reading *r = &d->readings.at[i - 1];
+    if (!same(r->is, in_place)) PARE_TRY(rename_reading(d, r));
+  }
+  return PARE_OK;
+}
+
+PareStatus pare_edits_find(PareCtx *c, PareArena *a, const PareGraph *before, const PareGraph *after,
+                           size_t ninitializers, size_t nnodes, PareEdits *out) {
+  *out = (PareEdits){.ninitializers = ninitializers, .nnodes = nnodes};
+  out->initializer = PARE_NEW_N(a, ninitializers + 1, const PareValue *);
+  out->node = PARE_NEW_N(a, nnodes + 1, PareNodeEdit *);
+  Diff d = {.c = c, .a = a, .before = before, .out = out};
+  d.first = PARE_NEW_N(a, before->values.n + 1, uint32_t);
+  if (!out->initializer || !out->node || !d.first) return pare_nomem(c);
+  const PareNode *n = after->first;
+  for (const PareNode *b = before->first; b; b = b->next, n = n->next)
+    for (int k = 0; k < b->nin; k++) {
+      Reading r = {b->in[k], n->in[k], b, k};
+      if (!b->in[k]) continue;
+      if (b->in[k]->role == PARE_CONST && !pare_vec_push(a, &d.readings, r)) return pare_nomem(c);
+      if (b->in[k]->role != PARE_CONST && n->in[k]->role == PARE_CONST) PARE_TRY(rename_reading(&d, &r));
+    }
+  if (!(d.next = PARE_NEW_N(a, d.readings.n + 1, uint32_t))) return pare_nomem(c);
+  for (size_t i = d.readings.n; i-- > 0;) {
+    uint32_t id = d.readings.at[i].was->id;
+    d.next[i] = d.first[id];
+    d.first[id] = (uint32_t)i + 1;
+  }
+  for (size_t i = 0; i < before->values.n; i++)
+    if (before->values.at[i]->role == PARE_CONST) PARE_TRY(settle(&d, before->values.at[i]));
+  return PARE_OK;
+}

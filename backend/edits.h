@@ -1,0 +1,38 @@
+/* edits.h - what has to change in the file: the difference between the graph as
+ * it was imported and the graph as it shall be. */
+#ifndef PARE_BACKEND_EDITS_H
+#define PARE_BACKEND_EDITS_H
+
+#include "ir/ir.h"
+
+/* Input `input` of a node reads another name. */
+typedef struct PareRename {
+  int input;
+  const char *name;
+} PareRename;
+
+typedef struct PareNodeEdit {
+  const PareValue *constant; /* a Constant node's new tensor */
+  PARE_VEC(PareRename) renames;
+  PARE_VEC(const PareValue *) attrs; /* attributes with new numbers, by origin.attr */
+} PareNodeEdit;
+
+typedef struct PareNewInitializer {
+  const char *name;
+  const PareValue *value;
+} PareNewInitializer;
+
+typedef struct PareEdits {
+  const PareValue **initializer; /* by number in the file; NULL: unchanged */
+  PareNodeEdit **node;           /* by number in the file; NULL: unchanged */
+  size_t ninitializers, nnodes;
+  PARE_VEC(PareNewInitializer) added;
+} PareEdits;
+
+/* `before` and `after` have the same nodes; constants may differ. A constant that
+ * all its readers see changed alike is changed in its place; where they differ,
+ * copies are added under new names. Counts are the file's. */
+PARE_MUST_USE PareStatus pare_edits_find(PareCtx *c, PareArena *a, const PareGraph *before, const PareGraph *after,
+                                         size_t ninitializers, size_t nnodes, PareEdits *out);
+
+#endif

@@ -1,0 +1,381 @@
+/* emit.c - walks the original's fields and writes each as it is or as edited. */
+#include "backend/emit.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "backend/edits.h"
+#include "backend/stage.h"
+#include "base/map.h"
+#include "proto/wire.h"
+
+enum { EXTERNAL_MIN = 1024, DATA_ALIGN = 64 };
+static const size_t MODEL_LIMIT = (size_t)INT32_MAX; /* protobuf's, which other readers keep */
+
+typedef struct Writer {
+  PareCtx *c;
+  PareArena *a;
+  const PareEmit *e;
+  PareEdits edits;
+  PareMap before_id, after_id; /* value names of the bound graphs */
+  PareChunks model, data;
+  const char *location; /* of external data */
+  bool externalise;     /* every large initializer goes to the data file */
+} Writer;
+
+static void put_buf(PareChunks *ch, const PareBuf *b) {
+  if (b->failed) ch->failed = true;
+  else pare_chunks_put(ch, b->at, b->n);
+}
+static PareBuf buf(Writer *w) { return (PareBuf){.arena = w->a}; }
+
+/* --- tensors --- */
+
+/* Repeated numbers in the form that the original has: packed, or one field each. */
+static void put_dims(PareBuf *b, const PareType *t, bool packed) {
+  if (!packed) {
+    for (int i = 0; i < t->rank; i++) pare_buf_field_varint(b, PARE_TENSOR_DIMS, (uint64_t)t->dim[i]);
+    return;
+  }
+  size_t len = 0;
+  for (int i = 0; i < t->rank; i++) len += pare_varint_size((uint64_t)t->dim[i]);
+  pare_buf_tag(b, PARE_TENSOR_DIMS, PARE_WIRE_BYTES);
+  pare_buf_varint(b, len);
+  for (int i = 0; i < t->rank; i++) pare_buf_varint(b, (uint64_t)t->dim[i]);
+}
+
+static bool is_typed_data(uint32_t field) {
+  return field == PARE_TENSOR_FLOAT || field == PARE_TENSOR_INT32 || field == PARE_TENSOR_INT64 ||
+         field == PARE_TENSOR_DOUBLE || field == PARE_TENSOR_UINT64;
+}
+
+/* The numbers of v in one of the typed fields, packed. */
+static void put_typed(PareBuf *b, PareArena *a, uint32_t field, const PareValue *v) {
+  PareBuf body = {.arena = a};
+  int64_t n = pare_type_count(&v->type);
+  size_t size = pare_dtype_size(v->type.dtype);
+  bool fixed = field == PARE_TENSOR_FLOAT || field == PARE_TENSOR_DOUBLE;
+  if (fixed) pare_buf_put(&body, v->data, (size_t)n * size);
+  for (int64_t i = 0; i < n && !fixed; i++) {
+    uint16_t half;
+    if (v->type.dtype == PARE_F16 || v->type.dtype == PARE_BF16) {
+      memcpy(&half, (const uint8_t *)v->data + (size_t)i * size, 2);
+      pare_buf_varint(&body, half);
+    } else {
+      pare_buf_varint(&body, (uint64_t)pare_data_int(v, i));
+    }
+  }
+  if (body.failed) b->failed = true;
+  else pare_buf_field_bytes(b, field, body.at, body.n);
+}
+
+static void put_entry(PareBuf *b, PareArena *a, uint32_t num, const char *key, const char *value) {
+  PareBuf e = {.arena = a};
+  pare_buf_field_str(&e, PARE_ENTRY_KEY, key);
+  pare_buf_field_str(&e, PARE_ENTRY_VALUE, value);
+  if (e.failed) b->failed = true;
+  else pare_buf_field_bytes(b, num, e.at, e.n);
+}
+
+static void put_external(Writer *w, PareBuf *b, const void *data, size_t bytes) {
+  static const uint8_t zeros[DATA_ALIGN];
+  char number[32];
+  pare_chunks_put(&w->data, zeros, (DATA_ALIGN - w->data.bytes % DATA_ALIGN) % DATA_ALIGN);
+  put_entry(b, w->a, PARE_TENSOR_EXTERNAL, "location", w->location);
+  snprintf(number, sizeof number, "%zu", w->data.bytes);
+  put_entry(b, w->a, PARE_TENSOR_EXTERNAL, "offset", number);
+  snprintf(number, sizeof number, "%zu", bytes);
+  put_entry(b, w->a, PARE_TENSOR_EXTERNAL, "length", number);
+  pare_buf_field_varint(b, PARE_TENSOR_LOCATION, 1);
+  pare_chunks_put(&w->data, data, bytes);
+}
+
+typedef enum DataForm { RAW, TYPED, EXTERNAL } DataForm;
+
+static DataForm data_form(const PareField *tensor, uint32_t *typed_field) {
+  PareCursor c = pare_wire_inside(tensor);
+  PareField f;
+  DataForm form = RAW;
+  while (pare_wire_next(&c, &f)) {
+    if (f.num == PARE_TENSOR_LOCATION && f.value == 1) return EXTERNAL;
+    if (is_typed_data(f.num)) form = TYPED, *typed_field = f.num;
+    if (f.num == PARE_TENSOR_RAW) form = RAW;
+  }
+  return form;
+}
+
+/* A TensorProto with v's dims and data in the form and order of the original. */
+static void put_tensor(Writer *w, uint32_t num, const PareField *tensor, const PareValue *v, const char *name) {
+  PareChunks *ch = &w->model;
+  uint32_t typed = 0;
+  DataForm form = data_form(tensor, &typed);
+  size_t bytes = 0;
+  if (!pare_type_bytes(&v->type, &bytes)) ch->failed = true;
+  if (w->externalise && form == RAW && bytes >= EXTERNAL_MIN) form = EXTERNAL;
+  PareBuf front = buf(w), back = buf(w);
+  bool dims = false, data = false, packed = false;
+  PareCursor c = pare_wire_inside(tensor);
+  PareField f;
+  while (pare_wire_next(&c, &f)) {
+    PareBuf *b = data ? &back : &front;
+    if (f.num == PARE_TENSOR_DIMS) {
+      packed = f.wire == PARE_WIRE_BYTES;
+      if (!dims) put_dims(b, &v->type, packed);
+      dims = true;
+    } else if (f.num == PARE_TENSOR_RAW || is_typed_data(f.num) || f.num == PARE_TENSOR_EXTERNAL) {
+      if (data) continue;
+      data = true;
+      if (form == RAW) pare_buf_tag(&front, PARE_TENSOR_RAW, PARE_WIRE_BYTES), pare_buf_varint(&front, bytes);
+      else if (form == TYPED) put_typed(&front, w->a, typed, v);
+      else put_external(w, &front, v->data, bytes);
+    } else if (f.num == PARE_TENSOR_NAME && name) {
+      pare_buf_field_str(b, PARE_TENSOR_NAME, name);
+    } else if (f.num != PARE_TENSOR_LOCATION) {
+      pare_buf_copy(b, &f);
+    }
+  }
+  PareBuf head = buf(w);
+  size_t inside = front.n + back.n + (form == RAW && data ? bytes : 0);
+  pare_buf_tag(&head, num, PARE_WIRE_BYTES);
+  pare_buf_varint(&head, inside);
+  put_buf(ch, &head);
+  put_buf(ch, &front);
+  if (form == RAW && data) pare_chunks_put(ch, v->data, bytes);
+  put_buf(ch, &back);
+}
+
+/* A new initializer, raw. */
+static void put_added(Writer *w, const PareNewInitializer *x) {
+  size_t bytes = 0;
+  PareBuf b = buf(w), head = buf(w);
+  if (!pare_type_bytes(&x->value->type, &bytes)) w->model.failed = true;
+  put_dims(&b, &x->value->type, false);
+  pare_buf_field_varint(&b, PARE_TENSOR_TYPE, (uint64_t)pare_dtype_to_onnx(x->value->type.dtype));
+  pare_buf_field_str(&b, PARE_TENSOR_NAME, x->name);
+  bool external = (w->externalise || w->e->external) && bytes >= EXTERNAL_MIN;
+  if (external) put_external(w, &b, x->value->data, bytes);
+  else pare_buf_tag(&b, PARE_TENSOR_RAW, PARE_WIRE_BYTES), pare_buf_varint(&b, bytes);
+  pare_buf_tag(&head, PARE_GRAPH_INITIALIZER, PARE_WIRE_BYTES);
+  pare_buf_varint(&head, b.n + (external ? 0 : bytes));
+  put_buf(&w->model, &head);
+  put_buf(&w->model, &b);
+  if (!external) pare_chunks_put(&w->model, x->value->data, bytes);
+}
+
+/* --- nodes --- */
+
+static bool name_is(const PareField *attr, const char *name) {
+  PareCursor c = pare_wire_inside(attr);
+  PareField f;
+  while (pare_wire_next(&c, &f))
+    if (f.num == PARE_ATTR_NAME && f.wire == PARE_WIRE_BYTES)
+      return f.len == strlen(name) && !memcmp(f.body, name, f.len);
+  return false;
+}
+
+/* A tensor as one field in memory, for attributes, which are small. */
+static void flatten_tensor(Writer *w, PareBuf *b, const PareField *tensor, const PareValue *v) {
+  PareChunks whole = w->model;
+  w->model = (PareChunks){.arena = w->a, .original = w->e->file};
+  put_tensor(w, PARE_ATTR_T, tensor, v, NULL);
+  for (size_t i = 0; i < w->model.at.n; i++) pare_buf_put(b, w->model.at.at[i].p, w->model.at.at[i].len);
+  if (w->model.failed) b->failed = true;
+  w->model = whole;
+}
+
+/* An attribute with the numbers of v, in the field (t, ints, i) that it has. */
+static void put_attr(Writer *w, PareBuf *out, const PareField *attr, const PareValue *v) {
+  PareBuf b = buf(w);
+  PareCursor c = pare_wire_inside(attr);
+  PareField f;
+  bool ints = false;
+  while (pare_wire_next(&c, &f)) {
+    if (f.num == PARE_ATTR_T) flatten_tensor(w, &b, &f, v);
+    else if (f.num == PARE_ATTR_I) pare_buf_field_varint(&b, PARE_ATTR_I, (uint64_t)pare_data_int(v, 0));
+    else if (f.num != PARE_ATTR_INTS) pare_buf_copy(&b, &f);
+    else if (!ints) {
+      ints = true;
+      for (int64_t i = 0; i < pare_type_count(&v->type); i++)
+        pare_buf_field_varint(&b, PARE_ATTR_INTS, (uint64_t)pare_data_int(v, i));
+    }
+  }
+  if (b.failed) out->failed = true;
+  else pare_buf_field_bytes(out, PARE_NODE_ATTRIBUTE, b.at, b.n);
+}
+
+static const PareValue *attr_edit(const PareNodeEdit *e, const PareField *attr) {
+  if (e->constant) return e->constant;
+  for (size_t i = 0; i < e->attrs.n; i++)
+    if (name_is(attr, e->attrs.at[i]->origin.attr)) return e->attrs.at[i];
+  return NULL;
+}
+
+static const char *renamed(const PareNodeEdit *e, int input) {
+  for (size_t i = 0; i < e->renames.n; i++)
+    if (e->renames.at[i].input == input) return e->renames.at[i].name;
+  return NULL;
+}
+
+static void put_node(Writer *w, const PareField *node, const PareNodeEdit *e) {
+  PareBuf b = buf(w), head = buf(w);
+  PareCursor c = pare_wire_inside(node);
+  PareField f;
+  int input = 0;
+  while (pare_wire_next(&c, &f)) {
+    const char *name = f.num == PARE_NODE_INPUT ? renamed(e, input++) : NULL;
+    const PareValue *v = f.num == PARE_NODE_ATTRIBUTE ? attr_edit(e, &f) : NULL;
+    if (name) pare_buf_field_str(&b, PARE_NODE_INPUT, name);
+    else if (v) put_attr(w, &b, &f, v);
+    else pare_buf_copy(&b, &f);
+  }
+  pare_buf_tag(&head, PARE_GRAPH_NODE, PARE_WIRE_BYTES);
+  pare_buf_varint(&head, b.n);
+  put_buf(&w->model, &head);
+  put_buf(&w->model, &b);
+}
+
+/* --- declared shapes --- */
+
+static const PareValue *bound_value(const PareGraph *g, const PareMap *ids, const PareField *info) {
+  PareCursor c = pare_wire_inside(info);
+  PareField f;
+  char name[1024];
+  while (pare_wire_next(&c, &f))
+    if (f.num == PARE_VALUE_INFO_NAME && f.wire == PARE_WIRE_BYTES && f.len < sizeof name) {
+      memcpy(name, f.body, f.len);
+      name[f.len] = 0;
+      int64_t id = pare_map_get(ids, name);
+      return id < 0 ? NULL : g->values.at[id];
+    }
+  return NULL;
+}
+
+/* Copies a message, with dim_value of axis i set to is[i] where it was was[i]. */
+static void put_shape(PareBuf *out, PareArena *a, const PareField *m, int level, const PareType *was,
+                      const PareType *is, int *axis) {
+  static const uint32_t path[] = {PARE_VALUE_INFO_TYPE, PARE_TYPE_TENSOR, PARE_TYPE_TENSOR_SHAPE, PARE_SHAPE_DIM};
+  PareBuf b = {.arena = a};
+  PareCursor c = pare_wire_inside(m);
+  PareField f;
+  while (pare_wire_next(&c, &f)) {
+    if (level < 4 && f.num == path[level] && f.wire == PARE_WIRE_BYTES) {
+      put_shape(&b, a, &f, level + 1, was, is, axis);
+    } else if (level == 4 && f.num == PARE_DIM_VALUE && *axis < was->rank && (int64_t)f.value == was->dim[*axis]) {
+      pare_buf_field_varint(&b, PARE_DIM_VALUE, (uint64_t)is->dim[*axis]);
+    } else {
+      pare_buf_copy(&b, &f);
+    }
+  }
+  if (level == 4) ++*axis;
+  if (b.failed) out->failed = true;
+  else pare_buf_field_bytes(out, m->num, b.at, b.n);
+}
+
+static bool put_value_info(Writer *w, const PareField *info) {
+  if (!w->e->before_bound || !w->e->after_bound) return false;
+  const PareValue *was = bound_value(w->e->before_bound, &w->before_id, info);
+  const PareValue *is = bound_value(w->e->after_bound, &w->after_id, info);
+  if (!was || !is || was->type.rank != is->type.rank || pare_type_equal(&was->type, &is->type)) return false;
+  PareBuf b = buf(w);
+  int axis = 0;
+  put_shape(&b, w->a, info, 0, &was->type, &is->type, &axis);
+  put_buf(&w->model, &b);
+  return true;
+}
+
+/* --- graph and model --- */
+
+static void put_graph(Writer *w, const PareField *graph) {
+  size_t initializers = 0, nodes = 0;
+  PareCursor c = pare_wire_inside(graph);
+  PareField f;
+  bool wants_external = w->e->external || w->externalise;
+  while (pare_wire_next(&c, &f)) {
+    if (f.num == PARE_GRAPH_INITIALIZER && f.wire == PARE_WIRE_BYTES) {
+      const PareValue *v = w->edits.initializer[initializers];
+      uint32_t typed;
+      bool moved = !v && wants_external && (w->externalise || data_form(&f, &typed) == EXTERNAL);
+      if (moved) v = w->e->before->values.at[initializers]; /* import adds initializers first, in order */
+      initializers++;
+      if (v) put_tensor(w, f.num, &f, v, NULL);
+      else pare_chunks_put(&w->model, f.tag, (size_t)(f.body + f.len - f.tag));
+    } else if (f.num == PARE_GRAPH_NODE && f.wire == PARE_WIRE_BYTES && w->edits.node[nodes++]) {
+      put_node(w, &f, w->edits.node[nodes - 1]);
+    } else if (!((f.num == PARE_GRAPH_VALUE_INFO || f.num == 11) && put_value_info(w, &f))) {
+      pare_chunks_put(&w->model, f.tag, (size_t)(f.body + f.len - f.tag));
+    }
+  }
+  for (size_t i = 0; i < w->edits.added.n; i++) put_added(w, &w->edits.added.at[i]);
+}
+
+static bool is_ours(const PareField *entry) {
+  PareCursor c = pare_wire_inside(entry);
+  PareField f;
+  while (pare_wire_next(&c, &f))
+    if (f.num == PARE_ENTRY_KEY && f.wire == PARE_WIRE_BYTES) return f.len > 5 && !memcmp(f.body, "pare.", 5);
+  return false;
+}
+
+static void put_model(Writer *w) {
+  PareCursor c = {w->e->file->data, w->e->file->data + w->e->file->len};
+  PareField f;
+  while (pare_wire_next(&c, &f)) {
+    if (f.num == PARE_MODEL_GRAPH && f.wire == PARE_WIRE_BYTES) {
+      size_t head = pare_chunks_reserve(&w->model), before = w->model.bytes;
+      put_graph(w, &f);
+      PareBuf b = buf(w);
+      pare_buf_tag(&b, PARE_MODEL_GRAPH, PARE_WIRE_BYTES);
+      pare_buf_varint(&b, w->model.bytes - before);
+      if (b.failed) w->model.failed = true;
+      else pare_chunks_fill(&w->model, head, b.at, b.n);
+    } else if (f.num != PARE_MODEL_METADATA || !is_ours(&f)) {
+      pare_chunks_put(&w->model, f.tag, (size_t)(f.body + f.len - f.tag));
+    }
+  }
+  PareBuf b = buf(w);
+  for (size_t i = 0; i < w->e->nproperties; i++)
+    put_entry(&b, w->a, PARE_MODEL_METADATA, w->e->properties[i].key, w->e->properties[i].value);
+  put_buf(&w->model, &b);
+}
+
+static PareStatus index_names(PareCtx *c, PareMap *m, const PareGraph *g) {
+  for (size_t i = 0; g && i < g->values.n; i++) {
+    const PareValue *v = g->values.at[i];
+    if (!pare_map_put(m, v->name, (int64_t)i)) return pare_nomem(c);
+  }
+  return PARE_OK;
+}
+
+static PareStatus write_file(PareCtx *c, PareArena *a, const PareChunks *ch, const char *path) {
+  PareOut o = {0};
+  PareStatus s = pare_out_open(c, a, path, &o);
+  if (s == PARE_OK) s = pare_chunks_write(c, ch, &o);
+  if (s == PARE_OK) s = pare_out_commit(c, &o);
+  pare_out_abort(&o);
+  return s;
+}
+
+static void start(Writer *w) {
+  w->model = w->data = (PareChunks){.arena = w->a, .original = w->e->file};
+  put_model(w);
+}
+
+PareStatus pare_emit_stage(PareCtx *c, PareArena *a, const PareEmit *e, const char *path, PareStage *out) {
+  *out = (PareStage){0};
+  const char *slash = strrchr(path, '/');
+  Writer w = {.c = c, .a = a, .e = e, .before_id = {.arena = a}, .after_id = {.arena = a}};
+  if (!(w.location = pare_arena_printf(a, "%s.data", slash ? slash + 1 : path))) return pare_nomem(c);
+  PARE_TRY(pare_edits_find(c, a, e->before, e->after, e->ninitializers, e->nnodes, &w.edits));
+  PARE_TRY(index_names(c, &w.before_id, e->before_bound));
+  PARE_TRY(index_names(c, &w.after_id, e->after_bound));
+  start(&w);
+  if (w.model.bytes > MODEL_LIMIT) {
+    w.externalise = true;
+    start(&w);
+  }
+  if (w.model.failed || w.data.failed) return pare_nomem(c);
+  PARE_TRY(pare_stage_open(c, a, path, out));
+  if (w.data.bytes) PARE_TRY(write_file(c, a, &w.data, out->data));
+  else out->data = NULL;
+  return write_file(c, a, &w.model, out->model);
+}

@@ -1,0 +1,45 @@
+/* model.h - a loaded .onnx file: the mapping, and the graph that reads from it. */
+#ifndef PARE_FRONTEND_MODEL_H
+#define PARE_FRONTEND_MODEL_H
+
+#include "base/file.h"
+#include "ir/ir.h"
+
+/* Another file that holds weights (external data), or one that is named twice. */
+typedef struct PareExternal {
+  const char *location; /* as the model names it */
+  PareFile file;
+} PareExternal;
+
+typedef struct PareModel {
+  PareArena *arena;
+  const char *path;
+  PareFile file;
+  PARE_VEC(PareExternal) external;
+  PareGraph *graph;
+  int64_t ir_version;
+  const char *producer; /* "pytorch 1.13.1", or "" */
+  size_t nnodes;        /* nodes in the file */
+  size_t ninitializers;
+  PareValue **initializer; /* by number in the file; borrowed from the graph */
+} PareModel;
+
+/* Maps and imports a model. Weights stay in the mapped file. Errors:
+ * PARE_IO/PARE_FORMAT for the file, PARE_UNSUPPORTED with all nodes that are not
+ * supported. Pair: pare_model_free (NULL is fine). */
+PARE_MUST_USE PareStatus pare_model_load(PareCtx *c, const char *path, PareModel **out);
+void pare_model_free(PareModel *m);
+
+/* Elements and bytes of all initializers (and Constant nodes of rank > 0). */
+int64_t pare_model_params(const PareModel *m);
+size_t pare_model_bytes(const PareModel *m);
+
+/* A TensorProto in a file of its own (ONNX's test data): name, type and data. Lives in a. */
+typedef struct PareTensorFile {
+  const char *name;
+  PareType type;
+  const void *data; /* 64-aligned */
+} PareTensorFile;
+PARE_MUST_USE PareStatus pare_tensor_load(PareCtx *c, PareArena *a, const char *path, PareTensorFile *out);
+
+#endif

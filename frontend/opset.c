@@ -1,0 +1,42 @@
+/* opset.c - the differences between opsets, as tables. */
+#include "frontend/opset.h"
+
+#include <string.h>
+
+static const struct {
+  PareOp op;
+  const char *attr;
+  int input;
+} moved[] = {
+    {PARE_OP_SQUEEZE, "axes", 1},    {PARE_OP_UNSQUEEZE, "axes", 1},  {PARE_OP_SPLIT, "split", 1},
+    {PARE_OP_SLICE, "starts", 1},    {PARE_OP_SLICE, "ends", 2},      {PARE_OP_SLICE, "axes", 3},
+    {PARE_OP_REDUCEMEAN, "axes", 1}, {PARE_OP_REDUCESUM, "axes", 1},  {PARE_OP_REDUCEPROD, "axes", 1},
+    {PARE_OP_REDUCEMAX, "axes", 1},  {PARE_OP_REDUCEMIN, "axes", 1},  {PARE_OP_CONSTANTOFSHAPE, "value", 1},
+};
+
+static const struct {
+  PareOp op;
+  const char *attr;
+} ignored[] = {
+    {PARE_OP_CAST, "saturate"},      {PARE_OP_DROPOUT, "ratio"},       {PARE_OP_DROPOUT, "seed"},
+    {PARE_OP_DROPOUT, "is_test"},    {PARE_OP_LAYERNORM, "stash_type"}, {PARE_OP_CAST, "round_mode"},
+};
+
+int pare_opset_attr_input(PareOp op, const char *attr) {
+  for (size_t i = 0; i < sizeof moved / sizeof *moved; i++)
+    if (moved[i].op == op && !strcmp(moved[i].attr, attr)) return moved[i].input;
+  return -1;
+}
+
+bool pare_opset_attr_ignored(PareOp op, const char *attr) {
+  for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
+    if (ignored[i].op == op && !strcmp(ignored[i].attr, attr)) return true;
+  return false;
+}
+
+void pare_opset_defaults(PareOp op, int64_t opset, PareAttrs *a) {
+  if (op == PARE_OP_SOFTMAX || op == PARE_OP_LOGSOFTMAX) {
+    if (!pare_attr_has(a, axis)) pare_attr_set(a, axis, opset < 13 ? 1 : -1);
+    if (opset < 13 && a->axis != -1) pare_attr_set(a, flatten, 1);
+  }
+}

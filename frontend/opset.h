@@ -1,0 +1,15 @@
+/* opset.h - what older opsets write as attributes and the IR has as inputs, and
+ * the defaults that changed. One row a change. */
+#ifndef PARE_FRONTEND_OPSET_H
+#define PARE_FRONTEND_OPSET_H
+
+#include "ir/ir.h"
+
+/* The input that attribute `attr` of `op` becomes, or -1: it stays an attribute. */
+int pare_opset_attr_input(PareOp op, const char *attr);
+/* True for attributes that have no effect on the result. */
+bool pare_opset_attr_ignored(PareOp op, const char *attr);
+/* Sets the attributes whose default depends on the opset. */
+void pare_opset_defaults(PareOp op, int64_t opset, PareAttrs *a);
+
+#endif

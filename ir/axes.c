@@ -1,0 +1,331 @@
+/* axes.c - terms of axes: union-find with refinement into products and sums. */
+#include "ir/axes.h"
+
+#include <string.h>
+
+enum { MAX_TERMS = 64 }; /* factors or segments of one axis that a tie looks at */
+
+PareAxis *pare_axis_find(PareAxis *a) {
+  while (a->link) {
+    if (a->link->link) a->link = a->link->link;
+    a = a->link;
+  }
+  return a;
+}
+
+PareAxis *pare_axis_leaf(PareTracer *t, int64_t size) {
+  static PareAxis none; /* what rules get when memory is out: they run on, the driver reports */
+  PareAxis *a = PARE_NEW(t->arena, PareAxis);
+  if (!a) {
+    t->nomem = true;
+    none = (PareAxis){.size = size, .frozen_why = "out of memory", .dim = -1};
+    return &none;
+  }
+  a->size = size;
+  a->dim = -1;
+  return a;
+}
+
+/* Appends the terms of `a` in the sense of `kind` to list[]; units are left out
+ * of products and empty segments of sums. Returns the new length, or -1 when full. */
+static int flatten(PareAxis *a, PareAxisKind kind, PareAxis **list, int n) {
+  a = pare_axis_find(a);
+  if (a->kind == kind) {
+    for (int i = 0; i < a->n && n >= 0; i++) n = flatten(a->kid[i], kind, list, n);
+    return n;
+  }
+  if (n < 0 || a->size == (kind == PARE_AXIS_PROD ? 1 : 0)) return n;
+  if (n == MAX_TERMS) return -1;
+  list[n] = a;
+  return n + 1;
+}
+
+/* Makes leaf `a` stand for a product or sum of the given terms. */
+static void refine(PareTracer *t, PareAxis *a, PareAxisKind kind, int n, PareAxis *const *kid) {
+  PareAxis **copy = PARE_NEW_N(t->arena, n, PareAxis *);
+  if (!copy) {
+    t->nomem = true;
+    return;
+  }
+  memcpy(copy, kid, (size_t)n * sizeof *copy);
+  a->kind = kind;
+  a->n = n;
+  a->kid = copy;
+  for (int i = 0; i < n; i++) {
+    if (a->frozen_why) pare_axis_freeze(a->frozen_by, kid[i], a->frozen_why);
+    PareAxis *k = pare_axis_find(kid[i]);
+    k->batched |= a->batched;
+    k->inner |= a->inner;
+  }
+}
+
+PareAxis *pare_axis_sum(PareTracer *t, int n, PareAxis *const *kid) {
+  int64_t size = 0;
+  for (int i = 0; i < n; i++) size += kid[i]->size;
+  PareAxis *a = pare_axis_leaf(t, size);
+  if (n == 1) return kid[0];
+  if (n > 0) refine(t, a, PARE_AXIS_SUM, n, kid);
+  return a;
+}
+
+void pare_axis_freeze(const PareNode *n, PareAxis *a, const char *why) {
+  a = pare_axis_find(a);
+  for (int i = 0; a->kind != PARE_AXIS_LEAF && i < a->n; i++) pare_axis_freeze(n, a->kid[i], why);
+  if (a->kind == PARE_AXIS_LEAF && !a->frozen_why) {
+    a->frozen_why = why;
+    a->frozen_by = n;
+  }
+}
+
+/* Leaf a joins b, whatever b is. */
+static void join_leaf(PareAxis *a, PareAxis *b) {
+  if (a->frozen_why) pare_axis_freeze(a->frozen_by, b, a->frozen_why);
+  b->batched |= a->batched;
+  b->inner |= a->inner;
+  a->link = b;
+}
+
+static void conflict(const PareNode *n, PareAxis *a, PareAxis *b) {
+  pare_axis_freeze(n, a, "is read in two ways that do not fit together");
+  pare_axis_freeze(n, b, "is read in two ways that do not fit together");
+}
+
+/* Splits the leaf list[i] into `first` and the rest; the list grows by one. */
+static bool split_term(PareTracer *t, PareAxisKind kind, PareAxis **list, int *n, int i, int64_t first) {
+  PareAxis *a = list[i];
+  if (a->kind != PARE_AXIS_LEAF || *n == MAX_TERMS) return false;
+  PareAxis *part[2] = {pare_axis_leaf(t, first),
+                       pare_axis_leaf(t, kind == PARE_AXIS_PROD ? a->size / first : a->size - first)};
+  refine(t, a, kind, 2, part);
+  memmove(list + i + 2, list + i + 1, (size_t)(*n - i - 1) * sizeof *list);
+  list[i] = part[0];
+  list[i + 1] = part[1];
+  ++*n;
+  return true;
+}
+
+/* Walks two lists of terms, refining the larger of each pair until they agree. */
+static bool tie_terms(PareTracer *t, const PareNode *n, PareAxisKind kind, PareAxis **a, int na, PareAxis **b, int nb) {
+  int i = 0, j = 0;
+  while (i < na && j < nb) {
+    int64_t x = a[i]->size, y = b[j]->size;
+    bool fits = kind == PARE_AXIS_SUM || (x > y ? x % y == 0 : y % x == 0);
+    if (x == y) pare_axis_tie(t, n, a[i++], b[j++]);
+    else if (!fits || !(x > y ? split_term(t, kind, a, &na, i, y) : split_term(t, kind, b, &nb, j, x))) return false;
+    /* a tie may have refined what is still ahead */
+    if (i < na) a[i] = pare_axis_find(a[i]);
+    if (j < nb) b[j] = pare_axis_find(b[j]);
+    if (i < na && a[i]->kind == kind) {
+      PareAxis *rest[MAX_TERMS];
+      int m = 0;
+      for (int k = i; k < na && m >= 0; k++) m = flatten(a[k], kind, rest, m);
+      if (m < 0 || i + m > MAX_TERMS) return false;
+      memcpy(a + i, rest, (size_t)m * sizeof *a);
+      na = i + m;
+    }
+    if (j < nb && b[j]->kind == kind) {
+      PareAxis *rest[MAX_TERMS];
+      int m = 0;
+      for (int k = j; k < nb && m >= 0; k++) m = flatten(b[k], kind, rest, m);
+      if (m < 0 || j + m > MAX_TERMS) return false;
+      memcpy(b + j, rest, (size_t)m * sizeof *b);
+      nb = j + m;
+    }
+  }
+  return i == na && j == nb;
+}
+
+/* PROD(n, rest) against SUM of n equal segments: every segment is `rest`. */
+static bool tie_prod_sum(PareTracer *t, const PareNode *n, PareAxis *prod, PareAxis *sum) {
+  PareAxis *f[MAX_TERMS], *s[MAX_TERMS];
+  int nf = flatten(prod, PARE_AXIS_PROD, f, 0), ns = flatten(sum, PARE_AXIS_SUM, s, 0);
+  if (nf < 2 || ns < 1 || f[0]->size != ns) return false;
+  for (int i = 0; i < ns; i++)
+    if (s[i]->size != prod->size / ns) return false;
+  for (int i = 0; i < ns; i++) pare_axis_tie_lists(t, n, 1, &s[i], nf - 1, f + 1);
+  pare_axis_freeze(n, f[0], "is parted by a Split");
+  sum->link = prod;
+  return true;
+}
+
+void pare_axis_tie(PareTracer *t, const PareNode *n, PareAxis *a, PareAxis *b) {
+  a = pare_axis_find(a);
+  b = pare_axis_find(b);
+  if (a == b) return;
+  if (a->size != b->size) {
+    conflict(n, a, b);
+  } else if (a->kind == PARE_AXIS_LEAF) {
+    join_leaf(a, b);
+  } else if (b->kind == PARE_AXIS_LEAF) {
+    join_leaf(b, a);
+  } else if (a->kind == b->kind) {
+    PareAxis *x[MAX_TERMS], *y[MAX_TERMS];
+    int nx = flatten(a, a->kind, x, 0), ny = flatten(b, b->kind, y, 0);
+    if (nx < 0 || ny < 0 || !tie_terms(t, n, a->kind, x, nx, y, ny)) {
+      conflict(n, a, b);
+      return;
+    }
+    b = pare_axis_find(b);
+    a = pare_axis_find(a);
+    if (a != b) a->link = b;
+  } else if (!(a->kind == PARE_AXIS_PROD ? tie_prod_sum(t, n, a, b) : tie_prod_sum(t, n, b, a))) {
+    conflict(n, a, b);
+  }
+}
+
+void pare_axis_tie_lists(PareTracer *t, const PareNode *n, int na, PareAxis *const *a, int nb, PareAxis *const *b) {
+  PareAxis *x[MAX_TERMS], *y[MAX_TERMS];
+  int nx = 0, ny = 0;
+  for (int i = 0; i < na && nx >= 0; i++) nx = flatten(a[i], PARE_AXIS_PROD, x, nx);
+  for (int i = 0; i < nb && ny >= 0; i++) ny = flatten(b[i], PARE_AXIS_PROD, y, ny);
+  if (nx >= 0 && ny >= 0 && tie_terms(t, n, PARE_AXIS_PROD, x, nx, y, ny)) return;
+  for (int i = 0; i < na; i++) pare_axis_freeze(n, a[i], "is reshaped across its parts");
+  for (int i = 0; i < nb; i++) pare_axis_freeze(n, b[i], "is reshaped across its parts");
+}
+
+void pare_axis_segments(PareTracer *t, const PareNode *n, PareAxis *a, int count, const int64_t *sizes,
+                        PareAxis **out) {
+  for (int i = 0; i < count; i++) out[i] = pare_axis_leaf(t, sizes[i]);
+  pare_axis_tie(t, n, a, pare_axis_sum(t, count, out));
+  for (int i = 0; i < count; i++) out[i] = pare_axis_find(out[i]);
+}
+
+void pare_axis_leaves(PareAxis *a, void (*fn)(PareAxis *leaf, void *arg), void *arg) {
+  a = pare_axis_find(a);
+  if (a->kind == PARE_AXIS_LEAF) fn(a, arg);
+  else
+    for (int i = 0; i < a->n; i++) pare_axis_leaves(a->kid[i], fn, arg);
+}
+
+/* --- under a cut --- */
+
+int64_t pare_axis_count(PareAxis *a) {
+  a = pare_axis_find(a);
+  if (a->kind == PARE_AXIS_LEAF) {
+    int64_t n = 0;
+    if (!a->keep) return a->size;
+    for (int64_t i = 0; i < a->size; i++) n += a->keep[i];
+    return n;
+  }
+  int64_t n = a->kind == PARE_AXIS_PROD;
+  for (int i = 0; i < a->n; i++) {
+    int64_t k = pare_axis_count(a->kid[i]);
+    n = a->kind == PARE_AXIS_PROD ? n * k : n + k;
+  }
+  return n;
+}
+
+/* Writes base + stride·index for every index of a that stays; returns how many. */
+static int64_t indices(PareAxis *a, int64_t base, int64_t stride, int64_t *out);
+
+static int64_t product_indices(PareAxis *const *kid, int n, int64_t base, int64_t stride, int64_t *out) {
+  if (n == 1) return indices(kid[0], base, stride, out);
+  int64_t inner = 1, count = pare_axis_count(kid[0]), done = 0;
+  for (int i = 1; i < n; i++) inner *= pare_axis_find(kid[i])->size;
+  /* the outer factor's indices are parked at the end of what they will fill */
+  int64_t per = 1;
+  for (int i = 1; i < n; i++) per *= pare_axis_count(kid[i]);
+  int64_t *outer = out + count * per - count;
+  if (count * per == 0) return 0;
+  indices(kid[0], 0, 1, outer);
+  for (int64_t i = 0; i < count; i++) {
+    int64_t at = outer[i];
+    done += product_indices(kid + 1, n - 1, base + at * inner * stride, stride, out + done);
+  }
+  return done;
+}
+
+static int64_t indices(PareAxis *a, int64_t base, int64_t stride, int64_t *out) {
+  a = pare_axis_find(a);
+  int64_t n = 0;
+  if (a->kind == PARE_AXIS_LEAF) {
+    for (int64_t i = 0; i < a->size; i++)
+      if (!a->keep || a->keep[i]) out[n++] = base + i * stride;
+    return n;
+  }
+  if (a->kind == PARE_AXIS_PROD) return product_indices(a->kid, a->n, base, stride, out);
+  for (int i = 0; i < a->n; i++) {
+    n += indices(a->kid[i], base, stride, out + n);
+    base += pare_axis_find(a->kid[i])->size * stride;
+  }
+  return n;
+}
+
+void pare_axis_indices(PareAxis *a, int64_t *out) { indices(a, 0, 1, out); }
+
+/* The index of `leaf` at position i of a, or -1. */
+static int64_t position(PareAxis *a, const PareAxis *leaf, int64_t i) {
+  a = pare_axis_find(a);
+  if (a->kind == PARE_AXIS_LEAF) return a == leaf ? i : -1;
+  int64_t inner = a->size;
+  for (int k = 0; k < a->n; k++) {
+    int64_t size = pare_axis_find(a->kid[k])->size;
+    if (a->kind == PARE_AXIS_SUM) {
+      if (i < size) return position(a->kid[k], leaf, i);
+      i -= size;
+    } else {
+      inner /= size;
+      int64_t p = position(a->kid[k], leaf, i / inner % size);
+      if (p >= 0) return p;
+    }
+  }
+  return -1;
+}
+
+void pare_axis_positions(PareAxis *a, const PareAxis *leaf, int64_t *out) {
+  for (int64_t i = 0, n = pare_axis_find(a)->size; i < n; i++) out[i] = position(a, leaf, i);
+}
+
+/* --- the tracer --- */
+
+static PareAxis **axes_new(PareTracer *t, const PareType *type) {
+  PareAxis **a = PARE_NEW_N(t->arena, type->rank + 1, PareAxis *);
+  for (int d = 0; a && d < type->rank; d++) a[d] = pare_axis_leaf(t, type->dim[d]);
+  if (!a) t->nomem = true;
+  return a;
+}
+
+PareStatus pare_tracer_new(PareCtx *c, PareArena *a, const PareGraph *g, PareTracer **out) {
+  PareTracer *t = PARE_NEW(a, PareTracer);
+  if (!t) return pare_nomem(c);
+  *t = (PareTracer){.c = c, .arena = a, .g = g};
+  t->value_axis = PARE_NEW_N(a, g->values.n + 1, PareAxis **);
+  t->use_axis = PARE_NEW_N(a, g->nnodes + 1, PareAxis ***);
+  t->constant = PARE_NEW_N(a, g->values.n + 1, bool);
+  if (!t->value_axis || !t->use_axis || !t->constant) return pare_nomem(c);
+  for (size_t i = 0; i < g->values.n; i++) {
+    t->constant[i] = g->values.at[i]->role == PARE_CONST;
+    if (!t->constant[i]) t->value_axis[i] = axes_new(t, &g->values.at[i]->type);
+  }
+  for (PareNode *n = g->first; n; n = n->next) {
+    if (!(t->use_axis[n->id] = PARE_NEW_N(a, n->nin + 1, PareAxis **))) return pare_nomem(c);
+    for (int k = 0; k < n->nin; k++)
+      if (n->in[k] && n->in[k]->role == PARE_CONST) t->use_axis[n->id][k] = axes_new(t, &n->in[k]->type);
+    bool constant = n->nin > 0;
+    for (int k = 0; k < n->nin; k++) constant &= !n->in[k] || t->constant[n->in[k]->id];
+    for (int k = 0; k < n->nout; k++)
+      if (n->out[k]) t->constant[n->out[k]->id] = constant;
+  }
+  *out = t;
+  return t->nomem ? pare_nomem(c) : PARE_OK;
+}
+
+PareAxis **pare_axes(PareTracer *t, const PareNode *n, int k) {
+  return n->in[k]->role == PARE_CONST ? t->use_axis[n->id][k] : t->value_axis[n->in[k]->id];
+}
+
+PareAxis *pare_axis_in(PareTracer *t, const PareNode *n, int k, int d) { return pare_axis_find(pare_axes(t, n, k)[d]); }
+
+PareAxis *pare_axis_out(PareTracer *t, const PareNode *n, int k, int d) {
+  return pare_axis_find(t->value_axis[n->out[k]->id][d]);
+}
+
+void pare_axis_set(PareTracer *t, const PareNode *n, int k, int d, PareAxis *a) {
+  if (n->out[k]) pare_axis_tie(t, n, t->value_axis[n->out[k]->id][d], a);
+}
+
+PareType pare_axis_type(PareTracer *t, const PareValue *v) {
+  PareType type = v->type;
+  for (int d = 0; d < type.rank; d++) type.dim[d] = pare_axis_count(t->value_axis[v->id][d]);
+  return type;
+}

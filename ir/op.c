@@ -1,0 +1,19 @@
+/* op.c - the op table: ops.def and attrs.def as data. */
+#include <string.h>
+
+#include "ir/op_columns.h"
+
+const PareOpInfo pare_op_info[PARE_OP_COUNT] = {
+#define OP(id, name, domain, in_lo, in_hi, out_lo, out_hi, infer, grad, cost, cut, want, kernel, writes)       \
+  {#id, name, domain, in_lo, in_hi, out_lo, out_hi, pare_infer_##infer, pare_grad_##grad, pare_cost_##cost,    \
+   pare_cut_##cut, pare_want_##want, PARE_KERNEL_##kernel, writes},
+#include "ir/ops.def"
+#undef OP
+};
+
+PareOp pare_op_find(const char *domain, const char *name) {
+  if (!strcmp(domain, "ai.onnx")) domain = "";
+  for (int i = 0; i < PARE_OP_COUNT; i++)
+    if (!strcmp(pare_op_info[i].name, name) && !strcmp(pare_op_info[i].domain, domain)) return (PareOp)i;
+  return PARE_OP_COUNT;
+}

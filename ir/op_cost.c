@@ -1,0 +1,55 @@
+/* op_cost.c - the cost column: what one run of a node multiplies, computes and
+ * moves. Types must be known; a result that nobody names costs nothing.
+ * A multiply-add is one MAC and two FLOPs. */
+#include "ir/op_columns.h"
+
+static double count(const PareValue *v) { return v ? (double)pare_type_count(&v->type) : 0; }
+
+static double bytes(const PareValue *v) {
+  return v ? count(v) * (double)pare_dtype_size(v->type.dtype) : 0;
+}
+
+/* Each operand and result once. */
+static double traffic(const PareNode *n) {
+  double sum = 0;
+  for (int i = 0; i < n->nin; i++) sum += bytes(n->in[i]);
+  for (int i = 0; i < n->nout; i++) sum += bytes(n->out[i]);
+  return sum;
+}
+
+static PareCost of_macs(const PareNode *n, double macs) {
+  return (PareCost){.macs = macs, .flops = 2 * macs, .bytes = traffic(n)};
+}
+
+PareCost pare_cost_free(const PareNode *n) {
+  (void)n;
+  return (PareCost){0};
+}
+
+PareCost pare_cost_move(const PareNode *n) { return (PareCost){.bytes = traffic(n)}; }
+
+PareCost pare_cost_eltwise(const PareNode *n) {
+  double elements = 0;
+  for (int i = 0; i < n->nout; i++) elements += count(n->out[i]);
+  return (PareCost){.flops = elements, .bytes = traffic(n)};
+}
+
+/* Every element of the result is a sum over the inner axis, K. */
+PareCost pare_cost_matmul(const PareNode *n) {
+  const PareType *a = &n->in[0]->type;
+  bool inner_first = a->rank > 1 && pare_attr_get(&n->attr, transA, 0);
+  double k = (double)a->dim[a->rank - (inner_first ? 2 : 1)];
+  return of_macs(n, count(n->out[0]) * k);
+}
+
+/* Every element of the result is a sum over one filter of W[M, C/group, K...]. */
+PareCost pare_cost_conv(const PareNode *n) {
+  const PareType *w = &n->in[1]->type;
+  double filter = w->dim[0] ? count(n->in[1]) / (double)w->dim[0] : 0;
+  return of_macs(n, count(n->out[0]) * filter);
+}
+
+/* A·dB, dA·B, dA·dB and A·B, each a sum over the rank, for every element of W. */
+PareCost pare_cost_importance(const PareNode *n) {
+  return of_macs(n, 4 * count(n->in[0]) * (double)n->in[1]->type.dim[1]);
+}

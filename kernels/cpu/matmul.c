@@ -1,0 +1,254 @@
+/* matmul.c - MatMul, FusedMatMul and Gemm. f32, f64 and integers go through
+ * gemm.c, a matrix at a time; bf16 is a oneDNN primitive made in plan, or, on a
+ * CPU without bf16 instructions, f32 copies in the workspace. */
+#include <oneapi/dnnl/dnnl.h>
+
+#include "base/arena.h"
+#include "kernels/cpu/cpu.h"
+
+/* y[batch][m,n] = alpha·op(a)·op(b) + beta·y. Batch axes broadcast: step 0. */
+typedef struct Product {
+  int64_t m, n, k, batch;
+  bool ta, tb;
+  double alpha, beta;
+  int rank; /* batch axes */
+  int64_t dim[PARE_MAX_RANK], astep[PARE_MAX_RANK], bstep[PARE_MAX_RANK]; /* in matrices */
+} Product;
+
+/* Matrices of t's batch up to but not including axis i from the right, and the step along that axis. */
+static void batch_axes(const PareType *t, int rank, int64_t *step) {
+  int64_t n = 1;
+  for (int i = rank - 1; i >= 0; i--) {
+    int k = i - (rank - (t->rank - 2));
+    int64_t d = k < 0 ? 1 : t->dim[k];
+    step[i] = d == 1 ? 0 : n;
+    n *= d;
+  }
+}
+
+/* numpy's matmul: vectors are a row on the left and a column on the right. */
+static Product matmul_of(const PareKernelArgs *args) {
+  PareType a = args->in[0].type, b = args->in[1].type;
+  Product p = {.ta = args->attr->transA, .tb = args->attr->transB, .alpha = pare_attr_get(args->attr, alpha, 1.0)};
+  if (a.rank == 1) a = (PareType){a.dtype, 2, {1, a.dim[0]}}, p.ta = false;
+  if (b.rank == 1) b = (PareType){b.dtype, 2, {b.dim[0], 1}}, p.tb = false;
+  const int64_t *ad = a.dim + a.rank - 2, *bd = b.dim + b.rank - 2;
+  p.m = ad[p.ta], p.k = ad[!p.ta], p.n = bd[!p.tb], p.batch = 1;
+  p.rank = (a.rank > b.rank ? a.rank : b.rank) - 2;
+  batch_axes(&a, p.rank, p.astep);
+  batch_axes(&b, p.rank, p.bstep);
+  for (int i = 0; i < p.rank; i++) {
+    int ka = i - (p.rank - (a.rank - 2)), kb = i - (p.rank - (b.rank - 2));
+    int64_t da = ka < 0 ? 1 : a.dim[ka], db = kb < 0 ? 1 : b.dim[kb];
+    p.dim[i] = da == 1 ? db : da;
+    p.batch *= p.dim[i];
+  }
+  bool shared = !p.ta && pare_span(&b, 0, b.rank - 2) == 1 && pare_span(&a, 0, a.rank - 2) == p.batch;
+  if (shared) p.m *= p.batch, p.batch = 1, p.rank = 0; /* one right operand: the batch is more rows */
+  return p;
+}
+
+static Product gemm_of(const PareKernelArgs *args) {
+  const int64_t *a = args->in[0].type.dim, *b = args->in[1].type.dim;
+  bool ta = args->attr->transA, tb = args->attr->transB;
+  double beta = args->nin > 2 ? pare_attr_get(args->attr, beta, 1.0) : 0; /* plan has no data to ask */
+  return (Product){.m = a[ta], .k = a[!ta], .n = b[!tb], .batch = 1, .ta = ta, .tb = tb,
+                   .alpha = pare_attr_get(args->attr, alpha, 1.0), .beta = beta};
+}
+
+static void matrix_of(const Product *p, int64_t i, int64_t *a, int64_t *b) {
+  *a = *b = 0;
+  for (int k = p->rank - 1; k >= 0; k--) {
+    *a += i % p->dim[k] * p->astep[k];
+    *b += i % p->dim[k] * p->bstep[k];
+    i /= p->dim[k];
+  }
+}
+
+/* Matrix i of the batch. */
+static PareStatus product_at(const Product *p, int64_t i, PareDtype d, const void *a, const void *b, void *y) {
+  int64_t ia, ib, lda = p->ta ? p->m : p->k, ldb = p->tb ? p->k : p->n;
+  matrix_of(p, i, &ia, &ib);
+  ia *= p->m * p->k, ib *= p->k * p->n, i *= p->m * p->n;
+#define CALL(E, f)                                                                                            \
+  PARE_CPU(f)(p->ta, p->tb, p->m, p->n, p->k, p->alpha, (const E *)a + ia, lda, (const E *)b + ib, ldb, p->beta, \
+              (E *)y + i, p->n)
+  switch (d) {
+  case PARE_F32: return CALL(float, gemm_f32);
+  case PARE_F64: return CALL(double, gemm_f64);
+  case PARE_I64: return CALL(int64_t, gemm_i64);
+  default: return CALL(int32_t, gemm_i32);
+  }
+#undef CALL
+}
+
+/* Many small matrices go one to a thread; few or large ones are threaded inside. */
+static PareStatus product(const Product *p, PareDtype d, const void *a, const void *b, void *y) {
+  int64_t threads = omp_get_max_threads(), work = p->m * p->n * p->k;
+  bool outside = p->batch >= 4 * threads || (p->batch >= threads && work < 1 << 22);
+  int failed = PARE_OK;
+#pragma omp parallel for schedule(static) reduction(max : failed) if (outside && pare_threaded(p->batch * work))
+  for (int64_t i = 0; i < p->batch; i++) {
+    int s = (int)product_at(p, i, d, a, b, y);
+    if (s > failed) failed = s;
+  }
+  return (PareStatus)failed;
+}
+
+/* --- bf16 --- */
+typedef struct Bf16 {
+  PareArena *arena; /* holds this struct */
+  dnnl_engine_t engine;
+  dnnl_stream_t stream;
+  dnnl_primitive_t matmul; /* NULL: this CPU has none */
+  dnnl_memory_t a, b, y, scratch;
+} Bf16;
+
+void PARE_CPU(release_MATMUL)(void *state) {
+  Bf16 *s = state;
+  if (!s) return;
+  dnnl_memory_t m[] = {s->a, s->b, s->y, s->scratch};
+  for (int i = 0; i < 4; i++)
+    if (m[i]) dnnl_memory_destroy(m[i]);
+  if (s->matmul) dnnl_primitive_destroy(s->matmul);
+  if (s->stream) dnnl_stream_destroy(s->stream);
+  if (s->engine) dnnl_engine_destroy(s->engine);
+  pare_arena_free(s->arena);
+}
+
+/* A matrix [rows, cols], stored the other way round when `transposed`, with batch axes in front. */
+static bool describe(dnnl_memory_desc_t *md, const Product *p, const int64_t *step, int64_t rows, int64_t cols,
+                     bool transposed, dnnl_data_type_t type) {
+  dnnl_dims_t dims, strides;
+  int n = p->rank;
+  for (int i = 0; i < n; i++) {
+    dims[i] = step[i] ? p->dim[i] : 1;
+    strides[i] = (step[i] ? step[i] : 1) * rows * cols;
+  }
+  dims[n] = rows, dims[n + 1] = cols;
+  strides[n] = transposed ? 1 : cols, strides[n + 1] = transposed ? rows : 1;
+  return dnnl_memory_desc_init_by_strides(md, n + 2, dims, type, strides) == dnnl_success;
+}
+
+/* The matmul primitive with scratch memory of our own; false when there is none for these types here. */
+static bool bf16_primitive(Bf16 *s, const Product *p, PareDtype out, size_t *scratch) {
+  dnnl_memory_desc_t a, b, y;
+  int64_t ystep[PARE_MAX_RANK], n = 1;
+  for (int i = p->rank - 1; i >= 0; i--) ystep[i] = n, n *= p->dim[i];
+  if (!describe(&a, p, p->astep, p->m, p->k, p->ta, dnnl_bf16) ||
+      !describe(&b, p, p->bstep, p->k, p->n, p->tb, dnnl_bf16) ||
+      !describe(&y, p, ystep, p->m, p->n, false, out == PARE_F32 ? dnnl_f32 : dnnl_bf16))
+    return false;
+  dnnl_matmul_desc_t desc;
+  dnnl_primitive_attr_t attr = NULL;
+  dnnl_post_ops_t ops = NULL;
+  dnnl_primitive_desc_t pd = NULL;
+  float alpha = (float)p->alpha;
+  bool ok = dnnl_matmul_desc_init(&desc, &a, &b, NULL, &y) == dnnl_success &&
+            dnnl_primitive_attr_create(&attr) == dnnl_success &&
+            dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user) == dnnl_success &&
+            dnnl_primitive_attr_set_output_scales(attr, 1, 0, &alpha) == dnnl_success &&
+            dnnl_post_ops_create(&ops) == dnnl_success &&
+            (p->beta == 0 || dnnl_post_ops_append_sum(ops, (float)p->beta) == dnnl_success) &&
+            dnnl_primitive_attr_set_post_ops(attr, ops) == dnnl_success &&
+            dnnl_primitive_desc_create(&pd, &desc, attr, s->engine, NULL) == dnnl_success &&
+            dnnl_primitive_create(&s->matmul, pd) == dnnl_success;
+  if (ok) {
+    const dnnl_memory_desc_t *md = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
+    *scratch = dnnl_memory_desc_get_size(md);
+    ok = dnnl_memory_create(&s->a, &a, s->engine, DNNL_MEMORY_NONE) == dnnl_success &&
+         dnnl_memory_create(&s->b, &b, s->engine, DNNL_MEMORY_NONE) == dnnl_success &&
+         dnnl_memory_create(&s->y, &y, s->engine, DNNL_MEMORY_NONE) == dnnl_success &&
+         dnnl_memory_create(&s->scratch, md, s->engine, DNNL_MEMORY_NONE) == dnnl_success;
+  }
+  if (pd) dnnl_primitive_desc_destroy(pd);
+  if (ops) dnnl_post_ops_destroy(ops);
+  if (attr) dnnl_primitive_attr_destroy(attr);
+  return ok;
+}
+
+static size_t round_up(int64_t floats) { return ((size_t)floats * sizeof(float) + 63) & ~(size_t)63; }
+
+static PareStatus bf16_plan(PareKernelArgs *args, const Product *p) {
+  PareArena *arena = pare_arena_new(sizeof(Bf16) + 256);
+  Bf16 *s = arena ? PARE_NEW(arena, Bf16) : NULL;
+  if (!s) return pare_arena_free(arena), PARE_NOMEM;
+  s->arena = arena;
+  if (dnnl_engine_create(&s->engine, dnnl_cpu, 0) != dnnl_success ||
+      dnnl_stream_create(&s->stream, s->engine, dnnl_stream_default_flags) != dnnl_success)
+    return PARE_CPU(release_MATMUL)(s), PARE_NOMEM;
+  args->state = s;
+  if (p->batch * p->m * p->n == 0 || p->k == 0 || !bf16_primitive(s, p, args->out[0].type.dtype, &args->workspace_bytes)) {
+    if (s->matmul) dnnl_primitive_destroy(s->matmul);
+    s->matmul = NULL;
+    args->workspace_bytes = round_up(pare_count(&args->in[0])) + round_up(pare_count(&args->in[1])) +
+                            round_up(pare_count(&args->out[0]));
+  }
+  return PARE_OK;
+}
+
+static PareStatus bf16_widened(PareKernelArgs *args, const Product *p) {
+  int64_t na = pare_count(&args->in[0]), nb = pare_count(&args->in[1]), ny = pare_count(&args->out[0]);
+  PareDtype out = args->out[0].type.dtype;
+  float *a = args->workspace, *b = (float *)((char *)args->workspace + round_up(na));
+  float *y = (float *)((char *)b + round_up(nb));
+  PARE_CPU(cast_run)(na, PARE_BF16, args->in[0].data, PARE_F32, a);
+  PARE_CPU(cast_run)(nb, PARE_BF16, args->in[1].data, PARE_F32, b);
+  if (p->beta != 0) PARE_CPU(cast_run)(ny, out, args->out[0].data, PARE_F32, y);
+  PareStatus s = product(p, PARE_F32, a, b, y);
+  PARE_CPU(cast_run)(ny, PARE_F32, y, out, args->out[0].data);
+  return s;
+}
+
+static PareStatus bf16_run(PareKernelArgs *args, const Product *p) {
+  Bf16 *s = args->state;
+  if (!s->matmul) return bf16_widened(args, p);
+  const struct { int arg; dnnl_memory_t m; void *data; } use[] = {
+      {DNNL_ARG_SRC, s->a, args->in[0].data},
+      {DNNL_ARG_WEIGHTS, s->b, args->in[1].data},
+      {DNNL_ARG_DST, s->y, args->out[0].data},
+      {DNNL_ARG_SCRATCHPAD, s->scratch, args->workspace},
+  };
+  dnnl_exec_arg_t exec[4];
+  for (int i = 0; i < 4; i++) {
+    if (dnnl_memory_set_data_handle(use[i].m, use[i].data) != dnnl_success) return PARE_DEVICE;
+    exec[i] = (dnnl_exec_arg_t){use[i].arg, use[i].m};
+  }
+  bool ok = dnnl_primitive_execute(s->matmul, s->stream, 4, exec) == dnnl_success &&
+            dnnl_stream_wait(s->stream) == dnnl_success;
+  return ok ? PARE_OK : PARE_DEVICE;
+}
+
+/* --- the kernels --- */
+static PareStatus plan(PareKernelArgs *args, const Product *p) {
+  return args->in[0].type.dtype == PARE_BF16 ? bf16_plan(args, p) : PARE_OK;
+}
+static PareStatus run(PareKernelArgs *args, const Product *p) {
+  PareDtype d = args->in[0].type.dtype;
+  if (d == PARE_BF16) return bf16_run(args, p);
+  if (d != PARE_F32 && d != PARE_F64 && !pare_is_index(&args->in[0])) return pare_bad_type(args);
+  return product(p, d, args->in[0].data, args->in[1].data, args->out[0].data);
+}
+
+PareStatus PARE_CPU(plan_MATMUL)(PareKernelArgs *args) {
+  Product p = matmul_of(args);
+  return plan(args, &p);
+}
+PareStatus PARE_CPU(MATMUL)(PareKernelArgs *args) {
+  Product p = matmul_of(args);
+  return run(args, &p);
+}
+PareStatus PARE_CPU(FUSEDMATMUL)(PareKernelArgs *args) { return PARE_CPU(MATMUL)(args); }
+
+PareStatus PARE_CPU(plan_GEMM)(PareKernelArgs *args) {
+  Product p = gemm_of(args);
+  return plan(args, &p);
+}
+/* The bias is spread over y first and the product added to it. */
+PareStatus PARE_CPU(GEMM)(PareKernelArgs *args) {
+  Product p = gemm_of(args);
+  const PareTensor *y = &args->out[0];
+  if (pare_given(args, 2)) PARE_CPU(expand)(y, &args->in[2]);
+  else if (p.beta != 0) memset(y->data, 0, (size_t)pare_count(y) * pare_esize(y));
+  return run(args, &p);
+}

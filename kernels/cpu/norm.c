@@ -1,0 +1,201 @@
+/* norm.c - Softmax, LogSoftmax and LayerNormalization along axes, and their
+ * gradients. A line is what is normalised together. */
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/vmath.h"
+
+#ifndef T
+typedef struct Lines {
+  int64_t outer, n, inner;
+} Lines;
+
+/* flatten: before opset 13, all axes from `axis` on are one line and the default axis is 1. */
+static Lines lines_of(const PareKernelArgs *a) {
+  const PareType *t = &a->in[0].type;
+  if (t->rank == 0) return (Lines){1, 1, 1};
+  if (a->attr->flatten) {
+    int64_t axis = pare_attr_get(a->attr, axis, 1);
+    int k = axis == t->rank ? t->rank : pare_axis(axis, t->rank);
+    return (Lines){pare_span(t, 0, k), pare_span(t, k, t->rank), 1};
+  }
+  int k = pare_axis(pare_attr_get(a->attr, axis, -1), t->rank);
+  return (Lines){pare_span(t, 0, k), t->dim[k], pare_span(t, k + 1, t->rank)};
+}
+
+#define PARE_TEMPLATE "kernels/cpu/norm.c"
+#include "kernels/cpu/floats.h"
+
+PARE_FLOAT_KERNEL(SOFTMAX, softmax)
+PARE_FLOAT_KERNEL(LOGSOFTMAX, log_softmax)
+PARE_FLOAT_KERNEL(SOFTMAXGRAD, softmax_grad)
+PARE_FLOAT_KERNEL(LAYERNORM, layernorm)
+PARE_FLOAT_KERNEL(LAYERNORMGRAD, layernorm_grad)
+
+PareStatus PARE_CPU(plan_LAYERNORMGRAD)(PareKernelArgs *a) {
+  const PareType *t = &a->in[0].type;
+  int axis = pare_axis(pare_attr_get(a->attr, axis, -1), t->rank);
+  a->workspace_bytes = (size_t)PARE_PARTS * 2 * (size_t)pare_span(t, axis, t->rank) * sizeof(double);
+  return PARE_OK;
+}
+
+#else /* the template */
+/* --- softmax: y = exp(x - max) / sum. stride: distance of the line's elements --- */
+static PARE_INLINE void FN(softmax_line)(int64_t n, int64_t stride, const T *x, T *y, bool as_log) {
+  C max = -INFINITY, sum = 0;
+#pragma omp simd reduction(max : max)
+  for (int64_t i = 0; i < n; i++) max = LOAD(x[i * stride]) > max ? LOAD(x[i * stride]) : max;
+  bool keep = sizeof(T) == sizeof(C) && !as_log; /* bf16 would round the exponentials before they are summed */
+  if (keep) {
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < n; i++) {
+      C e = MATH(exp)(LOAD(x[i * stride]) - max);
+      y[i * stride] = STORE(e);
+      sum += e;
+    }
+  } else {
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < n; i++) sum += MATH(exp)(LOAD(x[i * stride]) - max);
+  }
+  C scale = 1 / sum, log_sum = MATH(log)(sum);
+  if (as_log) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) y[i * stride] = STORE(LOAD(x[i * stride]) - max - log_sum);
+  } else if (keep) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) y[i * stride] = STORE(LOAD(y[i * stride]) * scale);
+  } else {
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) y[i * stride] = STORE(MATH(exp)(LOAD(x[i * stride]) - max) * scale);
+  }
+}
+
+/* dx = y·(dy - sum(y·dy)) */
+static PARE_INLINE void FN(softmax_grad_line)(int64_t n, int64_t stride, const T *y, const T *dy, T *dx) {
+  C dot = 0;
+#pragma omp simd reduction(+ : dot)
+  for (int64_t i = 0; i < n; i++) dot += LOAD(y[i * stride]) * LOAD(dy[i * stride]);
+#pragma omp simd
+  for (int64_t i = 0; i < n; i++) dx[i * stride] = STORE(LOAD(y[i * stride]) * (LOAD(dy[i * stride]) - dot));
+}
+
+/* Inlined twice: for stride 1, which becomes vector code, and for any stride. */
+static PareStatus FN(softmax_lines)(PareKernelArgs *a, bool as_log) {
+  Lines l = lines_of(a);
+  const T *x = a->in[0].data;
+  T *y = a->out[0].data;
+#pragma omp parallel for schedule(static) if (pare_threaded(l.outer * l.n * l.inner))
+  for (int64_t i = 0; i < l.outer * l.inner; i++) {
+    int64_t at = i / l.inner * l.n * l.inner + i % l.inner;
+    if (l.inner == 1) FN(softmax_line)(l.n, 1, x + at, y + at, as_log);
+    else FN(softmax_line)(l.n, l.inner, x + at, y + at, as_log);
+  }
+  return PARE_OK;
+}
+
+static PareStatus FN(softmax)(PareKernelArgs *a) { return FN(softmax_lines)(a, false); }
+static PareStatus FN(log_softmax)(PareKernelArgs *a) { return FN(softmax_lines)(a, true); }
+
+static PareStatus FN(softmax_grad)(PareKernelArgs *a) {
+  Lines l = lines_of(a);
+  const T *y = a->in[0].data, *dy = a->in[1].data;
+  T *dx = a->out[0].data;
+#pragma omp parallel for schedule(static) if (pare_threaded(l.outer * l.n * l.inner))
+  for (int64_t i = 0; i < l.outer * l.inner; i++) {
+    int64_t at = i / l.inner * l.n * l.inner + i % l.inner;
+    if (l.inner == 1) FN(softmax_grad_line)(l.n, 1, y + at, dy + at, dx + at);
+    else FN(softmax_grad_line)(l.n, l.inner, y + at, dy + at, dx + at);
+  }
+  return PARE_OK;
+}
+
+/* --- LayerNormalization: y = (x - mean)·rstd·gamma + beta, rstd = 1/sqrt(var + eps) --- */
+static void FN(layernorm_line)(int64_t n, const T *x, const T *gamma, const T *beta, C eps, T *y, C *mean_out,
+                               C *rstd_out) {
+  C sum = 0, square = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < n; i++) sum += LOAD(x[i]);
+  C mean = sum / (C)n;
+#pragma omp simd reduction(+ : square)
+  for (int64_t i = 0; i < n; i++) square += (LOAD(x[i]) - mean) * (LOAD(x[i]) - mean);
+  C rstd = 1 / MATH(sqrt)(square / (C)n + eps);
+  if (beta) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) y[i] = STORE((LOAD(x[i]) - mean) * rstd * LOAD(gamma[i]) + LOAD(beta[i]));
+  } else {
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) y[i] = STORE((LOAD(x[i]) - mean) * rstd * LOAD(gamma[i]));
+  }
+  *mean_out = mean;
+  *rstd_out = rstd;
+}
+
+static PareStatus FN(layernorm)(PareKernelArgs *a) {
+  const PareType *t = &a->in[0].type;
+  int axis = pare_axis(pare_attr_get(a->attr, axis, -1), t->rank);
+  int64_t rows = pare_span(t, 0, axis), n = pare_span(t, axis, t->rank);
+  const T *x = a->in[0].data, *gamma = a->in[1].data, *beta = pare_given(a, 2) ? a->in[2].data : NULL;
+  if (pare_count(&a->in[1]) != n || (beta && pare_count(&a->in[2]) != n))
+    return pare_bad(a, "scale or bias has not the size of the normalised axes");
+  C eps = (C)pare_attr_get(a->attr, epsilon, 1e-5);
+  T *y = a->out[0].data;
+#pragma omp parallel for schedule(static) if (pare_threaded(rows * n))
+  for (int64_t r = 0; r < rows; r++) {
+    C mean, rstd;
+    FN(layernorm_line)(n, x + r * n, gamma, beta, eps, y + r * n, &mean, &rstd);
+    if (pare_wanted(a, 1)) pare_put_float(&a->out[1], r, (double)mean);
+    if (pare_wanted(a, 2)) pare_put_float(&a->out[2], r, (double)rstd);
+  }
+  return PARE_OK;
+}
+
+/* With h = (x - mean)·rstd and g = dy·gamma: dx = rstd·(g - mean(g) - h·mean(g·h)). */
+static void FN(layernorm_dx)(int64_t n, const T *x, const T *dy, const T *gamma, C mean, C rstd, T *dx) {
+  C sum = 0, dot = 0;
+#pragma omp simd reduction(+ : sum, dot)
+  for (int64_t i = 0; i < n; i++) {
+    C g = LOAD(dy[i]) * LOAD(gamma[i]);
+    sum += g;
+    dot += g * ((LOAD(x[i]) - mean) * rstd);
+  }
+  C a = sum / (C)n, b = dot / (C)n;
+#pragma omp simd
+  for (int64_t i = 0; i < n; i++)
+    dx[i] = STORE(rstd * (LOAD(dy[i]) * LOAD(gamma[i]) - a - (LOAD(x[i]) - mean) * rstd * b));
+}
+
+/* Each part of the rows sums its own dgamma = sum(dy·h) and dbeta = sum(dy) in the workspace [parts, 2, n]. */
+static PareStatus FN(layernorm_grad)(PareKernelArgs *a) {
+  const PareType *t = &a->in[0].type;
+  int axis = pare_axis(pare_attr_get(a->attr, axis, -1), t->rank);
+  int64_t rows = pare_span(t, 0, axis), n = pare_span(t, axis, t->rank), parts = pare_min_i64(PARE_PARTS, rows);
+  const T *x = a->in[0].data, *gamma = a->in[1].data, *dy = a->in[4].data;
+  T *dx = pare_wanted(a, 0) ? a->out[0].data : NULL;
+  bool sums = pare_wanted(a, 1) || pare_wanted(a, 2);
+  C *ws = a->workspace;
+#pragma omp parallel for schedule(static) if (pare_threaded(rows * n))
+  for (int64_t p = 0; p < parts; p++) {
+    C *dgamma = ws + 2 * n * p, *dbeta = dgamma + n;
+    int64_t lo, hi;
+    pare_part(rows, parts, p, &lo, &hi);
+    for (int64_t i = 0; sums && i < 2 * n; i++) dgamma[i] = 0;
+    for (int64_t r = lo; r < hi; r++) {
+      C mean = (C)pare_get_float(&a->in[2], r), rstd = (C)pare_get_float(&a->in[3], r);
+      const T *xr = x + r * n, *dr = dy + r * n;
+      if (dx) FN(layernorm_dx)(n, xr, dr, gamma, mean, rstd, dx + r * n);
+#pragma omp simd
+      for (int64_t i = 0; i < (sums ? n : 0); i++) {
+        dgamma[i] += LOAD(dr[i]) * ((LOAD(xr[i]) - mean) * rstd);
+        dbeta[i] += LOAD(dr[i]);
+      }
+    }
+  }
+  for (int k = 1; k <= 2; k++) {
+    if (!pare_wanted(a, k)) continue;
+    for (int64_t i = 0; i < n; i++) {
+      C sum = 0;
+      for (int64_t p = 0; p < parts; p++) sum += ws[2 * n * p + (k - 1) * n + i];
+      ((T *)a->out[k].data)[i] = STORE(sum);
+    }
+  }
+  return PARE_OK;
+}
+#endif

@@ -1,0 +1,343 @@
+/* cut_dims - slices constants and makes shape arithmetic follow (DESIGN 6,
+ * "Shape arithmetic"). Every element of an integer operand that steers a shape
+ * has a required value; where the graph no longer yields it, the constant that
+ * it comes from is changed, for this reader alone. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/num.h"
+#include "ir/op_columns.h"
+#include "passes/bind_shapes.h"
+#include "passes/edit.h"
+#include "passes/probe_dims.h"
+
+typedef struct Cut {
+  PareCtx *c;
+  const PareDims *d;
+  PareTracer *t;
+  PareGraph *out;          /* the result: unbound */
+  PareGraph *bound;        /* its clone, bound as the traced graph is */
+  PareNode **out_node;     /* by id */
+  PareNode **bound_node;   /* by id */
+} Cut;
+
+/* --- slicing constants --- */
+
+static bool is_cut(PareAxis **axes, const PareType *type) {
+  for (int d = 0; d < type->rank; d++)
+    if (pare_axis_count(axes[d]) != type->dim[d]) return true;
+  return false;
+}
+
+/* Copies the kept indices of axis d.. of one slab; returns the end of what was written. */
+static uint8_t *copy_kept(const PareType *t, int d, int64_t *const *kept, const int64_t *nkept, const uint8_t *src,
+                          size_t size, uint8_t *dst) {
+  if (d == t->rank) {
+    memcpy(dst, src, size);
+    return dst + size;
+  }
+  size_t inner = size;
+  bool whole = true;
+  for (int i = d + 1; i < t->rank; i++) inner *= (size_t)t->dim[i], whole &= nkept[i] == t->dim[i];
+  for (int64_t i = 0; i < nkept[d]; i++) {
+    const uint8_t *from = src + (size_t)kept[d][i] * inner;
+    if (!whole) {
+      dst = copy_kept(t, d + 1, kept, nkept, from, size, dst);
+      continue;
+    }
+    memcpy(dst, from, inner);
+    dst += inner;
+  }
+  return dst;
+}
+
+static PareStatus slice_constant(Cut *x, PareArena *a, PareAxis **axes, const PareValue *v, PareType *type,
+                                 uint8_t **data) {
+  int64_t *kept[PARE_MAX_RANK] = {NULL}, nkept[PARE_MAX_RANK] = {0};
+  size_t bytes;
+  *type = v->type;
+  PareMark mark = pare_arena_mark(x->c->scratch);
+  for (int d = 0; d < v->type.rank; d++) {
+    nkept[d] = type->dim[d] = pare_axis_count(axes[d]);
+    if (!(kept[d] = PARE_NEW_N(x->c->scratch, v->type.dim[d] + 1, int64_t))) return pare_nomem(x->c);
+    pare_axis_indices(axes[d], kept[d]);
+  }
+  if (!pare_type_bytes(type, &bytes) || !(*data = pare_arena_alloc(a, bytes, 1))) return pare_nomem(x->c);
+  copy_kept(&v->type, 0, kept, nkept, v->data, pare_dtype_size(v->type.dtype), *data);
+  pare_arena_rewind(x->c->scratch, mark);
+  return PARE_OK;
+}
+
+/* The cut form of a constant that an earlier reader has got already, if it is the same. */
+static PareValue *same_slice(const PareGraph *g, size_t from, const PareValue *old, const PareType *type,
+                             const void *data) {
+  size_t bytes;
+  for (size_t i = from; i < g->values.n; i++) {
+    PareValue *v = g->values.at[i];
+    if (v->role == PARE_CONST && v->origin.kind == old->origin.kind && v->origin.index == old->origin.index &&
+        !strcmp(v->name, old->name) && pare_type_equal(&v->type, type) && pare_type_bytes(type, &bytes) &&
+        !memcmp(v->data, data, bytes))
+      return v;
+  }
+  return NULL;
+}
+
+static PareStatus slice_constants(Cut *x, const PareUses *uses) {
+  size_t first_new = x->out->values.n;
+  for (PareNode *n = x->out->first; n; n = n->next)
+    for (int k = 0; k < n->nin; k++) {
+      PareValue *v = n->in[k];
+      if (!v || v->role != PARE_CONST || v->id >= first_new) continue;
+      PareAxis **axes = x->t->use_axis[n->id][k];
+      if (!is_cut(axes, &v->type)) continue;
+      PareType type;
+      uint8_t *data;
+      PARE_TRY(slice_constant(x, x->out->arena, axes, v, &type, &data));
+      PareValue *twin = pare_use_count(uses, v) > 1 ? same_slice(x->out, first_new, v, &type, data) : NULL;
+      if (twin) n->in[k] = twin;
+      else PARE_TRY(pare_replace_constant(x->c, x->out, n, k, type, data));
+    }
+  return PARE_OK;
+}
+
+/* --- shape operands --- */
+
+/* Ops that only move elements, from input 0 or, where the arity is open, from any. */
+static bool moves(const PareNode *n) {
+  PareCostFn *cost = pare_op_info[n->op].cost;
+  PareCutFn *cut = pare_op_info[n->op].cut;
+  return (cost == pare_cost_free || cost == pare_cost_move || n->op == PARE_OP_CAST) && cut != pare_cut_source &&
+         cut != pare_cut_fresh && cut != pare_cut_opaque;
+}
+
+enum { TAG_SHIFT = 40 };
+
+/* Which element of which input becomes element e of n's output v: the op is run on numbered elements. */
+static PareStatus find_source(Cut *x, PareNode *n, const PareValue *v, int64_t e, int *input, int64_t *element) {
+  PareCtx *c = x->c;
+  *input = 0;
+  *element = e;
+  if (pare_op_info[n->op].kernel == PARE_KERNEL_VIEW || n->op == PARE_OP_CAST) return PARE_OK;
+  PareMark mark = pare_arena_mark(c->scratch);
+  PareNode probe = *n;
+  int ndata = pare_op_info[n->op].max_in < 0 ? n->nin : 1;
+  probe.in = PARE_NEW_N(c->scratch, n->nin, PareValue *);
+  probe.out = PARE_NEW_N(c->scratch, n->nout, PareValue *);
+  if (!probe.in || !probe.out) return pare_nomem(c);
+  memcpy(probe.in, n->in, (size_t)n->nin * sizeof *probe.in);
+  for (int k = 0; k < ndata; k++) {
+    PareValue *w = PARE_NEW(c->scratch, PareValue);
+    int64_t count = pare_type_count(&n->in[k]->type), *number = PARE_NEW_N(c->scratch, count + 1, int64_t);
+    if (!w || !number) return pare_nomem(c);
+    for (int64_t i = 0; i < count; i++) number[i] = (int64_t)k << TAG_SHIFT | i;
+    *w = *n->in[k];
+    w->type.dtype = PARE_I64;
+    w->data = number;
+    w->role = PARE_CONST;
+    probe.in[k] = w;
+  }
+  const PareValue *result = NULL;
+  for (int o = 0; o < n->nout; o++) {
+    if (!n->out[o]) continue;
+    PareValue *w = PARE_NEW(c->scratch, PareValue);
+    if (!w) return pare_nomem(c);
+    *w = *n->out[o];
+    w->type.dtype = PARE_I64;
+    w->def = &probe;
+    probe.out[o] = w;
+    if (n->out[o] == v) result = w;
+  }
+  PARE_TRY(pare_node_eval(c, &probe, c->scratch));
+  int64_t source = pare_data_int(result, e);
+  *input = (int)(source >> TAG_SHIFT);
+  *element = source & (((int64_t)1 << TAG_SHIFT) - 1);
+  pare_arena_rewind(c->scratch, mark);
+  return PARE_OK;
+}
+
+/* Operand y such that `op`(known, y) or, with first, op(y, known) is want. False: there is none. */
+static bool solve(PareOp op, bool first, int64_t known, int64_t want, int64_t *y) {
+  switch (op) {
+  case PARE_OP_ADD: *y = want - known; return true;
+  case PARE_OP_SUB: *y = first ? want + known : known - want; return true;
+  case PARE_OP_MUL: return known != 0 && want % known == 0 && (*y = want / known, true);
+  case PARE_OP_DIV:
+    if (first) return pare_mul_i64(want, known, y);
+    return want != 0 && (*y = known / want, *y != 0 && known / *y == want);
+  default: return false;
+  }
+}
+
+static bool is_constant(const Cut *x, const PareValue *v) {
+  return v->role == PARE_CONST || x->t->constant[v->id];
+}
+
+static void put_int(PareDtype d, void *data, int64_t e, int64_t v) {
+  int32_t v32 = (int32_t)v;
+  if (d == PARE_I64) memcpy((char *)data + e * 8, &v, 8);
+  else memcpy((char *)data + e * 4, &v32, 4);
+}
+
+/* Changes element e of the constant that node `id` reads as input k, for this reader. */
+static PareStatus patch(Cut *x, uint32_t id, int k, int64_t e, int64_t want) {
+  PareNode *n = x->out_node[id], *b = x->bound_node[id];
+  const PareValue *v = n->in[k];
+  size_t bytes;
+  if ((v->type.dtype != PARE_I64 && v->type.dtype != PARE_I32) || !pare_type_bytes(&v->type, &bytes))
+    return pare_fail(x->c, n, PARE_UNSUPPORTED, "'%s' has to follow the cut and is not an integer tensor", v->name);
+  uint8_t *data = pare_arena_alloc(x->out->arena, bytes, 1);
+  if (!data) return pare_nomem(x->c);
+  memcpy(data, v->data, bytes);
+  put_int(v->type.dtype, data, e, want);
+  PARE_TRY(pare_replace_constant(x->c, x->out, n, k, v->type, data));
+  return pare_replace_constant(x->c, x->bound, b, k, v->type, data);
+}
+
+/* The reader reads a number of its own instead of a computed one. */
+static PareStatus replace_result(Cut *x, uint32_t id, int k, int64_t want) {
+  const PareType type = x->bound_node[id]->in[k]->type;
+  for (int side = 0; side < 2; side++) {
+    PareGraph *g = side ? x->bound : x->out;
+    PareNode *n = side ? x->bound_node[id] : x->out_node[id];
+    void *data = pare_arena_alloc(g->arena, 8, 1);
+    if (!data) return pare_nomem(x->c);
+    put_int(type.dtype, data, 0, want);
+    PareValue *v = pare_const_add(x->c, g, n->in[k]->name, type, data);
+    if (!v) return x->c->diag.code;
+    n->in[k] = v;
+  }
+  return PARE_OK;
+}
+
+/* Where element e of the result v = n's output comes from, and what it must be
+ * for e to be *want. False: v does not follow from anything that can be changed. */
+static PareStatus step_back(Cut *x, PareNode *n, const PareValue *v, int64_t e, int *input, int64_t *element,
+                            int64_t *want, bool *found) {
+  *found = true;
+  if (moves(n)) return find_source(x, n, v, e, input, element);
+  *found = false;
+  if (n->nin != 2 || !n->in[0] || !n->in[1]) return PARE_OK;
+  int64_t y, at[2];
+  for (int k = 0; k < 2; k++) at[k] = pare_type_count(&n->in[k]->type) == 1 ? 0 : e;
+  for (int k = 1; k >= 0 && !*found; k--) {
+    if (!is_constant(x, n->in[k]) || !solve(n->op, k == 0, pare_data_int(n->in[1 - k], at[1 - k]), *want, &y)) continue;
+    *found = true;
+    *input = k;
+    *element = at[k];
+    *want = y;
+  }
+  return PARE_OK;
+}
+
+enum { MAX_STEPS = 64 };
+
+/* Makes element e of what n reads as input k be `want`: by changing the constant
+ * that it comes from or, where it comes from a shape, by a constant in its place. */
+static PareStatus require(Cut *x, PareNode *n, int k, int64_t e, int64_t want, int depth, bool *done) {
+  PareValue *v = n->in[k];
+  *done = true;
+  if (pare_data_int(v, e) == want) return PARE_OK;
+  if (v->role == PARE_CONST) return patch(x, n->id, k, e, want);
+  *done = false;
+  if (depth == MAX_STEPS || v->role != PARE_RESULT) return PARE_OK;
+  int input = 0;
+  int64_t element = e, operand = want;
+  bool found;
+  PareNode *p = v->def;
+  PARE_TRY(step_back(x, p, v, e, &input, &element, &operand, &found));
+  if (found) PARE_TRY(require(x, p, input, element, operand, depth + 1, done));
+  if (*done) return pare_bind_node(x->c, x->bound, p);
+  if (pare_type_count(&v->type) != 1 || (v->type.dtype != PARE_I64 && v->type.dtype != PARE_I32)) return PARE_OK;
+  *done = true;
+  return replace_result(x, n->id, k, want);
+}
+
+static PareStatus require_operand(Cut *x, PareNode *n, int k, int64_t e, int64_t want) {
+  bool done;
+  PARE_TRY(require(x, n, k, e, want, 0, &done));
+  if (done) return PARE_OK;
+  return pare_fail(x->c, n, PARE_UNSUPPORTED, "the shape that it takes from '%s' cannot be made to follow the cut",
+                   n->in[k]->name);
+}
+
+static PareStatus patch_operands(Cut *x, PareNode *b, const PareNode *traced) {
+  for (int k = 0; k < b->nin; k++) {
+    if (!b->in[k]) continue;
+    int64_t count = pare_type_count(&traced->in[k]->type);
+    PareMark mark = pare_arena_mark(x->c->scratch);
+    int64_t *want = PARE_NEW_N(x->c->scratch, count + traced->nout + 1, int64_t);
+    if (!want) return pare_nomem(x->c);
+    if (pare_op_info[b->op].want(x->t, traced, k, want))
+      for (int64_t e = 0; e < count; e++)
+        if (want[e] != PARE_ANY) PARE_TRY(require_operand(x, b, k, e, want[e]));
+    pare_arena_rewind(x->c->scratch, mark);
+  }
+  return PARE_OK;
+}
+
+static PareStatus check_types(Cut *x, const PareNode *b, const PareNode *traced) {
+  char is[PARE_TYPE_TEXT], should[PARE_TYPE_TEXT];
+  for (int o = 0; o < b->nout; o++) {
+    if (!b->out[o]) continue;
+    PareType want = pare_axis_type(x->t, traced->out[o]);
+    if (!pare_type_equal(&want, &b->out[o]->type))
+      return pare_fail(x->c, b, PARE_UNSUPPORTED, "cut, '%s' would be %s instead of %s", b->out[o]->name,
+                       pare_type_text(&b->out[o]->type, is), pare_type_text(&want, should));
+  }
+  return PARE_OK;
+}
+
+static PareStatus index_nodes(PareCtx *c, PareArena *a, const PareGraph *g, PareNode ***out) {
+  if (!(*out = PARE_NEW_N(a, g->nnodes + 1, PareNode *))) return pare_nomem(c);
+  for (PareNode *n = g->first; n; n = n->next) (*out)[n->id] = n;
+  return PARE_OK;
+}
+
+static PareStatus patch_shapes(Cut *x) {
+  const PareGraph *traced = x->t->g;
+  for (size_t i = 0; i < traced->inputs.n; i++) x->bound->inputs.at[i]->type = traced->inputs.at[i]->type;
+  const PareNode *t = traced->first;
+  for (PareNode *b = x->bound->first; b; b = b->next, t = t->next) {
+    PARE_TRY(patch_operands(x, b, t));
+    PARE_TRY(pare_bind_node(x->c, x->bound, b));
+    PARE_TRY(check_types(x, b, t));
+  }
+  return PARE_OK;
+}
+
+/* A patch may have reached a node that was checked before: all types once more,
+ * and once at other sizes of the dynamic axes. */
+static PareStatus check_again(Cut *x, PareArena *a) {
+  PareGraph *again = pare_graph_clone(x->c, a, x->out), *other;
+  if (!again) return x->c->diag.code;
+  const PareGraph *traced = x->t->g;
+  for (size_t i = 0; i < traced->inputs.n; i++) again->inputs.at[i]->type = traced->inputs.at[i]->type;
+  const PareNode *t = traced->first;
+  for (PareNode *n = again->first; n; n = n->next, t = t->next) {
+    PARE_TRY(pare_bind_node(x->c, again, n));
+    PARE_TRY(check_types(x, n, t));
+  }
+  return pare_probe_dims(x->c, a, x->out, 1, &other);
+}
+
+static PareStatus cut(Cut *x, PareArena *tmp) {
+  PareUses uses;
+  PARE_TRY(pare_uses(x->c, tmp, x->out, &uses));
+  PARE_TRY(slice_constants(x, &uses));
+  x->bound = pare_graph_clone(x->c, tmp, x->out);
+  if (!x->bound) return x->c->diag.code;
+  PARE_TRY(index_nodes(x->c, tmp, x->out, &x->out_node));
+  PARE_TRY(index_nodes(x->c, tmp, x->bound, &x->bound_node));
+  PARE_TRY(patch_shapes(x));
+  return check_again(x, tmp);
+}
+
+PareStatus pare_cut_dims(PareCtx *c, PareArena *a, const PareGraph *g, const PareDims *d, PareGraph **out) {
+  PareArena *tmp = pare_arena_new(1 << 16);
+  if (!tmp) return pare_nomem(c);
+  Cut x = {.c = c, .d = d, .t = d->tracer, .out = pare_graph_clone(c, a, g)};
+  PareStatus s = x.out ? cut(&x, tmp) : c->diag.code;
+  pare_arena_free(tmp);
+  *out = x.out;
+  return s;
+}

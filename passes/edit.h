@@ -1,0 +1,44 @@
+/* edit.h - structural edits: clones of an imported graph in which constants are
+ * replaced. Nodes stay as they are, with the same ids; a replaced constant keeps
+ * its name and its origin, so that the backend finds what to change in the file. */
+#ifndef PARE_PASSES_EDIT_H
+#define PARE_PASSES_EDIT_H
+
+#include "ir/dims.h"
+
+/* The constant that a chain of views (Transpose, Identity, Reshape...) of n's
+ * input k begins with: *node and *input read it. NULL when it is not one. */
+PareValue *pare_root_constant(PareNode *n, int k, PareNode **node, int *input);
+
+/* A new constant in the place of `old` at n's input k; same name, same origin. */
+PARE_MUST_USE PareStatus pare_replace_constant(PareCtx *c, PareGraph *g, PareNode *n, int k, PareType type,
+                                               const void *data);
+
+/* An adapter's contribution to one weight: s·A·B, W being what node `n` input `k` reads. */
+typedef struct PareDelta {
+  uint32_t node; /* id */
+  int input;
+  bool transposed;   /* the node reads W as [N, K] */
+  int64_t k, n, rank;
+  const float *a, *b; /* [k, rank], [rank, n] */
+  double scale;
+} PareDelta;
+
+/* Folds adapters: W <- W + s·A·B, rounded to W's dtype (METHOD 6). Adapters of
+ * one weight that is read in several places are given once for each reading. */
+PARE_MUST_USE PareStatus pare_fold_adapters(PareCtx *c, PareArena *a, const PareGraph *g, size_t n,
+                                            const PareDelta *delta, PareGraph **out);
+
+/* Cuts the groups that the leaves' `keep` leaves out: slices every constant on
+ * such an axis, makes integer operands that steer shapes yield the new sizes,
+ * and checks every type against what tracing says. g and the graph that was
+ * traced have the same nodes. */
+PARE_MUST_USE PareStatus pare_cut_dims(PareCtx *c, PareArena *a, const PareGraph *g, const PareDims *d,
+                                       PareGraph **out);
+
+/* The same function as the cut graph at full size: the weights that read dead
+ * groups are zeroed there. */
+PARE_MUST_USE PareStatus pare_zero_fan_in(PareCtx *c, PareArena *a, const PareGraph *g, const PareDims *d,
+                                          PareGraph **out);
+
+#endif

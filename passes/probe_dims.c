@@ -1,0 +1,66 @@
+/* probe_dims - binds dynamic axes to primes that divide nothing else. */
+#include "passes/probe_dims.h"
+
+#include <string.h>
+
+#include "passes/bind_shapes.h"
+
+enum { MAX_AXES = 32 };
+
+/* Small, since tables of positions bound the lengths that a model takes. */
+static const int64_t primes[] = {7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83};
+enum { NPRIMES = sizeof primes / sizeof *primes };
+
+static bool divides_a_dim(const PareGraph *g, int64_t p) {
+  for (size_t i = 0; i < g->values.n; i++) {
+    const PareValue *v = g->values.at[i];
+    if (v->role != PARE_CONST && v->role != PARE_INPUT) continue;
+    for (int d = 0; d < v->type.rank; d++)
+      if (v->type.dim[d] > 1 && v->type.dim[d] < 8192 && v->type.dim[d] % p == 0) return true;
+  }
+  return false;
+}
+
+typedef enum Fallback { ALL_PRIMES, BATCH_ONE, ALL_ONE, FALLBACKS } Fallback;
+
+static const char *axis_key(PareArena *a, const PareValue *v, int axis) {
+  if (v->dim_name && v->dim_name[axis]) return v->dim_name[axis];
+  return pare_arena_printf(a, "%s:%d", v->name, axis);
+}
+
+static PareStatus bind(PareCtx *c, PareArena *a, const PareGraph *g, int salt, Fallback how, PareGraph **out) {
+  PareDimBinding dims[MAX_AXES];
+  int n = 0, next = salt * 3;
+  for (size_t i = 0; i < g->inputs.n; i++) {
+    const PareValue *v = g->inputs.at[i];
+    for (int d = 0; d < v->type.rank; d++) {
+      const char *key = v->type.dim[d] < 0 ? axis_key(a, v, d) : "";
+      if (!key) return pare_nomem(c);
+      bool known = !*key;
+      for (int j = 0; j < n; j++) known |= !strcmp(dims[j].name, key);
+      if (known) continue;
+      if (n == MAX_AXES) return pare_error(c, PARE_UNSUPPORTED, "more than %d dynamic axes", MAX_AXES);
+      int64_t size = 1;
+      if (how == ALL_PRIMES || (how == BATCH_ONE && d > 0)) {
+        for (int tries = 0; tries < NPRIMES && divides_a_dim(g, primes[next % NPRIMES]); tries++) next++;
+        size = primes[next++ % NPRIMES];
+      }
+      dims[n++] = (PareDimBinding){key, size};
+    }
+  }
+  *out = pare_graph_clone(c, a, g);
+  return *out ? pare_bind_shapes(c, *out, n, dims) : c->diag.code;
+}
+
+PareStatus pare_probe_dims(PareCtx *c, PareArena *a, const PareGraph *g, int salt, PareGraph **out) {
+  PareDiag first = c->diag;
+  for (int how = 0; how < FALLBACKS; how++) {
+    PareDiag before = c->diag;
+    PareStatus s = bind(c, a, g, salt, (Fallback)how, out);
+    if (s == PARE_OK || s == PARE_NOMEM) return s;
+    if (how == 0) first = c->diag;
+    c->diag = before;
+  }
+  c->diag = first; /* what primes met is the model's fault */
+  return c->diag.code;
+}

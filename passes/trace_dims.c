@@ -1,0 +1,278 @@
+/* trace_dims - drives the cut rules over a bound graph, then reads off the
+ * classes of leaves that begin and end in weights and met nothing that forbids
+ * cutting. It knows no op and no layer: only terms and contractions. */
+#include "passes/trace_dims.h"
+
+#include <string.h>
+
+typedef struct Leaf {
+  PareAxis *axis;
+  PARE_VEC(int) producers; /* contractions whose weight makes it */
+  PARE_VEC(int) readers;   /* contractions that reduce over it */
+  PARE_VEC(PareMember) members;
+} Leaf;
+
+typedef struct Trace {
+  PareCtx *c;
+  PareArena *a;
+  const PareGraph *g;
+  PareTracer *t;
+  PARE_VEC(Leaf) leaves; /* representatives, in the order in which weights name them */
+  bool nomem;
+} Trace;
+
+/* --- running the rules --- */
+
+static PareStatus freeze_interface(Trace *tr) {
+  const PareGraph *g = tr->g;
+  for (int side = 0; side < 2; side++) {
+    size_t n = side ? g->outputs.n : g->inputs.n;
+    for (size_t i = 0; i < n; i++) {
+      const PareValue *v = side ? g->outputs.at[i] : g->inputs.at[i];
+      const char *why = pare_arena_printf(tr->a, "is an axis of the graph's %s '%s'", side ? "output" : "input", v->name);
+      if (!why) return pare_nomem(tr->c);
+      for (int d = 0; v->role != PARE_CONST && d < v->type.rank; d++)
+        pare_axis_freeze(NULL, tr->t->value_axis[v->id][d], why);
+    }
+  }
+  return PARE_OK;
+}
+
+static PareStatus run_rules(Trace *tr) {
+  PARE_TRY(pare_tracer_new(tr->c, tr->a, tr->g, &tr->t));
+  PARE_TRY(freeze_interface(tr));
+  for (const PareNode *n = tr->g->first; n; n = n->next) PARE_TRY(pare_op_info[n->op].cut(tr->t, n));
+  return tr->t->nomem ? pare_nomem(tr->c) : PARE_OK;
+}
+
+/* --- collecting leaves --- */
+
+static Leaf *leaf_of(Trace *tr, PareAxis *axis) {
+  for (size_t i = 0; i < tr->leaves.n; i++)
+    if (tr->leaves.at[i].axis == axis) return &tr->leaves.at[i];
+  Leaf l = {.axis = axis};
+  if (!pare_vec_push(tr->a, &tr->leaves, l)) {
+    tr->nomem = true;
+    return NULL;
+  }
+  axis->dim = (int)tr->leaves.n - 1;
+  return &tr->leaves.at[tr->leaves.n - 1];
+}
+
+typedef struct Found {
+  Trace *tr;
+  int contraction;
+  bool reader;
+  PareMember member;
+} Found;
+
+static void found_end(PareAxis *axis, void *arg) {
+  Found *f = arg;
+  Leaf *l = axis->size > 1 ? leaf_of(f->tr, axis) : NULL;
+  if (!l) return;
+  int pushed = f->reader ? pare_vec_push(f->tr->a, &l->readers, f->contraction)
+                         : pare_vec_push(f->tr->a, &l->producers, f->contraction);
+  if (!pushed) f->tr->nomem = true;
+}
+
+static void found_member(PareAxis *axis, void *arg) {
+  Found *f = arg;
+  if (axis->size < 2 || axis->dim < 0) return;
+  Leaf *l = &f->tr->leaves.at[axis->dim];
+  const PareMember *last = l->members.n ? &l->members.at[l->members.n - 1] : NULL;
+  if (last && last->node == f->member.node && last->input == f->member.input && last->axis == f->member.axis) return;
+  if (!pare_vec_push(f->tr->a, &l->members, f->member)) f->tr->nomem = true;
+}
+
+/* Ends first: only leaves at which a weight begins or ends matter. */
+static PareStatus collect(Trace *tr) {
+  for (size_t i = 0; i < tr->t->contractions.n; i++) {
+    const PareContraction *x = &tr->t->contractions.at[i];
+    Found f = {.tr = tr, .contraction = (int)i};
+    for (int d = 0; d < x->node->in[x->weight]->type.rank; d++) {
+      f.reader = d == x->weight_axis;
+      pare_axis_leaves(pare_axis_in(tr->t, x->node, x->weight, d), found_end, &f);
+    }
+  }
+  for (PareNode *n = tr->g->first; n; n = n->next)
+    for (int k = 0; k < n->nin; k++) {
+      if (!n->in[k] || n->in[k]->role != PARE_CONST) continue;
+      for (int d = 0; d < n->in[k]->type.rank; d++) {
+        Found f = {.tr = tr, .member = {n->in[k], n, k, d}};
+        pare_axis_leaves(pare_axis_in(tr->t, n, k, d), found_member, &f);
+      }
+    }
+  return tr->nomem ? pare_nomem(tr->c) : PARE_OK;
+}
+
+/* --- shared weights: dimensions that share every weight are one --- */
+
+static bool has_member(const Leaf *l, const PareMember *m) {
+  for (size_t i = 0; i < l->members.n; i++)
+    if (l->members.at[i].weight == m->weight && l->members.at[i].axis == m->axis) return true;
+  return false;
+}
+
+static bool same_weights(const Leaf *a, const Leaf *b) {
+  for (size_t i = 0; i < a->members.n; i++)
+    if (!has_member(b, &a->members.at[i])) return false;
+  for (size_t i = 0; i < b->members.n; i++)
+    if (!has_member(a, &b->members.at[i])) return false;
+  return a->members.n > 0;
+}
+
+/* Returns true when two leaves were tied; then the leaves are collected anew. */
+static bool tie_shared(Trace *tr) {
+  bool tied = false;
+  for (size_t i = 0; i < tr->leaves.n; i++)
+    for (size_t j = i + 1; j < tr->leaves.n; j++) {
+      Leaf *a = &tr->leaves.at[i], *b = &tr->leaves.at[j];
+      PareAxis *x = pare_axis_find(a->axis), *y = pare_axis_find(b->axis);
+      if (x == y || x->size != y->size || !a->members.n || a->members.at[0].node == b->members.at[0].node) continue;
+      if (!same_weights(a, b)) continue;
+      pare_axis_tie(tr->t, a->members.at[0].node, x, y);
+      tied = true;
+    }
+  return tied;
+}
+
+static void forget_leaves(Trace *tr) {
+  for (size_t i = 0; i < tr->leaves.n; i++) tr->leaves.at[i].axis->dim = -1;
+  tr->leaves.n = 0;
+  tr->leaves.at = NULL;
+  tr->leaves.cap = 0;
+}
+
+/* --- from leaves to dimensions --- */
+
+typedef struct LeafSet {
+  PareAxis *at[16];
+  int n;
+} LeafSet;
+
+static void add_leaf(PareAxis *axis, void *arg) {
+  LeafSet *s = arg;
+  if (axis->size > 1 && s->n < 16) s->at[s->n++] = axis;
+}
+
+static bool same_terms(PareAxis *a, PareAxis *b) {
+  LeafSet x = {.n = 0}, y = {.n = 0};
+  pare_axis_leaves(a, add_leaf, &x);
+  pare_axis_leaves(b, add_leaf, &y);
+  return x.n == y.n && !memcmp(x.at, y.at, (size_t)x.n * sizeof *x.at);
+}
+
+/* The stream a producer reads from against the stream a reader writes to. */
+static bool on_one_stream(Trace *tr, const Leaf *l) {
+  for (size_t i = 0; i < l->producers.n; i++) {
+    const PareContraction *p = &tr->t->contractions.at[l->producers.at[i]];
+    PareAxis *from = pare_axis_in(tr->t, p->node, p->weight, p->weight_axis);
+    for (size_t j = 0; j < l->readers.n; j++) {
+      const PareContraction *r = &tr->t->contractions.at[l->readers.at[j]];
+      for (int d = 0; d < r->node->in[r->weight]->type.rank; d++)
+        if (d != r->weight_axis && same_terms(from, pare_axis_in(tr->t, r->node, r->weight, d))) return true;
+    }
+  }
+  return false;
+}
+
+static PareKind kind_of(Trace *tr, const Leaf *l) {
+  if (l->axis->batched) return PARE_KIND_HEADS;
+  if (l->axis->inner) return PARE_KIND_HEAD_DIM;
+  return on_one_stream(tr, l) ? PARE_KIND_FFN : PARE_KIND_OTHER;
+}
+
+static size_t common_prefix(const char *a, size_t n, const char *b) {
+  size_t i = 0;
+  while (i < n && a[i] == b[i]) i++;
+  return i;
+}
+
+/* The scope that all its weights' nodes share, or the first node's name. */
+static const char *name_of(Trace *tr, const Leaf *l, const char *kind) {
+  const PareContraction *at = tr->t->contractions.at;
+  const char *first = l->producers.n ? at[l->producers.at[0]].node->name : at[l->readers.at[0]].node->name;
+  size_t n = strlen(first);
+  for (size_t i = 0; i < l->producers.n; i++) n = common_prefix(first, n, at[l->producers.at[i]].node->name);
+  for (size_t i = 0; i < l->readers.n; i++) n = common_prefix(first, n, at[l->readers.at[i]].node->name);
+  while (n > 0 && first[n] && first[n - 1] != '/' && first[n - 1] != '.') n--;
+  while (n > 0 && (first[n - 1] == '/' || first[n - 1] == '.')) n--;
+  return n ? pare_arena_printf(tr->a, "%.*s:%s", (int)n, first, kind) : pare_arena_printf(tr->a, "%s:%s", first, kind);
+}
+
+static bool name_taken(const PareDims *d, const char *name) {
+  for (size_t i = 0; i < d->dims.n; i++)
+    if (!strcmp(d->dims.at[i].name, name)) return true;
+  return false;
+}
+
+static PareStatus unique_name(Trace *tr, const PareDims *d, const char **name) {
+  const char *base = *name;
+  for (int i = 2; *name && name_taken(d, *name); i++) *name = pare_arena_printf(tr->a, "%s#%d", base, i);
+  return *name ? PARE_OK : pare_nomem(tr->c);
+}
+
+/* Elements of weights that one index of the leaf owns; a shared weight counts once. */
+static PareStatus params_of(Trace *tr, const Leaf *l, int64_t *out) {
+  *out = 0;
+  for (size_t i = 0; i < l->members.n; i++) {
+    const PareMember *m = &l->members.at[i];
+    bool seen = !pare_dtype_is_float(m->weight->type.dtype);
+    for (size_t j = 0; j < i; j++) seen |= l->members.at[j].weight == m->weight && l->members.at[j].axis == m->axis;
+    if (seen) continue;
+    int64_t size = m->weight->type.dim[m->axis], own = 0;
+    PareMark mark = pare_arena_mark(tr->c->scratch);
+    int64_t *pos = PARE_NEW_N(tr->c->scratch, size, int64_t);
+    if (!pos) return pare_nomem(tr->c);
+    pare_axis_positions(pare_axis_in(tr->t, m->node, m->input, m->axis), l->axis, pos);
+    for (int64_t p = 0; p < size; p++) own += pos[p] == 0;
+    pare_arena_rewind(tr->c->scratch, mark);
+    *out += pare_type_count(&m->weight->type) / size * own;
+  }
+  return PARE_OK;
+}
+
+static PareStatus add_frozen(Trace *tr, const Leaf *l, PareDims *d) {
+  const PareNode *by = l->axis->frozen_by;
+  PareFrozen f = {.count = l->axis->size, .name = name_of(tr, l, "frozen")};
+  f.reason = by ? pare_arena_printf(tr->a, "%s: node '%s' (%s)", l->axis->frozen_why, by->name, pare_op_info[by->op].name)
+                : l->axis->frozen_why;
+  return f.name && f.reason && pare_vec_push(tr->a, &d->frozen, f) ? PARE_OK : pare_nomem(tr->c);
+}
+
+static PareStatus add_dim(Trace *tr, const Leaf *l, PareDims *d) {
+  PareDim dim = {.kind = kind_of(tr, l), .leaf = l->axis, .count = l->axis->size};
+  dim.name = name_of(tr, l, pare_kind_name(dim.kind));
+  PARE_TRY(unique_name(tr, d, &dim.name));
+  PARE_TRY(params_of(tr, l, &dim.params));
+  for (size_t i = 0; i < l->members.n; i++)
+    if (!pare_vec_push(tr->a, &dim.members, l->members.at[i])) return pare_nomem(tr->c);
+  for (size_t i = 0; i < l->readers.n; i++)
+    if (!pare_vec_push(tr->a, &dim.readers, tr->t->contractions.at[l->readers.at[i]])) return pare_nomem(tr->c);
+  return pare_vec_push(tr->a, &d->dims, dim) ? PARE_OK : pare_nomem(tr->c);
+}
+
+PareStatus pare_trace_dims(PareCtx *c, PareArena *a, const PareGraph *g, PareDims **out) {
+  Trace tr = {.c = c, .a = a, .g = g};
+  PareDims *d = PARE_NEW(a, PareDims);
+  if (!d) return pare_nomem(c);
+  PARE_TRY(run_rules(&tr));
+  do {
+    forget_leaves(&tr);
+    PARE_TRY(collect(&tr));
+  } while (tie_shared(&tr));
+  for (size_t i = 0; i < tr.leaves.n; i++) {
+    const Leaf *l = &tr.leaves.at[i];
+    l->axis->dim = -1;
+    if (!l->producers.n || !(l->readers.n || l->axis->batched)) continue;
+    if (l->axis->frozen_why || !l->readers.n) {
+      if (l->axis->frozen_why) PARE_TRY(add_frozen(&tr, l, d));
+      continue;
+    }
+    PARE_TRY(add_dim(&tr, l, d));
+    l->axis->dim = (int)d->dims.n - 1;
+  }
+  d->tracer = tr.t;
+  *out = d;
+  return PARE_OK;
+}

@@ -1,0 +1,58 @@
+/* zero_fan_in - the masked model at full size: where a weight reads a dead
+ * group, it is zero (METHOD 6). */
+#include <string.h>
+
+#include "passes/edit.h"
+
+/* Zeroes the slabs of `data` (of type t) whose index on `axis` is dead. */
+static void zero_positions(const PareType *t, int axis, const int64_t *position, const bool *keep, uint8_t *data) {
+  size_t inner = pare_dtype_size(t->dtype), outer = 1;
+  for (int d = 0; d < axis; d++) outer *= (size_t)t->dim[d];
+  for (int d = axis + 1; d < t->rank; d++) inner *= (size_t)t->dim[d];
+  for (size_t o = 0; o < outer; o++)
+    for (int64_t i = 0; i < t->dim[axis]; i++)
+      if (position[i] >= 0 && !keep[position[i]]) memset(data + (o * (size_t)t->dim[axis] + (size_t)i) * inner, 0, inner);
+}
+
+static PareStatus zero_edge(PareCtx *c, PareGraph *g, PareNode *n, int k, int axis, PareAxis *term,
+                            const PareAxis *leaf) {
+  PareValue *v = n->in[k];
+  size_t bytes;
+  if (!pare_type_bytes(&v->type, &bytes)) return pare_nomem(c);
+  uint8_t *data = pare_arena_alloc(g->arena, bytes, 1);
+  PareMark mark = pare_arena_mark(c->scratch);
+  int64_t *position = PARE_NEW_N(c->scratch, v->type.dim[axis], int64_t);
+  if (!data || !position) return pare_nomem(c);
+  memcpy(data, v->data, bytes);
+  pare_axis_positions(term, leaf, position);
+  zero_positions(&v->type, axis, position, leaf->keep, data);
+  pare_arena_rewind(c->scratch, mark);
+  return pare_replace_constant(c, g, n, k, v->type, data);
+}
+
+static PareStatus zero_reader(PareCtx *c, PareGraph *g, PareNode **by_id, const PareDims *d, const PareDim *dim,
+                              const PareContraction *x) {
+  PareNode *root;
+  int input;
+  if (!pare_root_constant(by_id[x->node->id], x->weight, &root, &input))
+    return pare_fail(c, x->node, PARE_UNSUPPORTED, "its weight is not a constant");
+  for (size_t i = 0; i < dim->members.n; i++) {
+    const PareMember *m = &dim->members.at[i];
+    if (m->node->id == root->id && m->input == input)
+      PARE_TRY(zero_edge(c, g, root, input, m->axis, pare_axis_in(d->tracer, m->node, input, m->axis), dim->leaf));
+  }
+  return PARE_OK;
+}
+
+PareStatus pare_zero_fan_in(PareCtx *c, PareArena *a, const PareGraph *g, const PareDims *d, PareGraph **out) {
+  *out = pare_graph_clone(c, a, g);
+  PareNode **by_id = *out ? PARE_NEW_N(a, g->nnodes + 1, PareNode *) : NULL;
+  if (!by_id) return pare_nomem(c);
+  for (PareNode *n = (*out)->first; n; n = n->next) by_id[n->id] = n;
+  for (size_t i = 0; i < d->dims.n; i++) {
+    const PareDim *dim = &d->dims.at[i];
+    for (size_t r = 0; dim->leaf->keep && r < dim->readers.n; r++)
+      PARE_TRY(zero_reader(c, *out, by_id, d, dim, &dim->readers.at[r]));
+  }
+  return PARE_OK;
+}

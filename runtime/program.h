@@ -1,0 +1,41 @@
+/* program.h - a bound graph made ready to run on one device: kernels chosen,
+ * memory planned and taken. Nothing is allocated while it runs. */
+#ifndef PARE_RUNTIME_PROGRAM_H
+#define PARE_RUNTIME_PROGRAM_H
+
+#include "ir/ir.h"
+#include "kernels/kernel.h"
+
+typedef struct PareProgram PareProgram;
+
+/* Bytes, by what they are for. Constants that are read where they lie cost nothing. */
+typedef struct PareProgramMemory {
+  size_t results, workspace, states, inputs, constants;
+} PareProgramMemory;
+
+/* Takes the nodes that outputs, `pins` and states need; results that binding has
+ * worked out are constants. `g` is borrowed and must not change. Errors name the
+ * node: PARE_UNSUPPORTED (no kernel, a type not known), PARE_NOMEM.
+ * Pair: pare_program_free (NULL is fine). */
+PARE_MUST_USE PareStatus pare_program_new(PareCtx *c, const PareGraph *g, const PareKernel *kernels,
+                                          PareProgram **out);
+/* The same; results in `pins` stay readable after a run, as outputs do. */
+PARE_MUST_USE PareStatus pare_program_new_pinned(PareCtx *c, const PareGraph *g, const PareKernel *kernels,
+                                                 size_t npins, PareValue *const *pins, PareProgram **out);
+void pare_program_free(PareProgram *p);
+
+/* Runs the nodes of a phase in order; phase -1 is all of them. Phase 0 may run
+ * several times before phase 1, which sees the results of the last time. */
+PARE_MUST_USE PareStatus pare_program_run(PareCtx *c, PareProgram *p, int phase);
+
+/* Inputs: memory to fill, or what was bound. States, constants: their bytes.
+ * Results: only outputs and pins; NULL for others, since their place is reused. */
+void *pare_program_buffer(const PareProgram *p, const PareValue *v);
+/* The input is read from `data`, aligned to its element, from now on; NULL: from the program's memory again. */
+void pare_program_bind(PareProgram *p, const PareValue *input, const void *data);
+
+PareProgramMemory pare_program_memory(const PareProgram *p);
+/* Adds the time of each node's runs to seconds_by_node[node id]; NULL switches it off. */
+void pare_program_profile(PareProgram *p, double *seconds_by_node);
+
+#endif
