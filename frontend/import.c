@@ -42,31 +42,46 @@ static int64_t opset_of(const Onnx__ModelProto *p, const char *domain) {
   return 0;
 }
 
-static bool same_op(const Onnx__NodeProto *a, const Onnx__NodeProto *b) {
-  return !strcmp(text(a->op_type), text(b->op_type)) && !strcmp(domain_of(a), domain_of(b));
+/* An op that pare does not know: its first node and how many there are. */
+typedef struct Unknown {
+  const Onnx__NodeProto *first;
+  size_t count;
+} Unknown;
+
+typedef struct Unknowns {
+  PareMap index; /* "domain:op" -> place in at */
+  PARE_VEC(Unknown) at;
+} Unknowns;
+
+static bool count_unknown(PareArena *a, Unknowns *u, const Onnx__NodeProto *n) {
+  const char *key = pare_arena_printf(a, "%s:%s", domain_of(n), text(n->op_type));
+  int64_t i = key ? pare_map_get(&u->index, key) : -1;
+  Unknown first = {n, 0};
+  if (i < 0) {
+    i = (int64_t)u->at.n;
+    if (!key || !pare_map_put(&u->index, key, i) || !pare_vec_push(a, &u->at, first)) return false;
+  }
+  u->at.at[i].count++;
+  return true;
 }
 
 static PareStatus check_supported(PareCtx *c, const Onnx__ModelProto *p) {
   const Onnx__GraphProto *g = p->graph;
+  Unknowns u = {.index = {.arena = c->scratch}};
+  for (size_t i = 0; i < g->n_node; i++)
+    if (!is_supported(g->node[i]) && !count_unknown(c->scratch, &u, g->node[i])) return pare_nomem(c);
+  if (!u.at.n) return PARE_OK;
   char line[sizeof c->diag.text];
-  size_t at = 0, kinds = 0;
-  for (size_t i = 0; i < g->n_node; i++) {
-    const Onnx__NodeProto *n = g->node[i];
-    if (is_supported(n)) continue;
-    size_t first = 0, count = 0;
-    while (is_supported(g->node[first]) || !same_op(g->node[first], n)) first++;
-    if (first != i) continue;
-    for (size_t j = i; j < g->n_node; j++) count += same_op(g->node[j], n);
+  size_t at = 0;
+  for (size_t i = 0; i < u.at.n && at < sizeof line; i++) {
+    const Onnx__NodeProto *n = u.at.at[i].first;
     const char *domain = *domain_of(n) ? domain_of(n) : "ai.onnx";
-    if (at < sizeof line)
-      at += (size_t)snprintf(line + at, sizeof line - at, "%s%s (%s, opset %" PRId64 ", first '%s', %zu time%s)",
-                             kinds ? "; " : "", text(n->op_type), domain, opset_of(p, domain_of(n)),
-                             n->name && *n->name ? n->name : n->n_output ? text(n->output[0]) : "", count,
-                             count == 1 ? "" : "s");
-    kinds++;
+    at += (size_t)snprintf(line + at, sizeof line - at, "%s%s (%s, opset %" PRId64 ", first '%s', %zu time%s)",
+                           i ? "; " : "", text(n->op_type), domain, opset_of(p, domain_of(n)),
+                           n->name && *n->name ? n->name : n->n_output ? text(n->output[0]) : "", u.at.at[i].count,
+                           u.at.at[i].count == 1 ? "" : "s");
   }
-  if (!kinds) return PARE_OK;
-  return pare_error(c, PARE_UNSUPPORTED, "%zu kind%s of node not supported: %s", kinds, kinds == 1 ? "" : "s", line);
+  return pare_error(c, PARE_UNSUPPORTED, "%zu kind%s of node not supported: %s", u.at.n, u.at.n == 1 ? "" : "s", line);
 }
 
 /* --- values --- */
@@ -343,6 +358,7 @@ PareStatus pare_import(PareCtx *c, PareModel *m, const Onnx__ModelProto *p) {
                                   text(p->producer_version));
   if (!m->producer) return pare_nomem(c);
   im.g->opset = opset_of(p, "");
+  if (im.g->opset < 1) return pare_error(c, PARE_FORMAT, "the model does not say which opset of ONNX it imports");
   PARE_TRY(import_initializers(&im, p->graph));
   PARE_TRY(import_inputs(&im, p->graph));
   for (size_t i = 0; i < p->graph->n_node; i++) {

@@ -12,8 +12,10 @@
 static void *arena_alloc(void *arena, size_t n) { return pare_arena_alloc(arena, n, 1); }
 static void arena_free(void *arena, void *p) { (void)arena, (void)p; }
 
-static PareStatus load(PareCtx *c, PareModel *m) {
-  PARE_TRY(pare_file_map(c, m->path, &m->file));
+/* `from` NULL: the file at m->path. */
+static PareStatus load(PareCtx *c, PareModel *m, const PareFile *from) {
+  if (from) m->file = *from;
+  else PARE_TRY(pare_file_map(c, m->path, &m->file));
   if (!m->file.len) return pare_error(c, PARE_FORMAT, "the file is empty");
   uint8_t *thin;
   size_t len;
@@ -24,7 +26,7 @@ static PareStatus load(PareCtx *c, PareModel *m) {
   return pare_import(c, m, p);
 }
 
-PareStatus pare_model_load(PareCtx *c, const char *path, PareModel **out) {
+static PareStatus load_from(PareCtx *c, const char *path, const PareFile *from, PareModel **out) {
   PareArena *a = pare_arena_new(1 << 16);
   PareModel *m = a ? PARE_NEW(a, PareModel) : NULL;
   if (!m || !(m->path = pare_arena_strdup(a, path))) {
@@ -35,7 +37,7 @@ PareStatus pare_model_load(PareCtx *c, const char *path, PareModel **out) {
   PareMark mark = pare_arena_mark(c->scratch);
   const char *outer = c->file;
   c->file = path;
-  PareStatus s = load(c, m);
+  PareStatus s = load(c, m, from);
   c->file = outer;
   pare_arena_rewind(c->scratch, mark);
   if (s == PARE_OK) *out = m;
@@ -43,10 +45,17 @@ PareStatus pare_model_load(PareCtx *c, const char *path, PareModel **out) {
   return s;
 }
 
+PareStatus pare_model_load(PareCtx *c, const char *path, PareModel **out) { return load_from(c, path, NULL, out); }
+
+PareStatus pare_model_load_bytes(PareCtx *c, const char *path, const void *data, size_t len, PareModel **out) {
+  PareFile borrowed = {data, len, -1};
+  return load_from(c, path, &borrowed, out);
+}
+
 void pare_model_free(PareModel *m) {
   if (!m) return;
   for (size_t i = 0; i < m->external.n; i++) pare_file_unmap(&m->external.at[i].file);
-  pare_file_unmap(&m->file);
+  if (m->file.fd >= 0) pare_file_unmap(&m->file); /* else borrowed */
   pare_arena_free(m->arena);
 }
 

@@ -28,6 +28,9 @@ typedef struct PareModel {
  * PARE_IO/PARE_FORMAT for the file, PARE_UNSUPPORTED with all nodes that are not
  * supported. Pair: pare_model_free (NULL is fine). */
 PARE_MUST_USE PareStatus pare_model_load(PareCtx *c, const char *path, PareModel **out);
+/* The same for bytes in memory, which are borrowed; external data is looked for beside `path`. */
+PARE_MUST_USE PareStatus pare_model_load_bytes(PareCtx *c, const char *path, const void *data, size_t len,
+                                               PareModel **out);
 void pare_model_free(PareModel *m);
 
 /* Elements and bytes of all initializers (and Constant nodes of rank > 0). */

@@ -84,7 +84,7 @@ static PareStatus read_external(PareCtx *c, PareModel *m, const Onnx__TensorProt
   if (off > f->len || bytes > f->len - off)
     return pare_error(c, PARE_FORMAT, "tensor '%s': its %zu bytes at %zu lie behind the end of '%s' (%zu bytes)", what,
                       bytes, off, location, f->len);
-  *data = f->data + off;
+  *data = f->data ? f->data + off : (const void *)""; /* an empty file holds an empty tensor */
   return PARE_OK;
 }
 
@@ -122,6 +122,8 @@ PareStatus pare_tensor_read(PareCtx *c, PareModel *m, const Onnx__TensorProto *t
   memcpy(&r, t->raw_data.data, sizeof r);
   if (r.len != bytes)
     return pare_error(c, PARE_FORMAT, "tensor '%s' holds %" PRIu64 " bytes, its dims want %zu", what, r.len, bytes);
+  if (r.off > m->file.len || r.len > m->file.len - r.off)
+    return pare_error(c, PARE_FORMAT, "tensor '%s': its data lie behind the end of the file", what);
   *data = m->file.data + r.off;
   return PARE_OK;
 }

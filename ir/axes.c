@@ -276,6 +276,12 @@ void pare_axis_positions(PareAxis *a, const PareAxis *leaf, int64_t *out) {
   for (int64_t i = 0, n = pare_axis_find(a)->size; i < n; i++) out[i] = position(a, leaf, i);
 }
 
+void pare_axis_kept_positions(PareAxis *a, const PareAxis *leaf, int64_t *out) {
+  int64_t n = pare_axis_count(a);
+  pare_axis_indices(a, out);
+  for (int64_t i = 0; i < n; i++) out[i] = position(a, leaf, out[i]);
+}
+
 /* --- the tracer --- */
 
 static PareAxis **axes_new(PareTracer *t, const PareType *type) {

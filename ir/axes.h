@@ -93,6 +93,8 @@ void pare_axis_indices(PareAxis *a, int64_t *out);
 /* For leaf `leaf` of axis a: its index at each position of the axis, or -1 where
  * the position does not belong to it. out[a->size]. */
 void pare_axis_positions(PareAxis *a, const PareAxis *leaf, int64_t *out);
+/* The same for the positions that stay under the cut: out[pare_axis_count(a)]. */
+void pare_axis_kept_positions(PareAxis *a, const PareAxis *leaf, int64_t *out);
 /* The type of a value after the cut. */
 PareType pare_axis_type(PareTracer *t, const PareValue *v);
 /* The axes of a constant as node n's input k reads it, or of any other value. */

@@ -745,7 +745,7 @@ PareStatus pare_infer_scalar(PareCtx *c, PareNode *n) {
   return set_out(c, n, 0, scalar_for(&n->in[0]->type));
 }
 
-/* W[K,N] ([N,K] with transB), A[K,r], B[r,N], dA, dB -> row[K], col[N] */
+/* W[K,N] ([N,K] with transB), A[K,r], B[r,N][, dA, dB] -> row[K], col[N] */
 PareStatus pare_infer_importance(PareCtx *c, PareNode *n) {
   for (int i = 0; i < n->nin; i++) {
     PARE_TRY(need_input(c, n, i));
@@ -756,8 +756,10 @@ PareStatus pare_infer_importance(PareCtx *c, PareNode *n) {
   if (a->dim[0] != w.rows) return clash(c, n, 0, 1, "the adapter A does not fit the weight's inputs");
   if (b->dim[1] != w.cols) return clash(c, n, 0, 2, "the adapter B does not fit the weight's outputs");
   if (a->dim[1] != b->dim[0]) return clash(c, n, 1, 2, "the ranks of the adapters differ");
-  PARE_TRY(same_dims(c, n, 1, 3));
-  PARE_TRY(same_dims(c, n, 2, 4));
+  if (n->nin == 5) {
+    PARE_TRY(same_dims(c, n, 1, 3));
+    PARE_TRY(same_dims(c, n, 2, 4));
+  }
   PareType t = scalar_for(&n->in[0]->type);
   t.rank = 1;
   t.dim[0] = w.rows;

@@ -4,7 +4,7 @@
 #ifndef PARE_PASSES_EDIT_H
 #define PARE_PASSES_EDIT_H
 
-#include "ir/dims.h"
+#include "ir/adapter.h"
 
 /* The constant that a chain of views (Transpose, Identity, Reshape...) of n's
  * input k begins with: *node and *input read it. NULL when it is not one. */
@@ -14,18 +14,15 @@ PareValue *pare_root_constant(PareNode *n, int k, PareNode **node, int *input);
 PARE_MUST_USE PareStatus pare_replace_constant(PareCtx *c, PareGraph *g, PareNode *n, int k, PareType type,
                                                const void *data);
 
-/* An adapter's contribution to one weight: s·A·B, W being what node `n` input `k` reads. */
+/* What an adapter adds to its weight: s·A·B, at the size that g has. */
 typedef struct PareDelta {
-  uint32_t node; /* id */
-  int input;
-  bool transposed;   /* the node reads W as [N, K] */
-  int64_t k, n, rank;
+  const PareAdapter *adapter; /* its sites, orientation and scale */
+  int64_t k, n;
   const float *a, *b; /* [k, rank], [rank, n] */
-  double scale;
 } PareDelta;
 
-/* Folds adapters: W <- W + s·A·B, rounded to W's dtype (METHOD 6). Adapters of
- * one weight that is read in several places are given once for each reading. */
+/* Folds adapters: W <- W + s·A·B, rounded to W's dtype (METHOD 6). Readers that
+ * share a weight and its adapter go on sharing it. */
 PARE_MUST_USE PareStatus pare_fold_adapters(PareCtx *c, PareArena *a, const PareGraph *g, size_t n,
                                             const PareDelta *delta, PareGraph **out);
 

@@ -276,7 +276,8 @@ PareStatus pare_image_frame(PareCtx *c, PareArena *a, const char *file, const Pa
     else h = opt->resize * in->h / in->w;
   }
   if (h > SIDE_MAX || w > SIDE_MAX || h * w > PIXELS_MAX)
-    return image_error(c, file, PARE_DATA, "%" PRId64 " x %" PRId64 " pixels are too narrow to be resized", in->w, in->h);
+    return image_error(c, file, PARE_DATA, "%" PRId64 " x %" PRId64 " pixels are too narrow to be resized", in->w,
+                       in->h);
   if (h < opt->crop || w < opt->crop)
     return image_error(c, file, PARE_DATA, "%" PRId64 " x %" PRId64 " pixels are too few for a crop of %" PRId64, w, h,
                        opt->crop);

@@ -32,7 +32,8 @@ typedef struct PareImage {
  * alpha is dropped, 16 bits become 8, luma is PIL's. `data` errors name `file`. */
 PARE_MUST_USE PareStatus pare_image_decode(PareCtx *c, PareArena *a, const char *file, const uint8_t *bytes, size_t n,
                                            int channels, PareImage *out);
-/* Bilinear with antialias: bit for bit Pillow's Image.resize(BILINEAR). */
+/* Bilinear with antialias: bit for bit Image.resize(BILINEAR) of Pillow 4 to 12
+ * (13 takes the axes in another order at times: some pixels differ by 1). */
 PARE_MUST_USE PareStatus pare_image_resize(PareCtx *c, PareArena *a, const PareImage *in, int64_t h, int64_t w,
                                            PareImage *out);
 /* Grey to three equal channels, or colour to luma; `in` itself where it fits. */

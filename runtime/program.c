@@ -21,13 +21,13 @@ struct PareProgram {
   const PareGraph *graph;
   Step *step; /* without views */
   size_t nsteps;
-  PareTensor *tensor;       /* of all steps, one after another */
-  const PareValue **shows;  /* tensor i shows the memory of this root, or NULL: left out */
+  PareTensor *tensor;      /* of all steps, one after another */
+  const PareValue **shows; /* tensor i shows the memory of this root, or NULL: left out */
   size_t ntensors;
   ParePlan plan;
-  void **data;     /* by value id, of roots */
-  void **home;     /* by value id: where an input lies when nothing is bound to it */
-  bool *readable;  /* by value id: inputs, states, constants, outputs and pins */
+  void **data;    /* by value id, of roots */
+  void **home;    /* by value id: where an input lies when nothing is bound to it */
+  bool *readable; /* by value id: inputs, states, constants, outputs and pins */
   unsigned char *slab, *workspace;
   unsigned char *own; /* states, inputs, copied constants */
   PareProgramMemory memory;

@@ -1,6 +1,7 @@
 /* wordpiece.h - BERT's tokenizer (Devlin et al. 2018): Unicode clean-up, words,
  * then the longest pieces of a vocabulary. The same ids as Hugging Face's
- * BertTokenizerFast. */
+ * `tokenizers` gives; but that has Unicode 8's marks, punctuation and format
+ * characters, and this has those of utf8proc (some 500 later characters). */
 #ifndef PARE_RUNTIME_WORDPIECE_H
 #define PARE_RUNTIME_WORDPIECE_H
 

@@ -51,7 +51,8 @@ void PARE_CPU(release_MATMUL)(void *state);
 #define PARE_INLINE inline __attribute__((always_inline))
 
 /* --- types --- */
-#define PARE_PICK_FLOAT(d, f) ((d) == PARE_F32 ? f##_f32 : (d) == PARE_F64 ? f##_f64 : (d) == PARE_BF16 ? f##_bf16 : NULL)
+#define PARE_PICK_FLOAT(d, f) \
+  ((d) == PARE_F32 ? f##_f32 : (d) == PARE_F64 ? f##_f64 : (d) == PARE_BF16 ? f##_bf16 : NULL)
 #define PARE_PICK_INT(d, f) ((d) == PARE_I64 ? f##_i64 : (d) == PARE_I32 ? f##_i32 : NULL)
 #define PARE_PICK_NUMBER(d, f) (pare_dtype_is_float(d) ? PARE_PICK_FLOAT(d, f) : PARE_PICK_INT(d, f))
 
@@ -132,7 +133,7 @@ typedef void PareRowFn(int64_t n, void *out, const void *const in[3], const bool
 /* Calls fn for runs of out's elements, with up to three inputs broadcast to its shape. */
 void PARE_CPU(rows)(const PareTensor *out, int nin, const PareTensor *in, PareRowFn *fn, const void *arg);
 
-/* out = x broadcast to out's shape; same element size. Move.c's Expand, and what Gemm and Conv begin with. */
+/* out = x broadcast to out's shape; same element size: move.c. */
 void PARE_CPU(expand)(const PareTensor *out, const PareTensor *x);
 
 /* n elements from one type to another: cast.c. One thread. */

@@ -1,7 +1,6 @@
 /* eltwise.c - two operands and Where, with broadcasting: arithmetic, comparison,
  * logic. One row an op in the tables below; the walking is bcast.c's. */
 #include "kernels/cpu/cpu.h"
-#include "kernels/cpu/vmath.h"
 
 #ifndef T
 /* op, of floats, of integers. Min and Max pass a NaN on. */

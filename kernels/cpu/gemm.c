@@ -5,16 +5,16 @@
 #include "kernels/cpu/cpu.h"
 
 #ifndef T
-/* c *= beta, where an empty product leaves nothing else to do. */
 PareStatus PARE_CPU(gemm_f32)(bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alpha, const float *a,
                               int64_t lda, const float *b, int64_t ldb, double beta, float *c, int64_t ldc) {
   if (m == 0 || n == 0) return PARE_OK;
-  if (k == 0) {
+  if (k == 0) { /* oneDNN leaves c as it was */
     for (int64_t i = 0; i < m; i++)
       for (int64_t j = 0; j < n; j++) c[i * ldc + j] = beta != 0 ? (float)beta * c[i * ldc + j] : 0;
     return PARE_OK;
   }
-  dnnl_status_t s = dnnl_sgemm(ta ? 'T' : 'N', tb ? 'T' : 'N', m, n, k, (float)alpha, a, lda, b, ldb, (float)beta, c, ldc);
+  char at = ta ? 'T' : 'N', bt = tb ? 'T' : 'N';
+  dnnl_status_t s = dnnl_sgemm(at, bt, m, n, k, (float)alpha, a, lda, b, ldb, (float)beta, c, ldc);
   return s == dnnl_success ? PARE_OK : s == dnnl_out_of_memory ? PARE_NOMEM : PARE_DEVICE;
 }
 

@@ -8,13 +8,14 @@
  * For a line of W as it is stored, G and A·B are sums over r of a number of the line times a vector over its
  * positions:  G = sum u_r·P_r + v_r·Q_r,  A·B = sum w_r·Q_r.
  *   W[K,N], line k:  P = dB, Q = B,   u = A_k - eta·dA_k, v = dA_k, w = A_k
- *   W[N,K], line n:  P = dA', Q = A', u = B_n - eta·dB_n, v = dB_n, w = B_n   (A' is A transposed) */
+ *   W[N,K], line n:  P = dA', Q = A', u = B_n - eta·dB_n, v = dB_n, w = B_n   (A' is A transposed)
+ * With dA and dB left out G is 1: the magnitude of the merged weights. */
 #ifndef T
 enum { BLOCK = 256 };
 
 typedef struct Scores {
   int64_t lines, width, r, parts; /* of W as it is stored */
-  bool square;
+  bool square, gradient;
   double scale;
 } Scores;
 
@@ -22,14 +23,18 @@ static Scores scores_of(const PareKernelArgs *a) {
   const PareType *w = &a->in[0].type, *adapter = &a->in[1].type;
   return (Scores){.lines = w->dim[0], .width = w->dim[1], .r = adapter->dim[1],
                   .parts = pare_min_i64(PARE_PARTS, w->dim[0]), .square = a->attr->power == 2,
-                  .scale = pare_attr_get(a->attr, scale, 1.0)};
+                  .gradient = pare_given(a, 4), .scale = pare_attr_get(a->attr, scale, 1.0)};
 }
 
-/* u, v, w [lines, r]; P, Q [r, width]; sums of the lines [lines]; by parts, of the positions [parts, width]. */
+/* P and Q are stored in blocks of positions, each block [r, BLOCK]: rows of a power of two apart would fight for the
+ * same sets of the cache. */
+static size_t blocked(const Scores *s) { return (size_t)(pare_ceil_div(s->width, BLOCK) * BLOCK * s->r); }
+
+/* u, v, w [lines, r]; P, Q; sums of the lines [lines]; by parts, of the positions [parts, width]. */
 PareStatus PARE_CPU(plan_IMPORTANCE)(PareKernelArgs *a) {
   Scores s = scores_of(a);
   size_t size = a->in[0].type.dtype == PARE_F64 ? sizeof(double) : sizeof(float);
-  a->workspace_bytes = size * (size_t)((3 * s.r + 1) * s.lines + (2 * s.r + PARE_PARTS) * s.width);
+  a->workspace_bytes = size * (2 * blocked(&s) + (size_t)((3 * s.r + 1) * s.lines + PARE_PARTS * s.width));
   return PARE_OK;
 }
 
@@ -49,27 +54,27 @@ static void FN(pack)(const PareKernelArgs *a, const Scores *s, C *u, C *v, C *w,
   for (int64_t i = 0; i < s->lines; i++)
     for (int64_t j = 0; j < s->r; j++) {
       int64_t at = t ? j * s->lines + i : i * s->r + j;
-      double x = pare_get_float(line, at), d = pare_get_float(dline, at);
-      u[i * s->r + j] = (C)(x - eta * d);
+      double x = pare_get_float(line, at), d = s->gradient ? pare_get_float(dline, at) : 0;
+      u[i * s->r + j] = s->gradient ? (C)(x - eta * d) : 0;
       v[i * s->r + j] = (C)d;
       w[i * s->r + j] = (C)x;
     }
   for (int64_t j = 0; j < s->r; j++)
     for (int64_t i = 0; i < s->width; i++) {
-      int64_t at = t ? i * s->r + j : j * s->width + i;
-      p[j * s->width + i] = (C)pare_get_float(dacross, at);
-      q[j * s->width + i] = (C)pare_get_float(across, at);
+      int64_t at = t ? i * s->r + j : j * s->width + i, to = (i / BLOCK * s->r + j) * BLOCK + i % BLOCK;
+      p[to] = s->gradient ? (C)pare_get_float(dacross, at) : 0;
+      q[to] = (C)pare_get_float(across, at);
     }
 }
 
-/* g[i] += u·P + v·Q and d[i] += w·Q over `r` (1 or 4) terms; the vectors are `step` apart. */
-static PARE_INLINE void FN(terms)(int r, int64_t n, int64_t step, const C *u, const C *v, const C *w, const C *p,
+/* g[i] += u·P + v·Q and d[i] += w·Q over `r` (1 or 4) terms. */
+static PARE_INLINE void FN(terms)(int r, int64_t n, const C *u, const C *v, const C *w, const C *p,
                                   const C *q, C *g, C *d) {
 #pragma omp simd
   for (int64_t i = 0; i < n; i++) {
     C gi = g[i], di = d[i];
     for (int j = 0; j < r; j++) {
-      C pj = p[j * step + i], qj = q[j * step + i];
+      C pj = p[j * BLOCK + i], qj = q[j * BLOCK + i];
       gi += u[j] * pj;
       gi += v[j] * qj;
       di += w[j] * qj;
@@ -82,10 +87,11 @@ static PARE_INLINE void FN(terms)(int r, int64_t n, int64_t step, const C *u, co
 /* Adds the scores of n <= BLOCK elements of a line to col; returns their sum. */
 static C FN(score)(const Scores *s, int64_t n, const T *x, const C *u, const C *v, const C *w, const C *p, const C *q,
                    C *col) {
-  C g[BLOCK] = {0}, d[BLOCK] = {0}, sum = 0, scale = (C)s->scale;
+  C g[BLOCK], d[BLOCK] = {0}, sum = 0, scale = (C)s->scale;
+  for (int i = 0; i < BLOCK; i++) g[i] = s->gradient ? 0 : 1;
   int64_t j = 0;
-  for (; j + 4 <= s->r; j += 4) FN(terms)(4, n, s->width, u + j, v + j, w + j, p + j * s->width, q + j * s->width, g, d);
-  for (; j < s->r; j++) FN(terms)(1, n, s->width, u + j, v + j, w + j, p + j * s->width, q + j * s->width, g, d);
+  for (; j + 4 <= s->r; j += 4) FN(terms)(4, n, u + j, v + j, w + j, p + j * BLOCK, q + j * BLOCK, g, d);
+  for (; j < s->r; j++) FN(terms)(1, n, u + j, v + j, w + j, p + j * BLOCK, q + j * BLOCK, g, d);
   bool square = s->square;
 #pragma omp simd reduction(+ : sum)
   for (int64_t i = 0; i < n; i++) {
@@ -105,14 +111,14 @@ static void FN(score_part)(const Scores *s, int64_t lo, int64_t hi, const T *x, 
   for (int64_t at = 0; at < s->width; at += BLOCK)
     for (int64_t k = lo; k < hi; k++)
       line[k] += FN(score)(s, pare_min_i64(BLOCK, s->width - at), x + k * s->width + at, u + k * s->r, v + k * s->r,
-                           w + k * s->r, p + at, q + at, col + at);
+                           w + k * s->r, p + at * s->r, q + at * s->r, col + at);
 }
 
 /* Outputs: row[K], col[N]; a transposed W's lines are columns. */
 static PareStatus FN(importance)(PareKernelArgs *a) {
   Scores s = scores_of(a);
   C *u = a->workspace, *v = u + s.lines * s.r, *w = v + s.lines * s.r, *p = w + s.lines * s.r;
-  C *q = p + s.r * s.width, *line = q + s.r * s.width, *col = line + s.lines;
+  C *q = p + blocked(&s), *line = q + blocked(&s), *col = line + s.lines;
   int by_line = a->attr->transB ? 1 : 0, by_position = 1 - by_line;
   const T *x = a->in[0].data;
   FN(pack)(a, &s, u, v, w, p, q);

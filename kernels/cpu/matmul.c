@@ -178,7 +178,8 @@ static PareStatus bf16_plan(PareKernelArgs *args, const Product *p) {
       dnnl_stream_create(&s->stream, s->engine, dnnl_stream_default_flags) != dnnl_success)
     return PARE_CPU(release_MATMUL)(s), PARE_NOMEM;
   args->state = s;
-  if (p->batch * p->m * p->n == 0 || p->k == 0 || !bf16_primitive(s, p, args->out[0].type.dtype, &args->workspace_bytes)) {
+  bool empty = p->batch * p->m * p->n * p->k == 0;
+  if (empty || !bf16_primitive(s, p, args->out[0].type.dtype, &args->workspace_bytes)) {
     if (s->matmul) dnnl_primitive_destroy(s->matmul);
     s->matmul = NULL;
     args->workspace_bytes = round_up(pare_count(&args->in[0])) + round_up(pare_count(&args->in[1])) +

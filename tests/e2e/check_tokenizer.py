@@ -57,7 +57,7 @@ def main():
                 continue
             bad += 1
             if bad <= 5:
-                print(f"sample {i}, {name}: {rows[i]!r}\n  pare      {row.tolist()}\n  reference {ref}")
+                print(f"sample {i}, {name}: {rows[i]!r}\n  pare      {row[:n + 4].tolist()}\n  reference {ref}")
     print(f"{len(want)} samples, {sum(len(w.ids) for w in want)} tokens, {bad} differences")
     return 1 if bad else 0
 

@@ -106,7 +106,9 @@ static double run_loss(Fix *f, PareProgram *p, const PareValue *loss) {
 
 /* Central differences err by h²·f'''/6 + eps·|f|/h; h = cbrt(eps)·|x| balances both at
  * eps^(2/3). 1000 stands for third derivatives (poles at 0.2) and for sums. */
-static double tolerance(double loss, double grad) { return 1000 * pow(DBL_EPSILON, 2.0 / 3) * (1 + fabs(loss) + fabs(grad)); }
+static double tolerance(double loss, double grad) {
+  return 1000 * pow(DBL_EPSILON, 2.0 / 3) * (1 + fabs(loss) + fabs(grad));
+}
 
 static void compare(Fix *f, const char *name, PareProgram *p, const PareValue *loss, size_t w, const double *grad) {
   double *x = pare_program_buffer(p, f->wrt[w]);

@@ -12,15 +12,27 @@
 /* --- counted allocations; AddressSanitizer has an allocator of its own --- */
 
 #ifndef __SANITIZE_ADDRESS__
-static int counting, allocations;
+static _Atomic int counting, allocations;
 void *__libc_malloc(size_t n);
 void *__libc_calloc(size_t n, size_t size);
 void *__libc_realloc(void *p, size_t n);
 void *__libc_memalign(size_t align, size_t n);
-void *malloc(size_t n) { return allocations += counting, __libc_malloc(n); }
-void *calloc(size_t n, size_t size) { return allocations += counting, __libc_calloc(n, size); }
-void *realloc(void *p, size_t n) { return allocations += counting, __libc_realloc(p, n); }
-void *aligned_alloc(size_t align, size_t n) { return allocations += counting, __libc_memalign(align, n); }
+void *malloc(size_t n) {
+  allocations += counting;
+  return __libc_malloc(n);
+}
+void *calloc(size_t n, size_t size) {
+  allocations += counting;
+  return __libc_calloc(n, size);
+}
+void *realloc(void *p, size_t n) {
+  allocations += counting;
+  return __libc_realloc(p, n);
+}
+void *aligned_alloc(size_t align, size_t n) {
+  allocations += counting;
+  return __libc_memalign(align, n);
+}
 int posix_memalign(void **p, size_t align, size_t n) {
   allocations += counting;
   *p = __libc_memalign(align, n);
@@ -375,7 +387,7 @@ Test(program, nothing_is_allocated_while_it_runs) {
   for (int i = 0; i < 3 && s == PARE_OK; i++) s = pare_program_run(&f->c, p, -1);
   counting = 0;
   cr_assert_eq(s, PARE_OK);
-  cr_expect_eq(allocations, 0, "%d allocations in three runs", allocations);
+  cr_expect_eq(allocations, 0, "%d allocations in three runs", (int)allocations);
   pare_program_free(p);
   fix_free(f);
 #endif

@@ -1,0 +1,18 @@
+/* costs.h - what a graph weighs and works. */
+#ifndef PARE_API_COSTS_H
+#define PARE_API_COSTS_H
+
+#include "ir/ir.h"
+
+/* Elements and bytes of the float weights that nodes read: initializers, and
+ * Constant nodes of rank > 0. Several readings of one weight count once, also
+ * after a cut that gave each its own, equal copy. */
+typedef struct PareWeights {
+  int64_t params, bytes;
+} PareWeights;
+PARE_MUST_USE PareStatus pare_graph_weights(PareCtx *c, const PareGraph *g, PareWeights *out);
+
+/* Multiply-adds of one run of a bound graph; what binding has worked out is free. */
+int64_t pare_graph_macs(const PareGraph *bound);
+
+#endif

@@ -1,0 +1,53 @@
+/* forward.h - a model run on samples: checks that the data fit its inputs, binds
+ * its axes to the data's lengths, and gathers batches. */
+#ifndef PARE_API_FORWARD_H
+#define PARE_API_FORWARD_H
+
+#include "runtime/data.h"
+#include "runtime/program.h"
+
+/* --- samples --- */
+
+/* Reads data for a model: an .npz, or a folder of ONNX's test data (input_0.pb,
+ * input_1.pb ...; tensors without a name go to the input of their number).
+ * NaN and infinities are PARE_DATA. Arrays that are neither an input nor
+ * "labels" are told to the log. Pair: pare_data_free. */
+PARE_MUST_USE PareStatus pare_samples_load(PareCtx *c, const PareGraph *g, const char *path, PareData **out);
+
+/* Random samples for the inputs of a bound graph (pare_shapes_bind), `count` of
+ * them: floats are normal, integers uniform below the length of the tables that
+ * Gather looks them up in, other integers and truth values (masks) are 1. A
+ * function of the seed alone. Pair: pare_data_free. */
+PARE_MUST_USE PareStatus pare_samples_random(PareCtx *c, const PareGraph *bound, int64_t count, uint64_t seed,
+                                             PareData **out);
+
+/* --- running --- */
+
+typedef struct PareForward PareForward;
+
+/* A program for g, as imported, on the data's lengths. Axis 0 is `batch` where it
+ * is dynamic and nothing in the model insists on 1 (pare_forward_batch tells).
+ * Errors: PARE_DATA naming array and input, or what binding says. g and d are
+ * borrowed. Pair: pare_forward_free (NULL is fine). */
+PARE_MUST_USE PareStatus pare_forward_new(PareCtx *c, const PareGraph *g, const PareData *d, int64_t batch,
+                                          PareForward **out);
+void pare_forward_free(PareForward *f);
+
+int64_t pare_forward_batch(const PareForward *f);
+/* Runs samples[0 .. count), count <= batch; the rest of the batch repeats the last. */
+PARE_MUST_USE PareStatus pare_forward_run(PareCtx *c, PareForward *f, const int64_t *samples, int64_t count);
+
+size_t pare_forward_outputs(const PareForward *f);
+/* Name and type; axis 0 is the batch. */
+const PareValue *pare_forward_value(const PareForward *f, size_t i);
+/* Elements that belong to one sample. */
+int64_t pare_forward_width(const PareForward *f, size_t i);
+/* Of the last run; valid until the next. */
+const void *pare_forward_output(const PareForward *f, size_t i);
+/* The same as f32, whatever the type. */
+const float *pare_forward_floats(PareForward *f, size_t i);
+
+const PareGraph *pare_forward_graph(const PareForward *f); /* bound */
+PareProgram *pare_forward_program(const PareForward *f);
+
+#endif

@@ -1,0 +1,36 @@
+/* options.h - what the pipeline asks about the options of compress beyond their
+ * values: the rows are in include/pare/options.def. */
+#ifndef PARE_API_OPTIONS_H
+#define PARE_API_OPTIONS_H
+
+#include "base/ctx.h"
+#include "pare/pare.h"
+
+/* Numbers of the rows: PARE_OPTION_ID_sparsity. */
+enum PareOptionId {
+#define OPTION(field, kind, name, dflt, words, help) PARE_OPTION_ID_##field,
+#include "pare/options.def"
+#undef OPTION
+  PARE_OPTION_COUNT
+};
+
+/* Who gave a value; a later one of the list beats an earlier one. */
+typedef enum PareOptionSource { PARE_FROM_DEFAULT, PARE_FROM_RECIPE, PARE_FROM_CALLER } PareOptionSource;
+
+/* pare_options_set for one source: PARE_USAGE in a sentence about "--name", or
+ * about "name" from a recipe. A weaker source than the present one changes nothing. */
+PARE_MUST_USE PareStatus pare_option_take(PareCtx *c, PareCompressOptions *o, const char *name, const char *value,
+                                          PareOptionSource source);
+PareOptionSource pare_option_source(const PareCompressOptions *o, int id);
+const char *pare_option_name(int id);
+/* Its present value as it could be given; *quoted tells text from numbers and
+ * truth values. NULL when memory is out. Lives in a. */
+const char *pare_option_text(PareArena *a, const PareCompressOptions *o, int id, bool *quoted);
+/* PARE_USAGE when two options contradict each other. */
+PARE_MUST_USE PareStatus pare_options_check(PareCtx *c, const PareCompressOptions *o);
+
+/* --target: kind "params", "macs" or "bytes" and what is left, in (0, 1].
+ * False when it is not given. */
+bool pare_option_target(const PareCompressOptions *o, const char **kind, double *left);
+
+#endif

@@ -1,0 +1,122 @@
+#include "api/params.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/rng.h"
+
+static PareStatus moments_new(PareCtx *c, PareArena *a, int64_t n, PareMoments *m) {
+  m->value = PARE_NEW_N(a, n, float);
+  m->m = PARE_NEW_N(a, n, float);
+  m->v = PARE_NEW_N(a, n, float);
+  return m->value && m->m && m->v ? PARE_OK : pare_nomem(c);
+}
+
+PareStatus pare_params_new(PareCtx *c, PareArena *arena, const PareDims *d, int64_t rank, double alpha, uint64_t seed,
+                           PareParams *out) {
+  *out = (PareParams){.arena = arena};
+  PARE_TRY(pare_find_adapters(c, arena, d, rank, alpha, &out->full));
+  size_t n = out->full.at.n;
+  out->a = PARE_NEW_N(arena, n + 1, PareMoments);
+  out->b = PARE_NEW_N(arena, n + 1, PareMoments);
+  if (!out->a || !out->b) return pare_nomem(c);
+  for (size_t i = 0; i < n; i++) {
+    const PareAdapter *x = &out->full.at.at[i];
+    PARE_TRY(moments_new(c, arena, x->k * rank, &out->a[i]));
+    PARE_TRY(moments_new(c, arena, x->n * rank, &out->b[i]));
+    double bound = 1 / sqrt((double)x->k);
+    uint64_t key = pare_rng_u64(seed, 0xada0 + i);
+    for (int64_t j = 0; j < x->k * rank; j++)
+      out->a[i].value[j] = (float)(bound * (2 * pare_rng_uniform(key, (uint64_t)j) - 1));
+  }
+  return PARE_OK;
+}
+
+/* The node of the traced graph that reads the adapter's weight. */
+static const PareNode *site_node(const PareDims *d, const PareAdapter *a) {
+  const PareNode *n = d->tracer->g->first;
+  while (n && n->id != a->sites.at[0].node) n = n->next;
+  return n;
+}
+
+/* axis 0: the weight's K, 1: its N, as the node multiplies. */
+static PareAxis *weight_axis(const PareDims *d, const PareNode *n, const PareAdapter *a, int axis) {
+  return pare_axis_in(d->tracer, n, a->sites.at[0].w, a->transposed ? 1 - axis : axis);
+}
+
+PareStatus pare_params_cut(PareCtx *c, PareArena *arena, const PareParams *p, const PareDims *d, PareAdapters *out) {
+  *out = (PareAdapters){0};
+  for (size_t i = 0; i < p->full.at.n; i++) {
+    PareAdapter a = p->full.at.at[i];
+    const PareNode *n = site_node(d, &a);
+    a.k = pare_axis_count(weight_axis(d, n, &a, 0));
+    a.n = pare_axis_count(weight_axis(d, n, &a, 1));
+    if (!pare_vec_push(arena, &out->at, a)) return pare_nomem(c);
+  }
+  return PARE_OK;
+}
+
+typedef struct Copy {
+  float *full, *cut;
+  int64_t rows, cols, full_cols;
+  const int64_t *row, *col; /* indices that live; NULL: all */
+  bool save;
+} Copy;
+
+static void copy_matrix(const Copy *x) {
+  for (int64_t i = 0; i < x->rows; i++)
+    for (int64_t j = 0; j < x->cols; j++) {
+      float *f = &x->full[(x->row ? x->row[i] : i) * x->full_cols + (x->col ? x->col[j] : j)];
+      float *s = &x->cut[i * x->cols + j];
+      if (x->save) *f = *s;
+      else *s = *f;
+    }
+}
+
+static void copy_moments(Copy x, const PareMoments *m, const PareParam *p, const PareProgram *program) {
+  float *full[] = {m->value, m->m, m->v};
+  const PareValue *cut[] = {p->value, p->m, p->v};
+  for (int i = 0; i < 3; i++) {
+    x.full = full[i];
+    x.cut = pare_program_buffer(program, cut[i]);
+    if (x.cut) copy_matrix(&x);
+  }
+}
+
+static PareStatus transfer(PareCtx *c, const PareParams *p, const PareDims *d, const PareTrainGraph *t,
+                           const PareProgram *program, bool save) {
+  for (size_t i = 0; i < p->full.at.n; i++) {
+    const PareAdapter *a = &p->full.at.at[i];
+    const PareNode *n = site_node(d, a);
+    PareAxis *k = weight_axis(d, n, a, 0), *m = weight_axis(d, n, a, 1);
+    int64_t nk = pare_axis_count(k), nn = pare_axis_count(m);
+    PareMark mark = pare_arena_mark(c->scratch);
+    int64_t *rows = PARE_NEW_N(c->scratch, nk + 1, int64_t), *cols = PARE_NEW_N(c->scratch, nn + 1, int64_t);
+    if (!rows || !cols) return pare_nomem(c);
+    pare_axis_indices(k, rows);
+    pare_axis_indices(m, cols);
+    copy_moments((Copy){.rows = nk, .cols = a->rank, .full_cols = a->rank, .row = rows, .save = save}, &p->a[i],
+                 &t->a[i], program);
+    copy_moments((Copy){.rows = a->rank, .cols = nn, .full_cols = a->n, .col = cols, .save = save}, &p->b[i],
+                 &t->b[i], program);
+    pare_arena_rewind(c->scratch, mark);
+  }
+  return PARE_OK;
+}
+
+PareStatus pare_params_load(PareCtx *c, const PareParams *p, const PareDims *d, const PareTrainGraph *t,
+                            const PareProgram *program) {
+  return transfer(c, p, d, t, program, false);
+}
+
+PareStatus pare_params_save(PareCtx *c, PareParams *p, const PareDims *d, const PareTrainGraph *t,
+                            const PareProgram *program) {
+  return transfer(c, p, d, t, program, true);
+}
+
+void pare_params_deltas(const PareParams *p, PareDelta *out) {
+  for (size_t i = 0; i < p->full.at.n; i++) {
+    const PareAdapter *a = &p->full.at.at[i];
+    out[i] = (PareDelta){.adapter = a, .k = a->k, .n = a->n, .a = p->a[i].value, .b = p->b[i].value};
+  }
+}

@@ -1,0 +1,37 @@
+/* params.h - the adapters and their optimiser's state on the host, at the size of
+ * the uncut model: what checkpoints hold and folding reads. Programs on cut
+ * weights take the rows and columns that live and give them back. */
+#ifndef PARE_API_PARAMS_H
+#define PARE_API_PARAMS_H
+
+#include "ir/adapter.h"
+#include "passes/edit.h"
+#include "passes/training.h"
+#include "runtime/program.h"
+
+/* Value and AdamW's moments of a tensor; all [rows, cols], float. */
+typedef struct PareMoments {
+  float *value, *m, *v;
+} PareMoments;
+
+typedef struct PareParams {
+  PareArena *arena;
+  PareAdapters full; /* sizes of the uncut model */
+  PareMoments *a, *b; /* by adapter: [K, r], [r, N] */
+} PareParams;
+
+/* A Kaiming-uniform (bound 1/sqrt(K)), drawn from the seed; B zero. */
+PARE_MUST_USE PareStatus pare_params_new(PareCtx *c, PareArena *arena, const PareDims *d, int64_t rank, double alpha,
+                                         uint64_t seed, PareParams *out);
+/* The adapters with the sizes of the cut by the leaves' `keep`. Lives in arena. */
+PARE_MUST_USE PareStatus pare_params_cut(PareCtx *c, PareArena *arena, const PareParams *p, const PareDims *d,
+                                         PareAdapters *out);
+/* Copies what lives into the program's states, or back from them. */
+PARE_MUST_USE PareStatus pare_params_load(PareCtx *c, const PareParams *p, const PareDims *d, const PareTrainGraph *t,
+                                          const PareProgram *program);
+PARE_MUST_USE PareStatus pare_params_save(PareCtx *c, PareParams *p, const PareDims *d, const PareTrainGraph *t,
+                                          const PareProgram *program);
+/* One delta for each adapter, at full size. out[p->full.at.n]. */
+void pare_params_deltas(const PareParams *p, PareDelta *out);
+
+#endif

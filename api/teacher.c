@@ -1,0 +1,108 @@
+#include "api/teacher.h"
+
+#include <string.h>
+
+enum { CACHE_LIMIT = 512 << 20 };
+
+typedef struct Output {
+  const PareValue *value;
+  size_t each;  /* floats a sample */
+  float *now;   /* [batch] samples */
+  float *cache; /* [nsamples], or NULL */
+} Output;
+
+struct PareTeacher {
+  PareArena *arena;
+  PareGraph *g;
+  PareProgram *program;
+  const PareData *data;
+  int64_t batch;
+  size_t noutputs;
+  Output *outputs;
+  bool *cached; /* by sample; NULL: nothing is */
+};
+
+static PareStatus add_outputs(PareCtx *c, PareTeacher *t) {
+  size_t total = 0;
+  t->outputs = PARE_NEW_N(t->arena, t->g->outputs.n + 1, Output);
+  if (!t->outputs) return pare_nomem(c);
+  for (size_t i = 0; i < t->g->outputs.n; i++) {
+    const PareValue *v = t->g->outputs.at[i];
+    if (!pare_dtype_is_float(v->type.dtype)) continue;
+    if (v->type.dtype != PARE_F32)
+      return pare_error(c, PARE_UNSUPPORTED, "output '%s' is %s; tuning wants f32", v->name,
+                        pare_dtype_name(v->type.dtype));
+    if (v->type.rank < 1 || v->type.dim[0] != t->batch)
+      return pare_error(c, PARE_UNSUPPORTED, "axis 0 of output '%s' does not count samples", v->name);
+    Output o = {.value = v, .each = (size_t)(pare_type_count(&v->type) / t->batch)};
+    o.now = PARE_NEW_N(t->arena, o.each * (size_t)t->batch, float);
+    if (!o.now) return pare_nomem(c);
+    total += o.each * sizeof(float) * (size_t)t->data->nsamples;
+    t->outputs[t->noutputs++] = o;
+  }
+  if (total > CACHE_LIMIT) return PARE_OK;
+  t->cached = PARE_NEW_N(t->arena, t->data->nsamples + 1, bool);
+  if (!t->cached) return pare_nomem(c);
+  for (size_t i = 0; i < t->noutputs; i++)
+    if (!(t->outputs[i].cache = PARE_NEW_N(t->arena, t->outputs[i].each * (size_t)t->data->nsamples + 1, float)))
+      return pare_nomem(c);
+  return PARE_OK;
+}
+
+static PareStatus start(PareCtx *c, PareTeacher *t, const PareGraph *g, int64_t batch) {
+  if (!(t->g = pare_graph_clone(c, t->arena, g))) return c->diag.code;
+  PARE_TRY(pare_feed_bind(c, t->g, t->data, batch, &t->batch));
+  PARE_TRY(pare_program_new(c, t->g, pare_cpu_kernels(), &t->program));
+  return add_outputs(c, t);
+}
+
+PareStatus pare_teacher_new(PareCtx *c, const PareGraph *g, const PareData *d, int64_t batch, PareTeacher **out) {
+  PareArena *a = pare_arena_new(1 << 16);
+  PareTeacher *t = a ? PARE_NEW(a, PareTeacher) : NULL;
+  if (!t) {
+    pare_arena_free(a);
+    return pare_nomem(c);
+  }
+  t->arena = a;
+  t->data = d;
+  PareStatus s = start(c, t, g, batch);
+  if (s == PARE_OK) *out = t;
+  else pare_teacher_free(t);
+  return s;
+}
+
+void pare_teacher_free(PareTeacher *t) {
+  if (!t) return;
+  pare_program_free(t->program);
+  pare_arena_free(t->arena);
+}
+
+static void store(PareTeacher *t, const int64_t *samples) {
+  for (size_t i = 0; i < t->noutputs; i++) {
+    Output *o = &t->outputs[i];
+    const float *y = pare_program_buffer(t->program, o->value);
+    memcpy(o->now, y, o->each * (size_t)t->batch * sizeof *y);
+    for (int64_t s = 0; o->cache && s < t->batch; s++)
+      memcpy(o->cache + (size_t)samples[s] * o->each, y + (size_t)s * o->each, o->each * sizeof *y);
+  }
+  for (int64_t s = 0; t->cached && s < t->batch; s++) t->cached[samples[s]] = true;
+}
+
+PareStatus pare_teacher_run(PareCtx *c, PareTeacher *t, const int64_t *samples) {
+  bool known = t->cached != NULL;
+  for (int64_t s = 0; known && s < t->batch; s++) known = t->cached[samples[s]];
+  if (!known) {
+    PARE_TRY(pare_feed_fill(c, t->g, t->program, t->data, samples, t->batch, t->batch));
+    PARE_TRY(pare_program_run(c, t->program, -1));
+    store(t, samples);
+    return PARE_OK;
+  }
+  for (size_t i = 0; i < t->noutputs; i++) {
+    Output *o = &t->outputs[i];
+    for (int64_t s = 0; s < t->batch; s++)
+      memcpy(o->now + (size_t)s * o->each, o->cache + (size_t)samples[s] * o->each, o->each * sizeof *o->now);
+  }
+  return PARE_OK;
+}
+
+const float *pare_teacher_output(const PareTeacher *t, size_t i) { return t->outputs[i].now; }

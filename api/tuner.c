@@ -1,0 +1,392 @@
+/* tuner.c - the loop. What changes numbers is the program's; what changes the
+ * graph is pare_cut_dims'; here is only the order of things. */
+#include "api/tuner.h"
+
+#include <math.h>
+#include <regex.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/rng.h"
+#include "passes/fold_constants.h"
+
+enum {
+  SCORE_BATCHES = 32, /* for scores without tuning */
+  SCORE_EVERY = 2,    /* steps between scores that need a backward pass of their own */
+};
+static const double RESTAGE_SHARE = 0.1; /* of the living groups gone: compile anew */
+
+static double now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* --- what may go --- */
+
+static bool kind_listed(const char *list, const char *kind) {
+  size_t n = strlen(kind);
+  for (const char *p = list; *p;) {
+    size_t len = strcspn(p, ",");
+    if (len == n && !memcmp(p, kind, n)) return true;
+    p += len + (p[len] == ',');
+  }
+  return false;
+}
+
+static bool dim_matches(const regex_t *re, const PareDim *d) {
+  if (regexec(re, d->name, 0, NULL, 0) == 0) return true;
+  for (size_t i = 0; i < d->members.n; i++)
+    if (regexec(re, d->members.at[i].weight->name, 0, NULL, 0) == 0) return true;
+  return false;
+}
+
+static PareStatus filter(PareTuner *t, const char *pattern, const char *option, bool want) {
+  regex_t re;
+  if (!*pattern) return PARE_OK;
+  if (regcomp(&re, pattern, REG_EXTENDED | REG_NOSUB))
+    return pare_error(t->c, PARE_USAGE, "--%s: '%s' is not a regular expression", option, pattern);
+  for (size_t i = 0; i < t->dims->dims.n; i++)
+    if (dim_matches(&re, &t->dims->dims.at[i]) != want) t->pruned[i] = false;
+  regfree(&re);
+  return PARE_OK;
+}
+
+static PareStatus choose_dims(PareTuner *t) {
+  size_t n = t->dims->dims.n;
+  t->pruned = PARE_NEW_N(t->arena, n + 1, bool);
+  t->keep = PARE_NEW_N(t->arena, n + 1, bool *);
+  t->score = PARE_NEW_N(t->arena, n + 1, double *);
+  if (!t->pruned || !t->keep || !t->score) return pare_nomem(t->c);
+  for (size_t i = 0; i < n; i++) t->pruned[i] = kind_listed(t->o->prune, pare_kind_name(t->dims->dims.at[i].kind));
+  PARE_TRY(filter(t, t->o->include, "include", true));
+  PARE_TRY(filter(t, t->o->exclude, "exclude", false));
+  bool any = false;
+  for (size_t i = 0; i < n; i++) {
+    PareDim *d = &t->dims->dims.at[i];
+    if (!t->pruned[i]) continue;
+    any = true;
+    t->keep[i] = PARE_NEW_N(t->arena, d->count, bool);
+    t->score[i] = PARE_NEW_N(t->arena, d->count, double);
+    if (!t->keep[i] || !t->score[i]) return pare_nomem(t->c);
+    memset(t->keep[i], 1, (size_t)d->count * sizeof(bool));
+    d->leaf->keep = t->keep[i];
+  }
+  if (!any) return pare_error(t->c, PARE_TARGET, "nothing to prune: no group of kind %s was found (pare inspect --groups "
+                              "tells what there is and what forbids it)", t->o->prune);
+  return PARE_OK;
+}
+
+void pare_tuner_count(const PareTuner *t, int64_t *all, int64_t *dead) {
+  *all = *dead = 0;
+  for (size_t i = 0; i < t->dims->dims.n; i++)
+    for (int64_t k = 0; t->keep[i] && k < t->dims->dims.at[i].count; k++) ++*all, *dead += !t->keep[i][k];
+}
+
+/* --- the program on what is left --- */
+
+static PareStatus carry_scores(PareTuner *t, bool to_program) {
+  for (size_t i = 0; i < t->dims->dims.n; i++) {
+    float *s = t->graph.score && t->graph.score[i] ? pare_program_buffer(t->program, t->graph.score[i]) : NULL;
+    for (int64_t k = 0; s && k < t->dims->dims.at[i].count; k++) {
+      if (to_program) s[k] = (float)t->score[i][k];
+      else t->score[i][k] = (double)s[k];
+    }
+  }
+  return PARE_OK;
+}
+
+static PareStatus leave_stage(PareTuner *t) {
+  if (!t->program) return PARE_OK;
+  PARE_TRY(carry_scores(t, false));
+  PARE_TRY(pare_params_save(t->c, &t->params, t->dims, &t->graph, t->program));
+  pare_program_free(t->program);
+  t->program = NULL;
+  pare_arena_free(t->stage);
+  t->stage = NULL;
+  return PARE_OK;
+}
+
+static PareStatus labels_type(PareTuner *t) {
+  const PareArray *l = pare_data_find(t->data, "labels");
+  t->spec.labels = (PareType){0};
+  if (!l) return PARE_OK;
+  t->spec.labels = l->type;
+  t->spec.labels.dim[0] = t->batch;
+  if (pare_dtype_is_int(l->type.dtype)) t->spec.labels.dtype = PARE_I64;
+  return PARE_OK;
+}
+
+/* Cuts the model as the keep flags say and compiles the training program on it. */
+static PareStatus enter_stage(PareTuner *t) {
+  PareCtx *c = t->c;
+  int64_t all, dead;
+  PARE_TRY(leave_stage(t));
+  if (!(t->stage = pare_arena_new(1 << 20))) return pare_nomem(c);
+  PareGraph *cut = t->model->graph, *g;
+  pare_tuner_count(t, &all, &dead);
+  if (dead) PARE_TRY(pare_cut_dims(c, t->stage, t->model->graph, t->dims, &cut));
+  if (!(g = pare_graph_clone(c, t->stage, cut))) return c->diag.code;
+  PARE_TRY(pare_feed_bind(c, g, t->data, t->o->batch, &t->batch));
+  t->micro = (t->o->batch + t->batch - 1) / t->batch;
+  PARE_TRY(labels_type(t));
+  PareAdapters adapters;
+  PARE_TRY(pare_params_cut(c, t->stage, &t->params, t->dims, &adapters));
+  PARE_TRY(pare_build_training(c, g, t->dims, &adapters, &t->spec, &t->graph));
+  PARE_TRY(pare_program_new(c, g, pare_cpu_kernels(), &t->program));
+  PARE_TRY(pare_params_load(c, &t->params, t->dims, &t->graph, t->program));
+  PARE_TRY(carry_scores(t, true));
+  t->stage_alive = all - dead;
+  PareProgramMemory m = pare_program_memory(t->program);
+  size_t bytes = m.results + m.workspace + m.states + m.inputs + m.constants;
+  if (bytes > t->peak_bytes) t->peak_bytes = bytes;
+  pare_log(c, 1, "program on %lld groups: %zu MB", (long long)t->stage_alive, bytes >> 20);
+  return PARE_OK;
+}
+
+/* Zeroes the masks of groups that died since the program was made. */
+static void update_masks(PareTuner *t) {
+  for (size_t i = 0; i < t->graph.masks.at.n; i++) {
+    const PareMask *m = &t->graph.masks.at.at[i];
+    float *mask = pare_program_buffer(t->program, m->mask);
+    for (int64_t k = 0; mask && t->keep[m->dim] && k < m->k; k++)
+      if (m->group[k] >= 0 && !t->keep[m->dim][m->group[k]]) mask[k] = 0;
+  }
+}
+
+/* --- one step --- */
+
+/* The samples of a run: places in an endless sequence of shuffled epochs. */
+static void choose_samples(const PareTuner *t, int64_t first, int64_t *out) {
+  for (int64_t i = 0; i < t->batch; i++) {
+    int64_t at = first + i;
+    out[i] = t->samples[pare_data_order((uint64_t)t->o->seed, at / t->nsamples, t->nsamples, at % t->nsamples)];
+  }
+}
+
+static int64_t draw(const float *logits, int64_t n, double u) {
+  double max = -INFINITY, sum = 0;
+  for (int64_t i = 0; i < n; i++) max = fmax(max, (double)logits[i]);
+  for (int64_t i = 0; i < n; i++) sum += exp((double)logits[i] - max);
+  for (int64_t i = 0; i < n; i++)
+    if ((u -= exp((double)logits[i] - max) / sum) < 0) return i;
+  return n - 1;
+}
+
+static void fill_fisher(PareTuner *t, const PareTeacherOutput *o, const float *y, uint64_t key) {
+  int64_t last = o->output->type.dim[o->output->type.rank - 1];
+  if (o->sampled) {
+    int64_t *label = pare_program_buffer(t->program, o->sampled), rows = pare_type_count(&o->sampled->type);
+    for (int64_t i = 0; i < rows; i++) label[i] = draw(y + i * last, last, pare_rng_uniform(key, (uint64_t)i));
+  } else if (o->signs) {
+    float *sign = pare_program_buffer(t->program, o->signs);
+    for (int64_t i = 0, n = pare_type_count(&o->signs->type); i < n; i++)
+      sign[i] = pare_rng_u64(key, (uint64_t)i) & 1 ? 1 : -1;
+  }
+}
+
+static PareStatus fill_targets(PareTuner *t, const int64_t *samples, int64_t run) {
+  if (t->graph.labels) {
+    const PareArray *l = pare_data_find(t->data, "labels");
+    PARE_TRY(pare_data_batch(t->c, t->data, l, samples, t->batch, t->graph.labels->type.dtype,
+                             pare_program_buffer(t->program, t->graph.labels)));
+  }
+  if (!t->teacher) return PARE_OK;
+  PARE_TRY(pare_teacher_run(t->c, t->teacher, samples));
+  for (size_t i = 0; i < t->graph.noutputs; i++) {
+    const PareTeacherOutput *o = &t->graph.outputs[i];
+    const float *y = pare_teacher_output(t->teacher, i);
+    size_t bytes = (size_t)pare_type_count(&o->output->type) * sizeof *y;
+    if (o->teacher) memcpy(pare_program_buffer(t->program, o->teacher), y, bytes);
+    fill_fisher(t, o, y, pare_rng_u64((uint64_t)t->o->seed + 1, (uint64_t)run * 64 + i));
+  }
+  return PARE_OK;
+}
+
+/* Forward and backward of one micro-batch. */
+static PareStatus run_micro(PareTuner *t, int64_t run, double weight, bool score, double *loss) {
+  PareMark mark = pare_arena_mark(t->c->scratch);
+  int64_t *samples = PARE_NEW_N(t->c->scratch, t->batch, int64_t);
+  if (!samples) return pare_nomem(t->c);
+  choose_samples(t, run * t->batch, samples);
+  PARE_TRY(pare_feed_fill(t->c, t->graph.g, t->program, t->data, samples, t->batch, t->batch));
+  PARE_TRY(fill_targets(t, samples, run));
+  pare_arena_rewind(t->c->scratch, mark);
+  *(float *)pare_program_buffer(t->program, t->graph.dloss) = (float)weight;
+  PARE_TRY(pare_program_run(t->c, t->program, PARE_PHASE_TUNE));
+  if (score && t->graph.score_phase) PARE_TRY(pare_program_run(t->c, t->program, PARE_PHASE_SCORE));
+  *loss += weight * (double)*(float *)pare_program_buffer(t->program, t->graph.loss);
+  return PARE_OK;
+}
+
+static void fill_hyper(PareTuner *t) {
+  const double beta1 = 0.9, beta2 = 0.999;
+  const PareCompressOptions *o = t->o;
+  double rate = o->lr * pare_schedule_rate(t->step, t->schedule.steps, o->lr_warmup, (PareDecay)o->lr_decay);
+  double n = (double)t->step + 1;
+  float h[] = {(float)rate, (float)beta1, (float)beta2, 1e-8f, (float)o->weight_decay,
+               (float)(1 / (1 - pow(beta1, n))), (float)(1 / (1 - pow(beta2, n))), (float)o->clip};
+  memcpy(pare_program_buffer(t->program, t->graph.hyper), h, sizeof h);
+}
+
+static bool pruning_is_over(const PareTuner *t) {
+  int64_t last = t->schedule.steps - (int64_t)floor(t->schedule.cooldown * (double)t->schedule.steps);
+  return t->step >= last;
+}
+
+static PareStatus tune_step(PareTuner *t) {
+  bool score = !pruning_is_over(t) && (!t->graph.score_phase || t->step % SCORE_EVERY == 0);
+  t->loss = 0;
+  for (int64_t m = 0; m < t->micro; m++)
+    PARE_TRY(run_micro(t, t->step * t->micro + m, 1 / (double)t->micro, score, &t->loss));
+  if (!isfinite(t->loss))
+    return pare_error(t->c, PARE_GATE, "the loss is not a number at step %lld: lower --lr", (long long)t->step + 1);
+  if (score) PARE_TRY(pare_program_run(t->c, t->program, PARE_PHASE_RANK));
+  fill_hyper(t);
+  PARE_TRY(pare_program_run(t->c, t->program, PARE_PHASE_UPDATE));
+  t->tuned += t->micro * t->batch;
+  t->step++;
+  return PARE_OK;
+}
+
+/* --- pruning --- */
+
+static PareStatus prune(PareTuner *t, double ratio) {
+  size_t n = 0;
+  PareMark mark = pare_arena_mark(t->c->scratch);
+  PareLayer *layer = PARE_NEW_N(t->c->scratch, t->dims->dims.n + 1, PareLayer);
+  if (!layer) return pare_nomem(t->c);
+  if (t->program) PARE_TRY(carry_scores(t, false));
+  for (size_t i = 0; i < t->dims->dims.n; i++) {
+    const PareDim *d = &t->dims->dims.at[i];
+    if (t->pruned[i])
+      layer[n++] = (PareLayer){.kind = (int)d->kind, .count = d->count, .score = t->score[i], .keep = t->keep[i],
+                               .cost = (double)d->params};
+  }
+  PARE_TRY(pare_rank_ratio(t->c, n, layer, ratio, t->o->ranking == 1));
+  pare_arena_rewind(t->c->scratch, mark);
+  return PARE_OK;
+}
+
+static PareStatus prune_now(PareTuner *t) {
+  int64_t all, before, after;
+  pare_tuner_count(t, &all, &before);
+  PARE_TRY(prune(t, t->ratio * pare_schedule_sparsity(&t->schedule, t->step)));
+  pare_tuner_count(t, &all, &after);
+  bool much = (double)(t->stage_alive - (all - after)) >= RESTAGE_SHARE * (double)t->stage_alive;
+  if (after != before && (much || pruning_is_over(t)) && t->step < t->schedule.steps) return enter_stage(t);
+  update_masks(t);
+  return PARE_OK;
+}
+
+static void draw_scores(PareTuner *t) {
+  for (size_t i = 0; i < t->dims->dims.n; i++)
+    for (int64_t k = 0; t->score[i] && k < t->dims->dims.at[i].count; k++)
+      t->score[i][k] = pare_rng_uniform(pare_rng_u64((uint64_t)t->o->seed, 0x5c0 + i), (uint64_t)k);
+}
+
+/* Without tuning: scores from a number of batches, then one prune. */
+static PareStatus prune_once(PareTuner *t) {
+  double loss = 0;
+  if (t->criterion->needs != PARE_NEEDS_NOTHING && !t->data)
+    return pare_error(t->c, PARE_USAGE, "--method %s scores groups on data: give --train", t->criterion->name);
+  if (t->program) {
+    int64_t runs = t->criterion->needs == PARE_NEEDS_NOTHING ? 0 : SCORE_BATCHES;
+    for (int64_t r = 0; r < runs; r++) PARE_TRY(run_micro(t, r, 1 / (double)runs, true, &loss));
+    PARE_TRY(pare_program_run(t->c, t->program, PARE_PHASE_RANK));
+  }
+  return prune(t, t->ratio);
+}
+
+/* --- the whole --- */
+
+static void report(PareTuner *t, double started) {
+  int64_t all, dead;
+  pare_tuner_count(t, &all, &dead);
+  t->seconds = now() - started;
+  double each = t->seconds / (double)(t->step ? t->step : 1);
+  PareProgress p = {.phase = "tuning", .step = t->step, .steps = t->schedule.steps, .loss = t->loss,
+                    .sparsity = (double)dead / (double)all, .samples_per_second = (double)t->tuned / t->seconds,
+                    .seconds_left = each * (double)(t->schedule.steps - t->step)};
+  PareCurvePoint point = {t->step, t->loss, p.sparsity};
+  if (!pare_vec_push(t->arena, &t->curve, point)) return; /* a curve is not worth a failure */
+  if (t->h->progress) t->h->progress(t->h->arg, &p);
+}
+
+/* --time-limit: the schedule is shortened once, by the speed of the first steps. */
+static void keep_time(PareTuner *t, double started) {
+  enum { MEASURED = 5 };
+  if (t->o->time_limit <= 0 || t->step != MEASURED) return;
+  double each = (now() - started) / MEASURED;
+  int64_t fits = (int64_t)(t->o->time_limit / each);
+  if (fits < MEASURED + 1) fits = MEASURED + 1;
+  if (fits >= t->schedule.steps) return;
+  pare_log(t->c, 0, "the time limit allows %lld of %lld steps", (long long)fits, (long long)t->schedule.steps);
+  t->schedule.steps = fits;
+}
+
+PareStatus pare_tuner_run(PareTuner *t) {
+  double started = now();
+  if (t->criterion->needs == PARE_NEEDS_NOTHING) draw_scores(t); /* magnitude overwrites them */
+  if (t->data) PARE_TRY(enter_stage(t));
+  if (t->schedule.steps == 0) {
+    PARE_TRY(prune_once(t));
+    return leave_stage(t);
+  }
+  while (t->step < t->schedule.steps) {
+    if (t->h->stop && *t->h->stop) return pare_error(t->c, PARE_INTERRUPTED, "interrupted");
+    if (pare_schedule_prunes(&t->schedule, t->step)) PARE_TRY(prune_now(t));
+    PARE_TRY(tune_step(t));
+    keep_time(t, started);
+    report(t, started);
+  }
+  if (pare_schedule_prunes(&t->schedule, t->step)) PARE_TRY(prune_now(t));
+  return leave_stage(t);
+}
+
+static PareStatus choose_loss(PareTuner *t) {
+  const PareArray *l = t->data ? pare_data_find(t->data, "labels") : NULL;
+  static const PareLossKind words[] = {PARE_LOSS_KD, PARE_LOSS_CE, PARE_LOSS_MSE, PARE_LOSS_BCE, PARE_LOSS_KD};
+  t->spec.loss = words[t->o->loss];
+  if (t->o->loss == 0 && l) t->spec.loss = pare_dtype_is_float(l->type.dtype) ? PARE_LOSS_MSE : PARE_LOSS_CE;
+  if (t->spec.loss != PARE_LOSS_KD && !l)
+    return pare_error(t->c, PARE_DATA, "--loss wants labels: the data have no array 'labels'");
+  return PARE_OK;
+}
+
+static PareStatus choose_steps(PareTuner *t) {
+  const PareCompressOptions *o = t->o;
+  int64_t steps = o->steps >= 0 ? o->steps : 0;
+  if (o->steps < 0 && t->data) steps = (int64_t)ceil(o->epochs * (double)t->nsamples / (double)o->batch);
+  if (steps > 0 && !t->data) return pare_error(t->c, PARE_USAGE, "tuning needs data: give --train, or --steps 0");
+  t->schedule = (PareSchedule){steps, o->prune_every, o->prune_warmup, o->prune_cooldown};
+  return PARE_OK;
+}
+
+PareStatus pare_tuner_init(PareTuner *t, PareCtx *c, PareArena *arena, const PareModel *model, PareDims *dims,
+                           const PareCompressOptions *o, const PareHooks *h, const PareData *data,
+                           const int64_t *samples, int64_t nsamples) {
+  *t = (PareTuner){.c = c, .o = o, .h = h, .model = model, .data = data, .samples = samples, .nsamples = nsamples,
+                   .arena = arena, .dims = dims, .loss = NAN};
+  t->criterion = &pare_criteria[o->method];
+  t->ratio = o->sparsity;
+  PARE_TRY(choose_dims(t));
+  PARE_TRY(choose_loss(t));
+  PARE_TRY(choose_steps(t));
+  t->spec.temperature = o->temperature;
+  t->spec.criterion = t->criterion;
+  t->spec.power = o->importance == 0 ? 2 : 1;
+  t->spec.eta = o->eta;
+  t->spec.ema = o->ema;
+  t->spec.normalise = o->ranking == 1;
+  t->spec.pruned = t->pruned;
+  PARE_TRY(pare_params_new(c, arena, dims, o->rank, o->alpha, (uint64_t)o->seed, &t->params));
+  if (data && t->spec.loss == PARE_LOSS_KD) PARE_TRY(pare_teacher_new(c, model->graph, data, o->batch, &t->teacher));
+  return PARE_OK;
+}
+
+void pare_tuner_free(PareTuner *t) {
+  pare_program_free(t->program);
+  pare_arena_free(t->stage);
+  pare_teacher_free(t->teacher);
+}

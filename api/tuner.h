@@ -1,0 +1,67 @@
+/* tuner.h - the LoRAPrune loop: tune, score, rank, drop groups, and compile the
+ * program anew on the cut weights as they go (METHOD 3). */
+#ifndef PARE_API_TUNER_H
+#define PARE_API_TUNER_H
+
+#include "api/params.h"
+#include "api/teacher.h"
+#include "frontend/model.h"
+#include "pare/pare.h"
+#include "runtime/rank.h"
+#include "runtime/schedule.h"
+
+/* A point of the report's curves. */
+typedef struct PareCurvePoint {
+  int64_t step;
+  double loss, sparsity;
+} PareCurvePoint;
+
+typedef struct PareTuner {
+  PareCtx *c;
+  const PareCompressOptions *o;
+  const PareHooks *h;
+  const PareModel *model;
+  const PareData *data;   /* NULL: no tuning */
+  const int64_t *samples; /* those to tune on */
+  int64_t nsamples;
+  PareArena *arena;
+
+  PareDims *dims;   /* of the uncut model; keep flags are on its leaves */
+  bool *pruned;     /* by dimension: may lose groups */
+  bool **keep;      /* by dimension; NULL where not pruned */
+  double **score;   /* by dimension, moving averages */
+  double ratio;     /* of the groups of each kind, at the end */
+  PareParams params;
+  const PareCriterion *criterion;
+  PareTrainSpec spec;
+  PareSchedule schedule;
+
+  /* the program on what is left now */
+  PareArena *stage;
+  PareTrainGraph graph;
+  PareProgram *program;
+  PareTeacher *teacher;
+  int64_t batch, micro; /* samples a run; runs a step */
+  int64_t stage_alive;  /* groups when it was made */
+
+  int64_t step;
+  double loss, seconds;
+  int64_t tuned; /* samples */
+  size_t peak_bytes;
+  PARE_VEC(PareCurvePoint) curve;
+} PareTuner;
+
+/* Reads the options, chooses what may go, and makes the adapters. `dims` is the
+ * trace of the model at full size. Borrowed: everything. Pair: pare_tuner_free. */
+PARE_MUST_USE PareStatus pare_tuner_init(PareTuner *t, PareCtx *c, PareArena *arena, const PareModel *model,
+                                         PareDims *dims, const PareCompressOptions *o, const PareHooks *h,
+                                         const PareData *data, const int64_t *samples, int64_t nsamples);
+/* Runs the whole schedule; afterwards the leaves' keep flags are the result and
+ * the params are on the host. PARE_INTERRUPTED when the hooks' flag was set. */
+PARE_MUST_USE PareStatus pare_tuner_run(PareTuner *t);
+void pare_tuner_free(PareTuner *t);
+
+/* Groups that may go, and of these the dead ones. */
+void pare_tuner_count(const PareTuner *t, int64_t *all, int64_t *dead);
+
+#endif

@@ -1,0 +1,197 @@
+/* pare.h - libpare's public interface. Options structs are made by their _init
+ * function; every function returns an exit code (0 done, see README) and leaves
+ * one sentence in PareError when it is not 0. Results are freed by their _free
+ * function, for which NULL is fine. */
+#ifndef PARE_H
+#define PARE_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define PARE_API __attribute__((visibility("default")))
+
+typedef struct PareError {
+  int code;
+  char text[1200];
+} PareError;
+
+/* What every call may be given. Zero: silent, not to be interrupted. */
+typedef struct PareProgress {
+  const char *phase; /* "tuning", "judging", "writing" */
+  int64_t step, steps;
+  double loss;              /* NaN where there is none */
+  double sparsity;          /* groups that are gone, of those that may go */
+  double samples_per_second, seconds_left;
+} PareProgress;
+
+typedef struct PareHooks {
+  FILE *log;   /* human output; NULL: none */
+  int verbose; /* -1 quiet, 0, 1 */
+  void (*progress)(void *arg, const PareProgress *p);
+  void *arg;
+  const volatile sig_atomic_t *stop; /* set by a signal handler: finish the step, save, return 130 */
+} PareHooks;
+
+PARE_API const char *pare_version(void);
+
+/* --- options of compress: include/pare/options.def --- */
+typedef struct PareCompressOptions {
+#define PARE_OPTION_STR const char *
+#define PARE_OPTION_LIST const char *
+#define PARE_OPTION_INT int64_t
+#define PARE_OPTION_FLOAT double
+#define PARE_OPTION_FLAG bool
+#define PARE_OPTION_WORD int /* index of the word */
+#define OPTION(field, kind, name, dflt, words, help) PARE_OPTION_##kind field;
+#include "pare/options.def"
+#undef OPTION
+  void *owner; /* strings that were set live here */
+} PareCompressOptions;
+
+PARE_API int pare_options_init(PareCompressOptions *o, PareError *e);
+PARE_API void pare_options_free(PareCompressOptions *o);
+/* `name` as on the command line, without dashes; NULL value for flags. Code 2
+ * when there is no such option or the value is not one it takes. */
+PARE_API int pare_options_set(PareCompressOptions *o, const char *name, const char *value, PareError *e);
+/* A YAML file of `name: value`; a list stands for several. Errors name the line. */
+PARE_API int pare_options_recipe(PareCompressOptions *o, const char *path, PareError *e);
+
+/* --- inspect --- */
+typedef struct PareTensorInfo {
+  const char *name, *dtype;
+  int rank;
+  const int64_t *dim;          /* -1: dynamic */
+  const char *const *dim_name; /* NULL where an axis has none */
+} PareTensorInfo;
+
+typedef struct PareGroupInfo {
+  const char *name, *kind;
+  int64_t count, params; /* groups; parameters of one group */
+  size_t nmembers;
+  const char *const *members; /* weight names with axis: "layer0.q.weight:1" */
+} PareGroupInfo;
+
+typedef struct PareFrozenInfo {
+  const char *name, *reason;
+  int64_t count;
+} PareFrozenInfo;
+
+typedef struct PareInspection {
+  const char *path, *producer;
+  int64_t ir_version, opset, params, macs, bytes, nodes;
+  size_t ninputs, noutputs, ngroups, nfrozen;
+  const PareTensorInfo *inputs, *outputs;
+  const PareGroupInfo *groups;
+  const PareFrozenInfo *frozen;
+  void *owner;
+} PareInspection;
+
+/* `shape` as in --shape, or NULL. MACs count one sample at that shape. */
+PARE_API int pare_inspect(const char *model, const char *shape, const PareHooks *h, PareInspection **out, PareError *e);
+PARE_API void pare_inspection_free(PareInspection *i);
+/* The JSON of DESIGN 3, indented, with a newline. Free with free(). */
+PARE_API char *pare_inspection_json(const PareInspection *i);
+
+/* --- compress --- */
+typedef struct PareModelInfo {
+  const char *path;
+  char sha256[65];
+  int64_t opset, params, macs, bytes;
+} PareModelInfo;
+
+typedef struct PareCompressResult {
+  PareModelInfo input, output;
+  const char *metric; /* "accuracy", "agreement", "cosine", "mse" */
+  double dense, compact;
+  double requested, reached; /* of the target */
+  const char *target;        /* "sparsity", "params", "macs", "bytes" */
+  double masked_vs_compact_abs, masked_vs_compact_rel;
+  int64_t steps;
+  double seconds, samples_per_second, final_loss;
+  int64_t peak_memory_bytes;
+  void *owner;
+} PareCompressResult;
+
+PARE_API int pare_compress(const char *model, const char *out, const PareCompressOptions *o, const PareHooks *h,
+                           PareCompressResult **result, PareError *e);
+PARE_API void pare_compress_result_free(PareCompressResult *r);
+
+/* --- eval, verify, bench --- */
+typedef struct PareEvalResult {
+  const char *metric; /* "accuracy" or, for number labels, "mse" */
+  double value, loss;
+  int64_t samples;
+  double seconds;
+} PareEvalResult;
+PARE_API int pare_eval(const char *model, const char *data, int64_t batch, int threads, const PareHooks *h,
+                       PareEvalResult *out, PareError *e);
+
+typedef struct PareVerifyResult {
+  double max_abs, max_rel; /* rel: max|a-b| / max|a| of the worst output */
+  const char *worst;       /* its name; lives until the process ends or the next call */
+  char worst_name[128];
+  int64_t samples;
+  bool passed;
+} PareVerifyResult;
+/* Runs both models on `data` (NULL: random inputs) and compares every output.
+ * Code 1 when an output differs by more than atol + rtol * max|a|. */
+PARE_API int pare_verify(const char *reference, const char *model, const char *data, double atol, double rtol,
+                         const PareHooks *h, PareVerifyResult *out, PareError *e);
+
+typedef struct PareBenchOptions {
+  int64_t batch; /* 1 */
+  int threads;   /* all */
+  int runs;      /* 20 */
+  const char *shape;
+  bool train;    /* a LoRAPrune step instead of a forward run */
+  bool io;       /* reading and writing the file instead */
+  int precision; /* as --precision */
+} PareBenchOptions;
+
+typedef struct PareBenchRow { /* time by op kind, most first */
+  const char *op;
+  double seconds;
+  int64_t count;
+} PareBenchRow;
+
+typedef struct PareBenchResult {
+  double median_seconds, min_seconds, samples_per_second, gflops; /* achieved, GFLOP/s */
+  int64_t macs, memory_bytes;
+  double load_seconds, write_seconds; /* io */
+  size_t nrows;
+  const PareBenchRow *rows;
+  void *owner;
+} PareBenchResult;
+PARE_API int pare_bench(const char *model, const PareBenchOptions *o, const PareHooks *h, PareBenchResult **out,
+                        PareError *e);
+PARE_API void pare_bench_result_free(PareBenchResult *r);
+
+/* --- data --- */
+typedef struct PareDataOptions {
+  const char *input;     /* name of the model's input; images: pixel_values */
+  int64_t size, crop;    /* images: side in pixels; 0: as they are */
+  int channels;          /* 3, or 1 */
+  const char *mean, *std; /* a number, or one for each channel: "0.485,0.456,0.406" */
+  const char *labels;    /* IDX: the label file */
+  const char *vocab;     /* text: vocab.txt */
+  int64_t max_length;
+  bool pad_to_max, keep_case;
+  const char *text, *pair, *label; /* text: columns */
+  int64_t limit;         /* at most so many samples; 0: all */
+} PareDataOptions;
+PARE_API int pare_data_images(const char *source, const char *out, const PareDataOptions *o, const PareHooks *h,
+                              PareError *e);
+PARE_API int pare_data_text(const char *source, const char *out, const PareDataOptions *o, const PareHooks *h,
+                            PareError *e);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,135 @@
+/* fold_adapters - W <- W + s·A·B, in W's own place, layout and dtype (METHOD 6). */
+#include <string.h>
+
+#include "base/num.h"
+#include "passes/bind_shapes.h"
+#include "passes/edit.h"
+
+static double read_float(PareDtype d, const void *p, size_t i) {
+  const uint8_t *at = (const uint8_t *)p + i * pare_dtype_size(d);
+  float f;
+  double x;
+  uint16_t h;
+  switch (d) {
+  case PARE_F64: return memcpy(&x, at, 8), x;
+  case PARE_F16: return memcpy(&h, at, 2), (double)pare_f16_to_f32(h);
+  case PARE_BF16: return memcpy(&h, at, 2), (double)pare_bf16_to_f32(h);
+  default: return memcpy(&f, at, 4), (double)f;
+  }
+}
+
+static void write_float(PareDtype d, void *p, size_t i, double v) {
+  uint8_t *at = (uint8_t *)p + i * pare_dtype_size(d);
+  float f = (float)v;
+  uint16_t h = d == PARE_F16 ? pare_f32_to_f16(f) : pare_f32_to_bf16(f);
+  if (d == PARE_F64) memcpy(at, &v, 8);
+  else memcpy(at, d == PARE_F32 ? (void *)&f : (void *)&h, pare_dtype_size(d));
+}
+
+/* For each element of what n reads as input k: its index in the constant that the
+ * chain of views begins with. NULL in *out: they are the same. The chain is run on numbers. */
+static PareStatus map_views(PareCtx *c, PareArena *a, PareNode *n, int k, int64_t **out) {
+  PareNode *chain[16];
+  int len = 0;
+  PareValue *v = n->in[k];
+  for (; v->role == PARE_RESULT && len < 16; v = v->def->in[0]) chain[len++] = v->def;
+  *out = NULL;
+  if (!len) return PARE_OK;
+  if (len == 16) return pare_fail(c, n, PARE_UNSUPPORTED, "its weight is behind too many views");
+  int64_t count = pare_type_count(&v->type), *number = PARE_NEW_N(a, count, int64_t);
+  if (!number) return pare_nomem(c);
+  for (int64_t i = 0; i < count; i++) number[i] = i;
+  PareValue *x = PARE_NEW(a, PareValue);
+  if (!x) return pare_nomem(c);
+  *x = (PareValue){.role = PARE_CONST, .type = v->type, .name = v->name, .data = number};
+  x->type.dtype = PARE_I64;
+  while (len-- > 0) {
+    PareNode step = *chain[len];
+    PareValue *y = PARE_NEW(a, PareValue);
+    PareValue **in = PARE_NEW_N(a, step.nin, PareValue *);
+    if (!y || !in) return pare_nomem(c);
+    memcpy(in, step.in, (size_t)step.nin * sizeof *in);
+    in[0] = x;
+    step.in = in;
+    step.out = &y;
+    step.nout = 1;
+    *y = (PareValue){.role = PARE_RESULT, .name = chain[len]->out[0]->name};
+    PareGraph room = {.arena = a};
+    PARE_TRY(pare_bind_node(c, &room, &step));
+    if (!y->data) PARE_TRY(pare_node_eval(c, &step, a));
+    x = y;
+    x->role = PARE_CONST;
+  }
+  *out = (int64_t *)(uintptr_t)x->data;
+  return PARE_OK;
+}
+
+/* w[map[i]] += s · (A·B)[k, n], i running over the operand as the nodes read it. */
+static void add_delta(const PareDelta *d, PareDtype dtype, const int64_t *map, double *row, void *w) {
+  int64_t rank = d->adapter->rank;
+  for (int64_t k = 0; k < d->k; k++) {
+    for (int64_t n = 0; n < d->n; n++) row[n] = 0;
+    for (int64_t r = 0; r < rank; r++) {
+      double x = (double)d->a[k * rank + r] * d->adapter->scale;
+      for (int64_t n = 0; n < d->n; n++) row[n] += x * (double)d->b[r * d->n + n];
+    }
+    for (int64_t n = 0; n < d->n; n++) {
+      int64_t i = d->adapter->transposed ? n * d->k + k : k * d->n + n;
+      size_t at = (size_t)(map ? map[i] : i);
+      if (row[n] != 0) write_float(dtype, w, at, read_float(dtype, w, at) + row[n]);
+    }
+  }
+}
+
+static PareStatus folded_weight(PareCtx *c, PareGraph *g, PareNode *n, int k, const PareDelta *d, const PareValue *w,
+                                void **out) {
+  size_t bytes;
+  if (!pare_dtype_is_float(w->type.dtype) || !pare_type_bytes(&w->type, &bytes))
+    return pare_fail(c, n, PARE_UNSUPPORTED, "its weight '%s' is not of floats", w->name);
+  if (pare_type_count(&w->type) != d->k * d->n)
+    return pare_fail(c, n, PARE_UNSUPPORTED, "its weight '%s' is not the matrix that was adapted", w->name);
+  PareArena *tmp = pare_arena_new(1 << 16);
+  double *row = tmp ? PARE_NEW_N(tmp, d->n, double) : NULL;
+  int64_t *map;
+  *out = pare_arena_alloc(g->arena, bytes, 1);
+  PareStatus s = row && *out ? map_views(c, tmp, n, k, &map) : pare_nomem(c);
+  if (s == PARE_OK) {
+    memcpy(*out, w->data, bytes);
+    add_delta(d, w->type.dtype, map, row, *out);
+  }
+  pare_arena_free(tmp);
+  return s;
+}
+
+/* All sites of one adapter: the first makes the new constant, the others take it. */
+static PareStatus fold(PareCtx *c, PareGraph *g, PareNode *const *by_id, const PareDelta *d) {
+  PareValue *was = NULL, *is = NULL;
+  for (size_t i = 0; i < d->adapter->sites.n; i++) {
+    const PareSite *s = &d->adapter->sites.at[i];
+    PareNode *n = by_id[s->node], *root;
+    int input;
+    PareValue *w = pare_root_constant(n, s->w, &root, &input);
+    if (!w) return pare_fail(c, n, PARE_UNSUPPORTED, "its weight is not a constant");
+    if (w == is) continue; /* read through the same chain of views */
+    if (w == was) {
+      root->in[input] = is;
+      continue;
+    }
+    void *data = NULL;
+    PARE_TRY(folded_weight(c, g, n, s->w, d, w, &data));
+    PARE_TRY(pare_replace_constant(c, g, root, input, w->type, data));
+    was = w;
+    is = root->in[input];
+  }
+  return PARE_OK;
+}
+
+PareStatus pare_fold_adapters(PareCtx *c, PareArena *a, const PareGraph *g, size_t n, const PareDelta *delta,
+                              PareGraph **out) {
+  *out = pare_graph_clone(c, a, g);
+  PareNode **by_id = *out ? PARE_NEW_N(a, g->nnodes + 1, PareNode *) : NULL;
+  if (!by_id) return pare_nomem(c);
+  for (PareNode *x = (*out)->first; x; x = x->next) by_id[x->id] = x;
+  for (size_t i = 0; i < n; i++) PARE_TRY(fold(c, *out, by_id, &delta[i]));
+  return PARE_OK;
+}

@@ -1,0 +1,125 @@
+/* insert_lora - finds the weights that carry adapters, and adds the branches. */
+#include "passes/insert_lora.h"
+
+#include <string.h>
+
+#include "ir/op_columns.h"
+#include "passes/edit.h"
+
+static bool is_product(const PareNode *n) {
+  return pare_op_info[n->op].cut == pare_cut_matmul || pare_op_info[n->op].cut == pare_cut_gemm;
+}
+
+typedef struct Touch {
+  const PareDims *d;
+  bool pruned_kind;
+} Touch;
+
+static void touches(PareAxis *leaf, void *arg) {
+  Touch *t = arg;
+  if (leaf->dim < 0) return;
+  PareKind k = t->d->dims.at[leaf->dim].kind;
+  t->pruned_kind |= k == PARE_KIND_HEADS || k == PARE_KIND_FFN;
+}
+
+/* x · W with W a matrix on the right, in whichever orientation. */
+static bool is_site(const PareDims *d, const PareContraction *x) {
+  const PareNode *n = x->node;
+  if (!is_product(n) || x->weight != 1 || n->in[1]->type.rank != 2) return false;
+  if (n->in[0]->type.rank < 2 || pare_attr_get(&n->attr, transA, 0)) return false;
+  Touch t = {d, false};
+  for (int axis = 0; axis < 2; axis++) pare_axis_leaves(pare_axis_in(d->tracer, n, 1, axis), touches, &t);
+  return t.pruned_kind;
+}
+
+typedef struct DimList {
+  int at[8], n;
+} DimList;
+
+static void list_dim(PareAxis *leaf, void *arg) {
+  DimList *l = arg;
+  if (leaf->dim >= 0 && l->n < 8) l->at[l->n++] = leaf->dim;
+}
+
+/* The same prunable dimensions in the same order. */
+static bool same_dims(PareAxis *a, PareAxis *b) {
+  DimList x = {.n = 0}, y = {.n = 0};
+  pare_axis_leaves(a, list_dim, &x);
+  pare_axis_leaves(b, list_dim, &y);
+  return x.n == y.n && !memcmp(x.at, y.at, (size_t)x.n * sizeof *x.at);
+}
+
+static bool shares_adapter(const PareDims *d, PareNode *const *by_id, const PareAdapter *a, const PareContraction *x) {
+  const PareSite *s = &a->sites.at[0];
+  PareNode *first = by_id[s->node], *ra, *rb;
+  int ia, ib;
+  if (pare_root_constant(first, s->w, &ra, &ia) != pare_root_constant(x->node, x->weight, &rb, &ib)) return false;
+  for (int axis = 0; axis < 2; axis++)
+    if (!same_dims(pare_axis_in(d->tracer, first, s->w, axis), pare_axis_in(d->tracer, x->node, x->weight, axis)))
+      return false;
+  return true;
+}
+
+PareStatus pare_find_adapters(PareCtx *c, PareArena *a, const PareDims *d, int64_t rank, double alpha,
+                              PareAdapters *out) {
+  const PareTracer *t = d->tracer;
+  PareNode **by_id = PARE_NEW_N(a, t->g->nnodes + 1, PareNode *);
+  *out = (PareAdapters){0};
+  if (!by_id) return pare_nomem(c);
+  for (PareNode *n = t->g->first; n; n = n->next) by_id[n->id] = n;
+  for (size_t i = 0; i < t->contractions.n; i++) {
+    const PareContraction *x = &t->contractions.at[i];
+    PareNode *root;
+    int input;
+    if (!is_site(d, x)) continue;
+    PareValue *weight = pare_root_constant(x->node, x->weight, &root, &input);
+    PareSite site = {x->node->id, x->input, x->weight};
+    PareAdapter *found = NULL;
+    for (size_t j = 0; weight && j < out->at.n && !found; j++)
+      if (shares_adapter(d, by_id, &out->at.at[j], x)) found = &out->at.at[j];
+    if (!weight) continue;
+    if (!found) {
+      const PareType *type = &x->node->in[x->weight]->type;
+      bool transposed = x->weight_axis == 1;
+      PareAdapter fresh = {.name = weight->name, .transposed = transposed, .k = type->dim[transposed],
+                           .n = type->dim[!transposed], .rank = rank, .scale = alpha / (double)rank};
+      if (!pare_vec_push(a, &out->at, fresh)) return pare_nomem(c);
+      found = &out->at.at[out->at.n - 1];
+    }
+    if (!pare_vec_push(a, &found->sites, site)) return pare_nomem(c);
+  }
+  return PARE_OK;
+}
+
+static PareStatus add_branch(PareCtx *c, PareGraph *g, PareNode *n, const PareSite *s, const PareLora *l,
+                             double scale) {
+  PareNode *next = n->next;
+  PareValue *y = n->out[0];
+  double alpha = pare_attr_get(&n->attr, alpha, 1.0);
+  PareValue *u = PARE_EMIT(c, g, next, PARE_OP_MATMUL, n->name, NULL, n->in[s->x], l->a);
+  PareValue *v = u ? PARE_EMIT(c, g, next, PARE_OP_MATMUL, n->name, NULL, u, l->b) : NULL;
+  PareValue *k = v ? pare_const_float(c, g, "", y->type.dtype, scale * alpha) : NULL;
+  PareValue *scaled = k ? PARE_EMIT(c, g, next, PARE_OP_MUL, n->name, NULL, v, k) : NULL;
+  PareValue *sum = scaled ? PARE_EMIT(c, g, next, PARE_OP_ADD, n->name, NULL, y, scaled) : NULL;
+  if (!sum) return c->diag.code;
+  pare_replace_uses(g, y, sum, sum->def);
+  return PARE_OK;
+}
+
+PareStatus pare_insert_lora(PareCtx *c, PareGraph *g, const PareAdapters *adapters, PareDtype dtype, PareLora *lora) {
+  PareMark mark = pare_arena_mark(c->scratch);
+  PareNode **by_id = PARE_NEW_N(c->scratch, g->nnodes + 1, PareNode *);
+  if (!by_id) return pare_nomem(c);
+  for (PareNode *n = g->first; n; n = n->next) by_id[n->id] = n;
+  for (size_t i = 0; i < adapters->at.n; i++) {
+    const PareAdapter *a = &adapters->at.at[i];
+    lora[i].a = pare_value_add(c, g, PARE_STATE, a->name, (PareType){dtype, 2, {a->k, a->rank}});
+    lora[i].b = pare_value_add(c, g, PARE_STATE, a->name, (PareType){dtype, 2, {a->rank, a->n}});
+    if (!lora[i].a || !lora[i].b) return c->diag.code;
+    lora[i].w = by_id[a->sites.at[0].node]->in[a->sites.at[0].w];
+    for (size_t s = 0; s < a->sites.n; s++)
+      PARE_TRY(add_branch(c, g, by_id[a->sites.at[s].node], &a->sites.at[s], &lora[i], a->scale));
+  }
+  pare_arena_rewind(c->scratch, mark);
+  return PARE_OK;
+}

@@ -1,0 +1,40 @@
+/* insert_masks - multiplies what weights read from prunable dimensions by masks. */
+#include "passes/insert_masks.h"
+
+static PareStatus insert_mask(PareCtx *c, PareGraph *g, const PareDims *d, int dim, const PareContraction *x,
+                              PareNode *n, PareMasks *out) {
+  PareValue *v = n->in[x->input];
+  PareType type = {v->type.dtype, v->type.rank - x->axis, {v->type.dim[x->axis]}};
+  for (int i = 1; i < type.rank; i++) type.dim[i] = 1;
+  PareMask m = {.dim = dim, .k = v->type.dim[x->axis]};
+  m.group = PARE_NEW_N(g->arena, m.k, int64_t);
+  m.mask = pare_value_add(c, g, PARE_STATE, n->name, type);
+  void *ones = pare_arena_alloc(g->arena, (size_t)m.k, pare_dtype_size(type.dtype));
+  if (!m.group || !m.mask || !ones) return pare_nomem(c);
+  for (int64_t i = 0; i < m.k; i++) {
+    if (type.dtype == PARE_F64) ((double *)ones)[i] = 1;
+    else ((float *)ones)[i] = 1;
+  }
+  m.mask->data = ones;
+  pare_axis_kept_positions(pare_axis_in(d->tracer, x->node, x->weight, x->weight_axis), d->dims.at[dim].leaf, m.group);
+  PareValue *masked = PARE_EMIT(c, g, n, PARE_OP_MUL, n->name, NULL, v, m.mask);
+  if (!masked) return c->diag.code;
+  n->in[x->input] = masked;
+  return pare_vec_push(g->arena, &out->at, m) ? PARE_OK : pare_nomem(c);
+}
+
+PareStatus pare_insert_masks(PareCtx *c, PareGraph *g, const PareDims *d, PareMasks *out) {
+  *out = (PareMasks){0};
+  PareMark mark = pare_arena_mark(c->scratch);
+  PareNode **by_id = PARE_NEW_N(c->scratch, g->nnodes + 1, PareNode *);
+  if (!by_id) return pare_nomem(c);
+  for (PareNode *n = g->first; n; n = n->next) by_id[n->id] = n;
+  for (size_t i = 0; i < d->dims.n; i++) {
+    const PareDim *dim = &d->dims.at[i];
+    if (dim->kind != PARE_KIND_HEADS && dim->kind != PARE_KIND_FFN) continue;
+    for (size_t r = 0; r < dim->readers.n; r++)
+      PARE_TRY(insert_mask(c, g, d, (int)i, &dim->readers.at[r], by_id[dim->readers.at[r].node->id], out));
+  }
+  pare_arena_rewind(c->scratch, mark);
+  return PARE_OK;
+}

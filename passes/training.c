@@ -1,0 +1,309 @@
+/* training.c - assembles the training graph. Each part appends nodes and leaves
+ * what was there unchanged: with B = 0 and masks of one the outputs are the model's. */
+#include "passes/training.h"
+
+#include <string.h>
+
+#include "passes/autodiff.h"
+#include "passes/fold_constants.h"
+
+enum { HYPER = 8, MAX_CLASSES_AXIS = 1 << 17 };
+
+typedef struct Build {
+  PareCtx *c;
+  PareGraph *g;
+  const PareDims *d;
+  const PareAdapters *adapters;
+  const PareTrainSpec *spec;
+  PareTrainGraph *t;
+  PareLora *lora;
+  PareValue **dmask;       /* accumulated, by mask; NULL unless the criterion reads them */
+  PareIncidences incidences;
+  PareValue **mask_group;
+} Build;
+
+static PareValue *state(Build *b, const char *name, PareType t) {
+  return pare_value_add(b->c, b->g, PARE_STATE, name, t);
+}
+static PareValue *input(Build *b, const char *name, PareType t) {
+  PareValue *v = pare_value_add(b->c, b->g, PARE_INPUT, name, t);
+  if (v && !pare_vec_push(b->g->arena, &b->g->inputs, v)) return NULL;
+  return v;
+}
+static PareStatus oom(Build *b) { return b->c->diag.code ? b->c->diag.code : pare_nomem(b->c); }
+
+/* Nodes behind `after` (NULL: all) belong to a phase. */
+static void set_phase(PareGraph *g, PareNode *after, ParePhase phase) {
+  for (PareNode *n = after ? after->next : g->first; n; n = n->next) n->phase = (uint8_t)phase;
+}
+
+/* An op that only updates states. */
+static PareStatus effect(Build *b, PareOp op, const char *name, const PareAttrs *attr, int nin, PareValue *const *in) {
+  PareNode *n = pare_node_add(b->c, b->g, NULL, op, name, nin, in, 0);
+  if (!n) return b->c->diag.code;
+  if (attr) n->attr = *attr;
+  return pare_infer(b->c, n);
+}
+
+/* --- losses --- */
+
+bool pare_output_is_classes(const PareValue *v) {
+  if (!pare_dtype_is_float(v->type.dtype) || v->type.rank < 1) return false;
+  int64_t last = v->type.dim[v->type.rank - 1];
+  if (last < 2 || last > MAX_CLASSES_AXIS) return false;
+  return v->type.rank == 2 || strstr(v->name, "logits") != NULL;
+}
+
+static PareStatus add_loss(Build *b, PareValue **total, PareValue *v) {
+  if (!v) return oom(b);
+  *total = *total ? PARE_EMIT(b->c, b->g, NULL, PARE_OP_ADD, "loss", NULL, *total, v) : v;
+  return *total ? PARE_OK : b->c->diag.code;
+}
+
+static PareStatus distill(Build *b, PareTeacherOutput *o, PareValue **total) {
+  PareAttrs t = {0};
+  pare_attr_set(&t, temperature, b->spec->temperature);
+  const char *name = pare_arena_printf(b->g->arena, "pare.teacher.%s", o->output->name);
+  if (!name || !(o->teacher = input(b, name, o->output->type))) return oom(b);
+  return add_loss(b, total, PARE_EMIT(b->c, b->g, NULL, o->classes ? PARE_OP_DISTILL : PARE_OP_MSE, "loss",
+                                      o->classes ? &t : NULL, o->output, o->teacher));
+}
+
+static PareStatus supervise(Build *b, PareValue **total) {
+  static const PareOp op[] = {[PARE_LOSS_CE] = PARE_OP_CROSSENTROPY, [PARE_LOSS_MSE] = PARE_OP_MSE,
+                              [PARE_LOSS_BCE] = PARE_OP_BCE};
+  PareValue *y = b->t->outputs[0].output;
+  PareType type = b->spec->labels;
+  if (!type.rank) return pare_error(b->c, PARE_DATA, "this loss needs labels: the data have no array 'labels'");
+  if (b->spec->loss == PARE_LOSS_CE && type.rank != y->type.rank - 1)
+    return pare_error(b->c, PARE_DATA, "labels of rank %d do not fit output '%s' of rank %d: one number for each row is "
+                      "needed", type.rank, y->name, y->type.rank);
+  if (b->spec->loss != PARE_LOSS_CE) type = y->type;
+  if (!(b->t->labels = input(b, "pare.labels", type))) return oom(b);
+  return add_loss(b, total, PARE_EMIT(b->c, b->g, NULL, op[b->spec->loss], "loss", NULL, y, b->t->labels));
+}
+
+/* Cross-entropy against sampled labels, or a random projection: what the scores
+ * are taken from when tuning has no labels (METHOD 5). */
+static PareStatus fisher_loss(Build *b, PareTeacherOutput *o, PareValue **total) {
+  PareType type = o->output->type;
+  if (o->classes) {
+    type.dtype = PARE_I64;
+    type.rank--;
+    const char *name = pare_arena_printf(b->g->arena, "pare.sampled.%s", o->output->name);
+    if (!name || !(o->sampled = input(b, name, type))) return oom(b);
+    return add_loss(b, total, PARE_EMIT(b->c, b->g, NULL, PARE_OP_CROSSENTROPY, "score", NULL, o->output, o->sampled));
+  }
+  PareAttrs all = {0};
+  pare_attr_set(&all, keepdims, 0);
+  const char *name = pare_arena_printf(b->g->arena, "pare.signs.%s", o->output->name);
+  if (!name || !(o->signs = input(b, name, type))) return oom(b);
+  PareValue *p = PARE_EMIT(b->c, b->g, NULL, PARE_OP_MUL, "score", NULL, o->output, o->signs);
+  return p ? add_loss(b, total, PARE_EMIT(b->c, b->g, NULL, PARE_OP_REDUCEMEAN, "score", &all, p)) : oom(b);
+}
+
+/* --- backward --- */
+
+/* Gradients of `loss` into the accumulators of the parameters and, if wanted, of the masks. */
+static PareStatus backward(Build *b, PareValue *loss, bool params, bool masks, bool score) {
+  size_t n = b->adapters->at.n, nm = masks ? b->t->masks.at.n : 0, np = params ? 2 * n : 0;
+  PareValue **wrt = PARE_NEW_N(b->g->arena, np + nm + 1, PareValue *);
+  PareValue **grad = PARE_NEW_N(b->g->arena, np + nm + 1, PareValue *);
+  if (!wrt || !grad) return pare_nomem(b->c);
+  for (size_t i = 0; i < np; i++) wrt[i] = i < n ? b->t->a[i].value : b->t->b[i - n].value;
+  for (size_t i = 0; i < nm; i++) wrt[np + i] = b->t->masks.at.at[i].mask;
+  PARE_TRY(pare_autodiff(b->c, b->g, loss, b->t->dloss, np + nm, wrt, grad));
+  for (size_t i = 0; i < np + nm; i++) {
+    PareParam *p = i >= np ? NULL : i < n ? &b->t->a[i] : &b->t->b[i - n];
+    PareValue *acc = !p ? b->dmask[i - np] : score ? p->score_grad : p->grad;
+    if (grad[i]) PARE_TRY(effect(b, PARE_OP_ACCUMULATE, wrt[i]->name, NULL, 2, (PareValue *[]){acc, grad[i]}));
+  }
+  return PARE_OK;
+}
+
+/* --- scores --- */
+
+typedef struct LeafSearch {
+  const PareDims *d;
+  int dim[8], n;
+} LeafSearch;
+
+static void note_dim(PareAxis *leaf, void *arg) {
+  LeafSearch *s = arg;
+  if (leaf->dim < 0 || s->n == 8) return;
+  for (int i = 0; i < s->n; i++)
+    if (s->dim[i] == leaf->dim) return;
+  s->dim[s->n++] = leaf->dim;
+}
+
+static PareValue *group_constant(Build *b, int64_t n, const int64_t *group) {
+  int32_t *data = PARE_NEW_N(b->g->arena, n + 1, int32_t);
+  for (int64_t i = 0; data && i < n; i++) data[i] = (int32_t)group[i];
+  return data ? pare_const_add(b->c, b->g, "pare.group", (PareType){PARE_I32, 1, {n}}, data) : NULL;
+}
+
+/* Which axis of which adapted weight holds which dimension. */
+static PareStatus find_incidences(Build *b) {
+  PareTracer *t = b->d->tracer;
+  for (size_t i = 0; i < b->adapters->at.n; i++) {
+    const PareAdapter *a = &b->adapters->at.at[i];
+    PareNode *n = t->g->first;
+    while (n && n->id != a->sites.at[0].node) n = n->next;
+    for (int out = 0; n && out < 2; out++) {
+      PareAxis *axis = pare_axis_in(t, n, a->sites.at[0].w, a->transposed ? 1 - out : out);
+      LeafSearch found = {.d = b->d};
+      pare_axis_leaves(axis, note_dim, &found);
+      for (int k = 0; k < found.n; k++) {
+        int64_t size = pare_axis_count(axis), *position = PARE_NEW_N(b->g->arena, size, int64_t);
+        if (!position) return pare_nomem(b->c);
+        pare_axis_kept_positions(axis, b->d->dims.at[found.dim[k]].leaf, position);
+        PareIncidence x = {i, found.dim[k], out != 0, group_constant(b, size, position)};
+        if (!x.group || !pare_vec_push(b->g->arena, &b->incidences.at, x)) return oom(b);
+      }
+    }
+  }
+  return PARE_OK;
+}
+
+static PareStatus zero(Build *b, PareValue *s) {
+  size_t bytes;
+  PareAttrs attr = {0};
+  pare_attr_set(&attr, alpha, 0.0);
+  if (!pare_type_bytes(&s->type, &bytes)) return pare_nomem(b->c);
+  void *zeros = pare_arena_alloc(b->g->arena, bytes, 1);
+  PareValue *z = zeros ? pare_const_add(b->c, b->g, "pare.zero", s->type, zeros) : NULL;
+  return z ? effect(b, PARE_OP_EMA, s->name, &attr, 2, (PareValue *[]){s, z}) : oom(b);
+}
+
+static PareStatus scores(Build *b) {
+  PareTrainGraph *t = b->t;
+  size_t n = b->adapters->at.n;
+  PareValue **da = PARE_NEW_N(b->g->arena, n + 1, PareValue *), **db = PARE_NEW_N(b->g->arena, n + 1, PareValue *);
+  PareValue **sum = PARE_NEW_N(b->g->arena, t->ndims + 1, PareValue *);
+  if (!da || !db || !sum) return pare_nomem(b->c);
+  for (size_t i = 0; i < n; i++) da[i] = t->a[i].score_grad, db[i] = t->b[i].score_grad;
+  PARE_TRY(find_incidences(b));
+  PareScoreInputs in = {.adapters = b->adapters, .lora = b->lora, .da = da, .db = db, .masks = &t->masks,
+                        .dmask = b->dmask, .mask_group = b->mask_group, .incidences = &b->incidences,
+                        .like = t->score, .ndims = t->ndims, .power = b->spec->power, .eta = b->spec->eta,
+                        .normalise = b->spec->normalise};
+  PARE_TRY(b->spec->criterion->append(b->c, b->g, &in, sum));
+  PareAttrs decay = {0};
+  pare_attr_set(&decay, alpha, b->spec->ema);
+  for (size_t i = 0; i < t->ndims; i++)
+    if (sum[i] && t->score[i])
+      PARE_TRY(effect(b, PARE_OP_EMA, "score", &decay, 2, (PareValue *[]){t->score[i], sum[i]}));
+  for (size_t i = 0; i < n && t->score_phase && (b->spec->criterion->needs & PARE_NEEDS_ADAPTERS); i++) {
+    PARE_TRY(zero(b, t->a[i].score_grad));
+    PARE_TRY(zero(b, t->b[i].score_grad));
+  }
+  for (size_t i = 0; i < t->masks.at.n && b->dmask[i]; i++) PARE_TRY(zero(b, b->dmask[i]));
+  return PARE_OK;
+}
+
+/* --- the optimiser --- */
+
+static PareStatus update(Build *b) {
+  size_t n = b->adapters->at.n;
+  PareValue **grads = PARE_NEW_N(b->g->arena, 2 * n + 1, PareValue *);
+  if (!grads) return pare_nomem(b->c);
+  for (size_t i = 0; i < n; i++) grads[i] = b->t->a[i].grad, grads[n + i] = b->t->b[i].grad;
+  PareValue *norm = n ? pare_emit(b->c, b->g, NULL, PARE_OP_SUMSQUARES, "clip", NULL, (int)(2 * n), grads) : NULL;
+  if (n && !norm) return b->c->diag.code;
+  for (size_t i = 0; i < 2 * n; i++) {
+    const PareParam *p = i < n ? &b->t->a[i] : &b->t->b[i - n];
+    PARE_TRY(effect(b, PARE_OP_ADAMW, p->value->name, NULL, 6,
+                    (PareValue *[]){p->value, p->grad, p->m, p->v, b->t->hyper, norm}));
+  }
+  return PARE_OK;
+}
+
+/* --- putting it together --- */
+
+static PareStatus add_states(Build *b) {
+  PareTrainGraph *t = b->t;
+  for (size_t i = 0; i < 2 * b->adapters->at.n; i++) {
+    size_t k = i / 2;
+    PareParam *p = i % 2 ? &t->b[k] : &t->a[k];
+    p->value = i % 2 ? b->lora[k].b : b->lora[k].a;
+    PareType type = p->value->type;
+    p->grad = state(b, p->value->name, type);
+    p->m = state(b, p->value->name, type);
+    p->v = state(b, p->value->name, type);
+    bool apart = t->score_phase && (b->spec->criterion->needs & PARE_NEEDS_ADAPTERS);
+    p->score_grad = apart ? state(b, p->value->name, type) : p->grad;
+    if (!p->grad || !p->m || !p->v || !p->score_grad) return oom(b);
+  }
+  for (size_t i = 0; i < t->masks.at.n; i++) {
+    const PareMask *m = &t->masks.at.at[i];
+    if (!(b->mask_group[i] = group_constant(b, m->k, m->group))) return oom(b);
+    if (!(b->spec->criterion->needs & PARE_NEEDS_MASKS)) continue;
+    if (!(b->dmask[i] = state(b, "pare.dmask", m->mask->type))) return oom(b);
+  }
+  for (size_t i = 0; i < t->ndims; i++) {
+    if (!b->spec->pruned[i]) continue;
+    if (!(t->score[i] = state(b, "score", (PareType){PARE_F32, 1, {b->d->dims.at[i].count}}))) return oom(b);
+  }
+  return PARE_OK;
+}
+
+static PareStatus start(Build *b) {
+  PareTrainGraph *t = b->t;
+  PareArena *a = b->g->arena;
+  size_t n = b->adapters->at.n;
+  *t = (PareTrainGraph){.g = b->g, .nadapters = n, .ndims = b->d->dims.n};
+  t->score_phase = b->spec->loss == PARE_LOSS_KD && b->spec->criterion->needs != PARE_NEEDS_NOTHING;
+  t->a = PARE_NEW_N(a, n + 1, PareParam);
+  t->b = PARE_NEW_N(a, n + 1, PareParam);
+  t->score = PARE_NEW_N(a, t->ndims + 1, PareValue *);
+  t->outputs = PARE_NEW_N(a, b->g->outputs.n + 1, PareTeacherOutput);
+  b->lora = PARE_NEW_N(a, n + 1, PareLora);
+  if (!t->a || !t->b || !t->score || !t->outputs || !b->lora) return pare_nomem(b->c);
+  for (size_t i = 0; i < b->g->outputs.n; i++)
+    if (pare_dtype_is_float(b->g->outputs.at[i]->type.dtype))
+      t->outputs[t->noutputs++] = (PareTeacherOutput){.output = b->g->outputs.at[i]};
+  if (!t->noutputs) return pare_error(b->c, PARE_UNSUPPORTED, "the model has no output of floats to tune on");
+  return PARE_OK;
+}
+
+PareStatus pare_build_training(PareCtx *c, PareGraph *g, const PareDims *d, const PareAdapters *adapters,
+                               const PareTrainSpec *spec, PareTrainGraph *out) {
+  Build b = {.c = c, .g = g, .d = d, .adapters = adapters, .spec = spec, .t = out};
+  PARE_TRY(start(&b));
+  PARE_TRY(pare_insert_masks(c, g, d, &out->masks));
+  b.dmask = PARE_NEW_N(g->arena, out->masks.at.n + 1, PareValue *);
+  b.mask_group = PARE_NEW_N(g->arena, out->masks.at.n + 1, PareValue *);
+  if (!b.dmask || !b.mask_group) return pare_nomem(c);
+  /* replacing uses moves the outputs behind the adapters: look them up again afterwards */
+  PARE_TRY(pare_insert_lora(c, g, adapters, PARE_F32, b.lora));
+  for (size_t i = 0, k = 0; i < g->outputs.n; i++)
+    if (pare_dtype_is_float(g->outputs.at[i]->type.dtype)) out->outputs[k++].output = g->outputs.at[i];
+  for (size_t i = 0; i < out->noutputs; i++) out->outputs[i].classes = pare_output_is_classes(out->outputs[i].output);
+  PARE_TRY(pare_fold_constants(c, g));
+  PARE_TRY(add_states(&b));
+  out->dloss = input(&b, "pare.dloss", (PareType){.dtype = PARE_F32});
+  out->hyper = input(&b, "pare.hyper", (PareType){PARE_F32, 1, {HYPER}});
+  if (!out->dloss || !out->hyper) return oom(&b);
+
+  if (spec->loss == PARE_LOSS_KD)
+    for (size_t i = 0; i < out->noutputs; i++) PARE_TRY(distill(&b, &out->outputs[i], &out->loss));
+  else PARE_TRY(supervise(&b, &out->loss));
+  bool masks = (spec->criterion->needs & PARE_NEEDS_MASKS) != 0;
+  PARE_TRY(backward(&b, out->loss, true, masks && !out->score_phase, false));
+
+  PareNode *last = g->last;
+  if (out->score_phase) {
+    PareValue *loss = NULL;
+    for (size_t i = 0; i < out->noutputs; i++) PARE_TRY(fisher_loss(&b, &out->outputs[i], &loss));
+    PARE_TRY(backward(&b, loss, (spec->criterion->needs & PARE_NEEDS_ADAPTERS) != 0, masks, true));
+    set_phase(g, last, PARE_PHASE_SCORE);
+    last = g->last;
+  }
+  PARE_TRY(scores(&b));
+  set_phase(g, last, PARE_PHASE_RANK);
+  last = g->last;
+  PARE_TRY(update(&b));
+  set_phase(g, last, PARE_PHASE_UPDATE);
+  g->outputs.n = 0;
+  return pare_vec_push(g->arena, &g->outputs, out->loss) ? PARE_OK : pare_nomem(c);
+}

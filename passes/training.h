@@ -1,0 +1,74 @@
+/* training.h - from a bound model to ONE training program (DESIGN 1): masks,
+ * adapters, loss, backward, scores, AdamW, all nodes of one graph in phases. */
+#ifndef PARE_PASSES_TRAINING_H
+#define PARE_PASSES_TRAINING_H
+
+#include "passes/criteria/criterion.h"
+
+/* PareNode.phase of the program's parts. */
+typedef enum ParePhase {
+  PARE_PHASE_TUNE,   /* forward, loss, backward: once a micro-batch */
+  PARE_PHASE_SCORE,  /* a backward pass for the scores alone (METHOD 5), where tuning has no labels */
+  PARE_PHASE_RANK,   /* importance and moving average: before an update */
+  PARE_PHASE_UPDATE, /* clipping and AdamW: once a step */
+} ParePhase;
+
+/* id, command line; CE wants integer labels, MSE and BCE labels like the output, KD a teacher */
+#define PARE_LOSS_LIST(X) X(CE, "ce") X(MSE, "mse") X(BCE, "bce") X(KD, "kd")
+typedef enum PareLossKind {
+#define X(id, name) PARE_LOSS_##id,
+  PARE_LOSS_LIST(X)
+#undef X
+} PareLossKind;
+
+typedef struct PareTrainSpec {
+  PareLossKind loss;
+  double temperature;
+  PareType labels;           /* rank 0: there are none */
+  const PareCriterion *criterion;
+  int power;                 /* of importance: 1 or 2 */
+  double eta, ema;
+  bool normalise;
+  const bool *pruned;        /* by dimension: scored at all */
+} PareTrainSpec;
+
+/* A trained tensor and what belongs to it. All are states of one type. */
+typedef struct PareParam {
+  PareValue *value, *grad, *m, *v;
+  PareValue *score_grad; /* the SCORE phase's gradient; equal to grad where there is none */
+} PareParam;
+
+/* How an output is compared with a teacher's. */
+typedef struct PareTeacherOutput {
+  PareValue *output;  /* of the model */
+  PareValue *teacher; /* input of its type; NULL without distillation */
+  PareValue *sampled; /* SCORE: input of labels i64 drawn from the teacher's softmax, for class outputs */
+  PareValue *signs;   /* SCORE: input of ±1 like the output, for others */
+  bool classes;       /* distributions along the last axis */
+} PareTeacherOutput;
+
+typedef struct PareTrainGraph {
+  PareGraph *g;
+  PareValue *labels;  /* input; NULL without */
+  PareValue *dloss;   /* input, scalar: weight of a micro-batch */
+  PareValue *hyper;   /* input [8], AdamW's (docs/ir.md) */
+  PareValue *loss;    /* output, scalar */
+  bool score_phase;   /* the SCORE phase has nodes */
+  size_t nadapters, noutputs, ndims;
+  PareParam *a, *b;   /* by adapter */
+  PareTeacherOutput *outputs;
+  PareMasks masks;
+  PareValue **score;  /* by dimension: state [count], the moving average; NULL where not scored */
+} PareTrainGraph;
+
+/* `g` is a bound clone of the graph that was traced into `d`, or of its cut by the
+ * leaves' `keep`; it is extended. Adapters have the sizes that g has; scores and
+ * groups are numbered as before the cut. */
+PARE_MUST_USE PareStatus pare_build_training(PareCtx *c, PareGraph *g, const PareDims *d,
+                                             const PareAdapters *adapters, const PareTrainSpec *spec,
+                                             PareTrainGraph *out);
+
+/* Whether an output of this type and name is read as distributions over classes. */
+bool pare_output_is_classes(const PareValue *v);
+
+#endif

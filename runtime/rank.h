@@ -1,0 +1,34 @@
+/* rank.h - which groups go: from scores to keep flags (METHOD 3). Knows numbers
+ * only: no graph. */
+#ifndef PARE_RUNTIME_RANK_H
+#define PARE_RUNTIME_RANK_H
+
+#include <stdint.h>
+
+#include "base/ctx.h"
+
+/* One dimension (the heads of a layer, say). */
+typedef struct PareLayer {
+  int kind;            /* layers of one kind are ranked together */
+  int64_t count;       /* groups, dead ones included */
+  const double *score; /* [count] */
+  bool *keep;          /* [count]: dead groups stay dead */
+  double cost;         /* of one group, in the target's unit; 1 for a plain ratio */
+} PareLayer;
+
+/* Drops the lowest scores until round(ratio · n) groups of each kind are dead,
+ * n being all its groups; at least one group a layer stays. Uniform: the layers
+ * share that number in proportion (largest remainder). Else the lowest
+ * score / cost of the kind goes. Ties go to the lower layer and index. */
+PARE_MUST_USE PareStatus pare_rank_ratio(PareCtx *c, size_t n, PareLayer *layer, double ratio, bool global);
+
+/* The smallest ratio at which what is left costs at most `budget`, `fixed` being
+ * the cost of what cannot go. PARE_TARGET when the floor of one group a layer
+ * prevents it, naming what can be reached. */
+PARE_MUST_USE PareStatus pare_rank_budget(PareCtx *c, size_t n, const PareLayer *layer, double fixed, double budget,
+                                          double *ratio);
+
+/* The number of dead groups that `ratio` means for each layer under uniform ranking. */
+PARE_MUST_USE PareStatus pare_rank_quota(PareCtx *c, size_t n, const PareLayer *layer, double ratio, int64_t *dead);
+
+#endif

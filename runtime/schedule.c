@@ -1,0 +1,32 @@
+#include "runtime/schedule.h"
+
+#include <math.h>
+
+static int64_t first_prune(const PareSchedule *s) { return (int64_t)ceil(s->warmup * (double)s->steps); }
+static int64_t last_prune(const PareSchedule *s) {
+  int64_t last = s->steps - (int64_t)floor(s->cooldown * (double)s->steps), first = first_prune(s);
+  return last < first ? first : last;
+}
+
+double pare_schedule_sparsity(const PareSchedule *s, int64_t step) {
+  int64_t first = first_prune(s), last = last_prune(s);
+  if (step >= last) return 1;
+  if (step < first) return 0;
+  double left = 1 - (double)(step - first) / (double)(last - first);
+  return 1 - left * left * left;
+}
+
+bool pare_schedule_prunes(const PareSchedule *s, int64_t step) {
+  int64_t first = first_prune(s), last = last_prune(s);
+  if (step == last) return true;
+  return step > first && step < last && s->prune_every > 0 && (step - first) % s->prune_every == 0;
+}
+
+double pare_schedule_rate(int64_t step, int64_t steps, double warmup, PareDecay decay) {
+  double rise = warmup * (double)steps, t = (double)step + 1;
+  if (t < rise) return t / rise;
+  if (decay == PARE_DECAY_NONE || (double)steps <= rise) return 1;
+  double p = ((double)step - rise) / ((double)steps - rise);
+  if (p < 0) p = 0;
+  return decay == PARE_DECAY_COSINE ? 0.5 * (1 + cos(3.14159265358979323846 * p)) : 1 - p;
+}

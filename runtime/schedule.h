@@ -1,0 +1,25 @@
+/* schedule.h - when groups go and how fast the tuning goes: functions of the step alone. */
+#ifndef PARE_RUNTIME_SCHEDULE_H
+#define PARE_RUNTIME_SCHEDULE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct PareSchedule {
+  int64_t steps;            /* T */
+  int64_t prune_every;
+  double warmup, cooldown;  /* shares of T before the first and after the last prune */
+} PareSchedule;
+
+/* s_t / s_f of the cubic schedule (METHOD 3): 0 in the warm-up, 1 from the cool-down on. */
+double pare_schedule_sparsity(const PareSchedule *s, int64_t step);
+/* Whether groups are dropped before step `step` (0-based; step == steps: after the
+ * last one). The last prune is made whatever the interval, at the final ratio. */
+bool pare_schedule_prunes(const PareSchedule *s, int64_t step);
+
+typedef enum PareDecay { PARE_DECAY_LINEAR, PARE_DECAY_COSINE, PARE_DECAY_NONE } PareDecay;
+/* The factor of the learning rate at a step: a linear rise over `warmup` of all
+ * steps, then the decay to zero. */
+double pare_schedule_rate(int64_t step, int64_t steps, double warmup, PareDecay decay);
+
+#endif
