@@ -41,8 +41,8 @@ static PareStatus collect(PareCtx *c, const PareGraph *g, PareValue ***out, size
 }
 
 static PareStatus weigh(PareCtx *c, const PareGraph *g, PareWeights *out) {
-  PareValue **list;
-  size_t n, bytes;
+  PareValue **list = NULL;
+  size_t n = 0, bytes;
   PARE_TRY(collect(c, g, &list, &n));
   if (n) qsort(list, n, sizeof *list, by_origin);
   *out = (PareWeights){0};

@@ -38,7 +38,8 @@ PareStatus pare_judge_find(PareCtx *c, const PareForward *f, const PareData *d, 
       continue;
     }
     *output = i;
-    if (*kind != PARE_METRIC_ACCURACY) return PARE_OK;
+    /* One label a sample must be a class; of many, negative ones say "not this token". */
+    if (*kind != PARE_METRIC_ACCURACY || labels->type.rank > 1) return PARE_OK;
     return pare_data_check_range(c, d, labels, v->type.dim[v->type.rank - 1], "the model's classes number");
   }
   return pare_data_error(c, d, PARE_DATA, "the labels are %s, which fits no output of the model: %s",
@@ -80,7 +81,8 @@ typedef struct Judge {
   size_t output;
   PareMetric *m;
   const PareArray *labels;
-  void *want; /* labels of a batch: i64 or f32 */
+  int64_t *classes; /* labels of a batch; of integer type */
+  float *numbers;   /* the same for MSE */
   int64_t per_sample; /* of labels */
 } Judge;
 
@@ -88,9 +90,21 @@ static PareStatus judge_start(Judge *j) {
   if (j->m->kind != PARE_METRIC_ACCURACY && j->m->kind != PARE_METRIC_MSE) return PARE_OK;
   j->labels = pare_data_find(j->d, "labels");
   j->per_sample = pare_type_count(&j->labels->type) / j->d->nsamples;
-  size_t size = j->m->kind == PARE_METRIC_ACCURACY ? sizeof(int64_t) : sizeof(float);
-  j->want = pare_arena_alloc(j->c->scratch, (size_t)(j->per_sample * pare_forward_batch(j->f)), size);
-  return j->want ? PARE_OK : pare_nomem(j->c);
+  int64_t n = j->per_sample * pare_forward_batch(j->f);
+  j->classes = PARE_NEW_N(j->c->scratch, n, int64_t);
+  j->numbers = PARE_NEW_N(j->c->scratch, n, float);
+  return j->classes && j->numbers ? PARE_OK : pare_nomem(j->c);
+}
+
+static PareStatus add_labels(Judge *j, const int64_t *samples, int64_t count, int64_t last, const float *x) {
+  int64_t n = j->per_sample * count;
+  bool integers = !pare_dtype_is_float(j->labels->type.dtype);
+  if (integers) PARE_TRY(pare_data_batch(j->c, j->d, j->labels, samples, count, PARE_I64, j->classes));
+  else PARE_TRY(pare_data_batch(j->c, j->d, j->labels, samples, count, PARE_F32, j->numbers));
+  if (j->m->kind == PARE_METRIC_ACCURACY) return pare_metric_add_labels(j->c, j->m, n, last, x, j->classes);
+  for (int64_t i = 0; integers && i < n; i++) j->numbers[i] = (float)j->classes[i];
+  pare_metric_add_values(j->m, n, x, j->numbers);
+  return PARE_OK;
 }
 
 static PareStatus judge_batch(Judge *j, const int64_t *samples, int64_t count) {
@@ -103,11 +117,7 @@ static PareStatus judge_batch(Judge *j, const int64_t *samples, int64_t count) {
     pare_metric_add_rows(j->m, last ? n / last : 0, last, x, pare_forward_floats(j->reference, j->output));
     return PARE_OK;
   }
-  PareDtype as = j->m->kind == PARE_METRIC_ACCURACY ? PARE_I64 : PARE_F32;
-  PARE_TRY(pare_data_batch(j->c, j->d, j->labels, samples, count, as, j->want));
-  if (as == PARE_I64) return pare_metric_add_labels(j->c, j->m, j->per_sample * count, last, x, j->want);
-  pare_metric_add_values(j->m, n, x, j->want);
-  return PARE_OK;
+  return add_labels(j, samples, count, last, x);
 }
 
 static PareStatus judge_all(Judge *j, PareChoice chosen, const PareHooks *h) {

@@ -1,6 +1,8 @@
 /* recipe.c - options from a YAML file: one flat mapping of option names to
  * scalars, or to lists of scalars. Read as libyaml's events, which neither
  * recurse nor build a tree. */
+#include <stdarg.h>
+#include <stdarg.h>
 #include <string.h>
 #include <yaml.h>
 

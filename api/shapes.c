@@ -82,7 +82,7 @@ static PareStatus read_entry(Shapes *s, const char *at, const char *end) {
   const char *colon = last_colon(at, end);
   if (!colon)
     return pare_error(c, PARE_USAGE, "--shape wants NAME:DIMS like input_ids:1x128, not '%.*s'", (int)(end - at), at);
-  const PareValue *v;
+  const PareValue *v = NULL;
   PARE_TRY(find_input(s, at, (size_t)(colon - at), &v));
   int axis = 0;
   for (const char *p = colon + 1; p <= end; p++, axis++) {

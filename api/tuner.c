@@ -5,8 +5,8 @@
 #include <math.h>
 #include <regex.h>
 #include <string.h>
-#include <time.h>
 
+#include "api/call.h"
 #include "base/rng.h"
 #include "passes/fold_constants.h"
 
@@ -15,12 +15,6 @@ enum {
   SCORE_EVERY = 2,    /* steps between scores that need a backward pass of their own */
 };
 static const double RESTAGE_SHARE = 0.1; /* of the living groups gone: compile anew */
-
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* --- what may go --- */
 
@@ -303,7 +297,7 @@ static PareStatus prune_once(PareTuner *t) {
 static void report(PareTuner *t, double started) {
   int64_t all, dead;
   pare_tuner_count(t, &all, &dead);
-  t->seconds = now() - started;
+  t->seconds = pare_now() - started;
   double each = t->seconds / (double)(t->step ? t->step : 1);
   PareProgress p = {.phase = "tuning", .step = t->step, .steps = t->schedule.steps, .loss = t->loss,
                     .sparsity = (double)dead / (double)all, .samples_per_second = (double)t->tuned / t->seconds,
@@ -317,7 +311,7 @@ static void report(PareTuner *t, double started) {
 static void keep_time(PareTuner *t, double started) {
   enum { MEASURED = 5 };
   if (t->o->time_limit <= 0 || t->step != MEASURED) return;
-  double each = (now() - started) / MEASURED;
+  double each = (pare_now() - started) / MEASURED;
   int64_t fits = (int64_t)(t->o->time_limit / each);
   if (fits < MEASURED + 1) fits = MEASURED + 1;
   if (fits >= t->schedule.steps) return;
@@ -326,7 +320,7 @@ static void keep_time(PareTuner *t, double started) {
 }
 
 PareStatus pare_tuner_run(PareTuner *t) {
-  double started = now();
+  double started = pare_now();
   if (t->criterion->needs == PARE_NEEDS_NOTHING) draw_scores(t); /* magnitude overwrites them */
   if (t->data) PARE_TRY(enter_stage(t));
   if (t->schedule.steps == 0) {

@@ -2,6 +2,8 @@
 #ifndef PARE_BASE_CTX_H
 #define PARE_BASE_CTX_H
 
+#include <stdint.h>
+
 #include "base/arena.h"
 #include "base/status.h"
 

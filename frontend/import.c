@@ -148,12 +148,12 @@ static PareStatus import_inputs(Import *im, const Onnx__GraphProto *p) {
   for (size_t i = 0; i < p->n_input; i++) {
     PareType type;
     const char **names = NULL;
-    if (pare_map_get(&im->values, text(p->input[i]->name)) >= 0) continue; /* IR version 3: an initializer's default */
+    int64_t id = pare_map_get(&im->values, text(p->input[i]->name));
+    if (id >= 0 && im->g->values.at[id]->role == PARE_CONST) continue; /* IR version 3: an initializer's default */
     PARE_TRY(read_value_info(im, p->input[i], &type, &names));
     PareValue *v = pare_value_add(im->c, im->g, PARE_INPUT, text(p->input[i]->name), type);
     PARE_TRY(define(im, v, "input"));
     v->dim_name = names;
-    if (!pare_vec_push(im->g->arena, &im->g->inputs, v)) return pare_nomem(im->c);
   }
   return PARE_OK;
 }
@@ -208,10 +208,11 @@ static bool set_word(const Onnx__AttributeProto *p, const char *words, int *f) {
 #define SET_DTYPE(p, words, f) set_dtype(p, f)
 #define SET_WORD(p, words, f) set_word(p, words, f)
 
-/* 1 set, 0 no such attribute, -1 its value is not one that pare knows. */
+/* 1 set, 0 no such attribute, -1 its value is not one that pare knows. The rows
+ * from `act` on are pare's own: files cannot set them. */
 static int set_attr(PareAttrs *a, const Onnx__AttributeProto *p) {
 #define ATTR(field, kind, words)                                     \
-  if (!strcmp(p->name, #field)) {                                    \
+  if (PARE_ATTR_##field < PARE_ATTR_act && !strcmp(p->name, #field)) { \
     if (!SET_##kind(p, words, &a->field)) return -1;                 \
     a->set |= (uint64_t)1 << PARE_ATTR_##field;                      \
     return 1;                                                        \
@@ -326,7 +327,7 @@ static PareStatus import_node(Import *im, const Onnx__NodeProto *p, uint32_t ind
     if (!*text(p->input[i])) continue;
     int64_t id = pare_map_get(&im->values, p->input[i]);
     if (id < 0)
-      return pare_fail(c, n, PARE_FORMAT, "its input '%s' is missing, or made by a later node (a cycle?)", p->input[i]);
+      return pare_fail(c, n, PARE_FORMAT, "its input '%s' is made by no node", p->input[i]);
     n->in[i] = g->values.at[id];
   }
   PARE_TRY(import_attrs(im, n, p));
@@ -346,6 +347,66 @@ static PareStatus import_node(Import *im, const Onnx__NodeProto *p, uint32_t ind
   return PARE_OK;
 }
 
+/* --- order --- */
+
+/* A stack of nodes of the file: each waits for those above it. */
+typedef struct Order {
+  const Onnx__GraphProto *g;
+  PareMap maker; /* value name -> node number */
+  PARE_VEC(uint32_t) stack;
+  uint8_t *state; /* 0: not seen, 1: on the way down to it, 2: listed */
+  uint32_t *list;
+  uint32_t n;
+} Order;
+
+static PareStatus push_makers(PareCtx *c, Order *o, uint32_t at) {
+  const Onnx__NodeProto *n = o->g->node[at];
+  for (size_t i = 0; i < n->n_input; i++) {
+    int64_t maker = *text(n->input[i]) ? pare_map_get(&o->maker, n->input[i]) : -1;
+    if (maker < 0 || o->state[maker] == 2) continue;
+    if (o->state[maker] == 1)
+      return pare_diag_set(&c->diag, PARE_FORMAT, c->file, text(n->name), text(n->op_type), __FILE__, __LINE__,
+                           "its input '%s' depends on its own result (a cycle)", n->input[i]);
+    if (!pare_vec_push(c->scratch, &o->stack, (uint32_t)maker)) return pare_nomem(c);
+  }
+  return PARE_OK;
+}
+
+/* Depth first, so that nodes that stand in order, as the standard wants, keep it. */
+static PareStatus list_nodes(PareCtx *c, Order *o) {
+  for (uint32_t i = 0; i < o->g->n_node; i++) {
+    if (!o->state[i] && !pare_vec_push(c->scratch, &o->stack, i)) return pare_nomem(c);
+    while (o->stack.n) {
+      uint32_t at = o->stack.at[o->stack.n - 1];
+      if (o->state[at] == 0) {
+        o->state[at] = 1;
+        PARE_TRY(push_makers(c, o, at));
+        continue;
+      }
+      if (o->state[at] == 1) o->list[o->n++] = at;
+      o->state[at] = 2;
+      o->stack.n--;
+    }
+  }
+  return PARE_OK;
+}
+
+/* An order in which the nodes can be run: ONNX Runtime takes files whose nodes
+ * do not stand in one. In c->scratch. */
+static PareStatus order_nodes(PareCtx *c, const Onnx__GraphProto *g, const uint32_t **list) {
+  Order o = {.g = g, .maker = {.arena = c->scratch}};
+  o.state = PARE_NEW_N(c->scratch, g->n_node + 1, uint8_t);
+  o.list = PARE_NEW_N(c->scratch, g->n_node + 1, uint32_t);
+  if (!o.state || !o.list || g->n_node >= PARE_NO_INDEX) return pare_nomem(c);
+  for (size_t i = 0; i < g->n_node; i++)
+    for (size_t k = 0; k < g->node[i]->n_output; k++)
+      if (*text(g->node[i]->output[k]) && !pare_map_put(&o.maker, g->node[i]->output[k], (int64_t)i))
+        return pare_nomem(c);
+  PARE_TRY(list_nodes(c, &o));
+  *list = o.list;
+  return PARE_OK;
+}
+
 PareStatus pare_import(PareCtx *c, PareModel *m, const Onnx__ModelProto *p) {
   if (!p->graph) return pare_error(c, PARE_FORMAT, "the file holds no graph");
   PARE_TRY(check_supported(c, p));
@@ -361,9 +422,11 @@ PareStatus pare_import(PareCtx *c, PareModel *m, const Onnx__ModelProto *p) {
   if (im.g->opset < 1) return pare_error(c, PARE_FORMAT, "the model does not say which opset of ONNX it imports");
   PARE_TRY(import_initializers(&im, p->graph));
   PARE_TRY(import_inputs(&im, p->graph));
+  const uint32_t *order = NULL;
+  PARE_TRY(order_nodes(c, p->graph, &order));
   for (size_t i = 0; i < p->graph->n_node; i++) {
-    const Onnx__NodeProto *n = p->graph->node[i];
-    PARE_TRY(is_constant(n) ? import_constant(&im, n, (uint32_t)i) : import_node(&im, n, (uint32_t)i));
+    const Onnx__NodeProto *n = p->graph->node[order[i]];
+    PARE_TRY(is_constant(n) ? import_constant(&im, n, order[i]) : import_node(&im, n, order[i]));
   }
   return import_outputs(&im, p->graph);
 }

@@ -42,6 +42,14 @@ PareCost pare_cost_matmul(const PareNode *n) {
   return of_macs(n, count(n->out[0]) * k);
 }
 
+/* x, W, dy, A, B: dx sums over dy's columns; U, V, dA and dB over the rank. */
+PareCost pare_cost_lineargrad(const PareNode *n) {
+  const PareType *dy = &n->in[2]->type;
+  double macs = n->nout > 0 && n->out[0] ? count(n->in[0]) * (double)dy->dim[dy->rank - 1] : 0;
+  if (n->nin > 3 && n->in[3]) macs += 2 * (count(n->in[0]) + count(n->in[2])) * (double)n->in[3]->type.dim[1];
+  return of_macs(n, macs);
+}
+
 /* Every element of the result is a sum over one filter of W[M, C/group, K...]. */
 PareCost pare_cost_conv(const PareNode *n) {
   const PareType *w = &n->in[1]->type;

@@ -316,6 +316,26 @@ RULE(gemm) {
   return times(c, g, n, sum, pare_attr_get(&n->attr, beta, 1.0), &din[2]);
 }
 
+/* Frozen: W and the mask. The bias is summed for apart, which nobody asks for while it is frozen too. */
+RULE(linear) {
+  if (want[1] || (n->nin > 5 && want[5]))
+    return pare_fail(c, n, PARE_UNSUPPORTED, "no gradient for the weight and the mask of a fused layer");
+  if (n->nin > 2 && want[2]) PARE_TRY(sum_to(c, g, n, dout[0], n->in[2], &din[2]));
+  bool lora = n->nin > 4 && (want[3] || want[4]);
+  if (!want[0] && !lora) return PARE_OK;
+  PareValue *in[6] = {n->in[0], n->in[1], dout[0]};
+  for (int i = 3; i < n->nin; i++) in[i] = n->in[i];
+  PareNode *d = pare_node_add(c, g, NULL, PARE_OP_LINEARGRAD, n->name, n->nin > 3 ? n->nin : 3, in, lora ? 3 : 1);
+  if (!d) return c->diag.code;
+  d->attr = n->attr;
+  if (!want[0]) d->out[0]->def = NULL, d->out[0] = NULL;
+  PARE_TRY(pare_infer(c, d));
+  din[0] = d->out[0];
+  for (int i = 3; lora && i < 5; i++)
+    if (want[i]) din[i] = d->out[i - 2];
+  return PARE_OK;
+}
+
 /* --- along axes --- */
 
 RULE(softmax) {

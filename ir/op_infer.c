@@ -230,6 +230,17 @@ PareStatus pare_infer_like0(PareCtx *c, PareNode *n) {
   return like(c, n, 0);
 }
 
+/* As in inference: y = x, the mask is all true. */
+PareStatus pare_infer_dropout(PareCtx *c, PareNode *n) {
+  PARE_TRY(need_input(c, n, 0));
+  if (n->nin > 2 && n->in[2] && (!n->in[2]->data || pare_data_int(n->in[2], 0)))
+    return pare_fail(c, n, PARE_UNSUPPORTED, "it drops (training mode): export the model for inference");
+  PareType mask = n->in[0]->type;
+  mask.dtype = PARE_BOOL;
+  if (n->nout > 1) PARE_TRY(set_out(c, n, 1, mask));
+  return like(c, n, 0);
+}
+
 /* SumTo: input 1 must be a shape that broadcasts to input 0's. */
 PareStatus pare_infer_like1(PareCtx *c, PareNode *n) {
   PARE_TRY(need_input(c, n, 0));
@@ -391,6 +402,63 @@ PareStatus pare_infer_conv(PareCtx *c, PareNode *n) {
     PARE_TRY(conv_out(c, n, i + 2, &win, same, &t.dim[i + 2]));
   }
   return set_out(c, n, 0, t);
+}
+
+/* --- fused --- */
+
+/* The adapters and the mask of x·m∘(W + s·A·B), from input 3 on; their numbers are those of sums. */
+static PareStatus check_lora(PareCtx *c, PareNode *n, PareDtype sums, int64_t k, int64_t cols) {
+  if (given(n, 3) != given(n, 4)) return pare_fail(c, n, PARE_FORMAT, "one half of an adapter is left out");
+  for (int i = 3; i < n->nin; i++)
+    if (given(n, i) && n->in[i]->type.dtype != sums) return bad_input(c, n, i, "has not the type that sums have");
+  if (given(n, 3)) {
+    const PareType *a = &n->in[3]->type, *b = &n->in[4]->type;
+    if (a->rank != 2 || a->dim[0] != k || a->dim[1] < 1) return bad_input(c, n, 3, "does not fit the weight");
+    if (b->rank != 2 || b->dim[0] != a->dim[1] || b->dim[1] != cols) return clash(c, n, 3, 4, "an adapter is A[K,r], B[r,N]");
+  }
+  if (given(n, 5) && (n->in[5]->type.rank != 1 || n->in[5]->type.dim[0] != k))
+    return bad_input(c, n, 5, "a mask has one number for each row of the weight");
+  return PARE_OK;
+}
+
+/* x[..., K], W[K, N] (or [N, K]: transB), which is f32 where x is bf16. */
+static PareStatus check_linear(PareCtx *c, PareNode *n, int64_t *cols) {
+  PARE_TRY(need_input(c, n, 0));
+  PARE_TRY(need_input(c, n, 1));
+  const PareType *x = &n->in[0]->type, *w = &n->in[1]->type;
+  PareDtype sums = x->dtype == PARE_BF16 ? PARE_F32 : x->dtype;
+  bool t = pare_attr_get(&n->attr, transB, 0) != 0;
+  if (x->rank < 1) return bad_input(c, n, 0, "has no axis to sum over");
+  if (w->rank != 2 || w->dtype != sums) return clash(c, n, 0, 1, "the weight is a matrix of the type that sums have");
+  if (x->dim[x->rank - 1] != w->dim[t]) return clash(c, n, 0, 1, "the sizes that are summed over differ");
+  *cols = w->dim[!t];
+  return check_lora(c, n, sums, w->dim[t], w->dim[!t]);
+}
+
+PareStatus pare_infer_linear(PareCtx *c, PareNode *n) {
+  PareType t = {0};
+  int64_t cols;
+  PARE_TRY(check_linear(c, n, &cols));
+  t = n->in[0]->type;
+  t.dim[t.rank - 1] = cols;
+  if (given(n, 2) && (n->in[2]->type.rank != 1 || n->in[2]->type.dim[0] != cols || n->in[2]->type.dtype != n->in[1]->type.dtype))
+    return bad_input(c, n, 2, "a bias has one number for each column of the weight");
+  return set_out(c, n, 0, t);
+}
+
+PareStatus pare_infer_lineargrad(PareCtx *c, PareNode *n) {
+  int64_t cols;
+  PARE_TRY(check_linear(c, n, &cols));
+  PARE_TRY(need_input(c, n, 2));
+  const PareType *x = &n->in[0]->type, *dy = &n->in[2]->type;
+  if (dy->rank != x->rank || dy->dtype != x->dtype || dy->dim[dy->rank - 1] != cols)
+    return clash(c, n, 0, 2, "the gradient does not fit");
+  if (n->nout > 0) PARE_TRY(set_out(c, n, 0, *x));
+  for (int i = 1; i < n->nout; i++) {
+    PARE_TRY(need_input(c, n, i + 2));
+    PARE_TRY(set_out(c, n, i, n->in[i + 2]->type));
+  }
+  return PARE_OK;
 }
 
 /* --- along axes --- */

@@ -4,6 +4,8 @@
 #ifndef PARE_RUNTIME_METRICS_H
 #define PARE_RUNTIME_METRICS_H
 
+#include <stdint.h>
+
 #include "base/ctx.h"
 
 /* id, name in reports, what it says */

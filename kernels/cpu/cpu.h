@@ -42,11 +42,14 @@
   X(GEMM, PARE_CPU(plan_GEMM), PARE_CPU(release_MATMUL))             \
   X(CONV, PARE_CPU(plan_CONV), NULL)                                 \
   X(LAYERNORMGRAD, PARE_CPU(plan_LAYERNORMGRAD), NULL)               \
-  X(IMPORTANCE, PARE_CPU(plan_IMPORTANCE), NULL)
+  X(IMPORTANCE, PARE_CPU(plan_IMPORTANCE), NULL)                     \
+  X(LINEAR, PARE_CPU(plan_LINEAR), PARE_CPU(release_LINEAR))         \
+  X(LINEARGRAD, PARE_CPU(plan_LINEARGRAD), PARE_CPU(release_LINEAR))
 #define X(id, plan, release) PareKernelFn plan;
 PARE_PLANNED(X)
 #undef X
 void PARE_CPU(release_MATMUL)(void *state);
+void PARE_CPU(release_LINEAR)(void *state);
 
 #define PARE_INLINE inline __attribute__((always_inline))
 

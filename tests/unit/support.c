@@ -141,6 +141,12 @@ const char *fixture(Fix *f, const char *name) {
   return path;
 }
 
+const char *fixture_dir(Fix *f, const char *name) {
+  const char *path = fmt(f, "%s/%s", fixtures_dir(), name);
+  if (access(path, R_OK)) skip(fmt(f, "no fixture '%s' at %s (set PARE_FIXTURES)", name, fixtures_dir()));
+  return path;
+}
+
 /* --- models made by hand --- */
 
 #define APPEND(f, list, count, item, T)                     \
@@ -387,23 +393,24 @@ double distance(const PareTensor *a, const PareTensor *b) {
   if (!pare_type_equal(&a->type, &b->type)) return INFINITY;
   for (int64_t i = 0; i < pare_type_count(&a->type); i++) {
     double x = element(a, i), y = element(b, i);
-    if (isnan(x) || isnan(y)) return INFINITY;
-    if (x == y) continue; /* infinities too */
-    most = fmax(most, fabs(x - y));
-    size = fmax(size, fabs(x));
+    if (isnan(x) != isnan(y)) return INFINITY;
+    if (isfinite(x)) size = fmax(size, fabs(x));
+    if (!isnan(x) && x != y) most = fmax(most, fabs(x - y));
   }
-  for (int64_t i = 0; i < pare_type_count(&a->type); i++)
-    if (isfinite(element(a, i))) size = fmax(size, fabs(element(a, i)));
   return most == 0 ? 0 : most / size;
 }
 
 double rounding_tolerance(const PareGraph *bound) {
   double terms = 1;
+  double u = 0x1p-24;
   enum { GROWTH = 8 }; /* what normalisation and residual sums make of an error, at most, in models of real scale */
-  for (const PareNode *n = bound->first; n; n = n->next)
+  for (const PareNode *n = bound->first; n; n = n->next) {
+    for (int i = 0; i < n->nout; i++)
+      if (n->out[i] && n->out[i]->type.dtype == PARE_F16) u = 0x1p-11;
     if (n->op == PARE_OP_MATMUL || n->op == PARE_OP_GEMM || n->op == PARE_OP_FUSEDMATMUL)
       terms += (double)n->in[1]->type.dim[n->in[1]->type.rank > 1 ? n->in[1]->type.rank - 2 : 0];
-  return GROWTH * 0x1p-24 * sqrt(terms);
+  }
+  return GROWTH * u * sqrt(terms);
 }
 
 bool conforms(const PareTensor *got, const PareTensor *want, int64_t *worst) {

@@ -40,6 +40,8 @@ typedef struct Row {
 size_t fixtures(Fix *f, char set, Row **rows);
 /* The fixture's path; skips the test when it is not there. */
 const char *fixture(Fix *f, const char *name);
+/* A folder among the fixtures; skips likewise. */
+const char *fixture_dir(Fix *f, const char *name);
 /* Ends the test, saying why it could not run. */
 void skip(const char *why);
 
@@ -79,7 +81,7 @@ PareTensor *run_graph(Fix *f, const PareGraph *g, uint64_t seed);
 
 /* --- tolerances --- */
 
-/* max|a - b| / max|a|; 0 where both are all zero, infinite where a type or a NaN differs. */
+/* max|a - b| / max|a|; 0 where both are all zero, infinite where a type differs or one alone is NaN. */
 double distance(const PareTensor *a, const PareTensor *b);
 /* How far two runs of the same mathematics may be apart (distance): the sums of one leave out zeros that
  * the other adds, so they round differently. A sum of K terms in float errs by about sqrt(K)·u

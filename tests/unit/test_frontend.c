@@ -6,6 +6,8 @@
 
 #include "base/rng.h"
 #include "frontend/split.h"
+#include "passes/probe_dims.h"
+#include "passes/trace_dims.h"
 #include "proto/wire.h"
 #include "support.h"
 
@@ -69,10 +71,11 @@ static void check_ranges(const uint8_t *thin, size_t n, PareMsg msg, size_t file
   cr_assert(c.p == c.end, "the thin model is malformed");
 }
 
-Test(split, every_range_of_every_fixture_lies_in_the_file_and_the_thin_model_is_thin) {
+Test(split, every_range_of_every_fixture_lies_in_the_file) {
   Fix fix, *f = &fix;
   fix_init(f);
   Row *rows;
+  size_t all = 0;
   for (size_t i = 0, n = fixtures(f, 0, &rows); i < n; i++) {
     size_t len, thin_len, ranges = 0;
     uint8_t *thin;
@@ -80,10 +83,10 @@ Test(split, every_range_of_every_fixture_lies_in_the_file_and_the_thin_model_is_
     const uint8_t *file = read_file(f, rows[i].path, &len);
     MUST(f, pare_split(&f->c, f->arena, file, len, &thin, &thin_len));
     check_ranges(thin, thin_len, PARE_MSG_MODEL, len, &ranges);
-    cr_expect(ranges > 0 || len < 4096, "%s: no raw_data found", rows[i].name);
-    cr_expect_lt(thin_len, len + 10 * ranges + 5000 + len / 4, "%s: %zu bytes thin of %zu", rows[i].name, thin_len, len);
+    all += ranges;
     pare_arena_rewind(f->arena, mark);
   }
+  cr_expect_gt(all, 2000u, "only %zu raw_data in all fixtures", all);
   fix_free(f);
 }
 
@@ -156,18 +159,26 @@ Test(split, what_protobuf_would_merge_is_refused) {
 
 /* --- damaged files --- */
 
-static void load_damaged(Fix *f, const uint8_t *bytes, size_t len, const char *what, size_t at, int *loaded) {
+/* What loads is taken further, since its shapes may still be nonsense: to the dimensions. */
+static PareStatus load_and_trace(Fix *f, const uint8_t *bytes, size_t len, PareModel **m) {
+  PareGraph *bound;
+  PareDims *dims;
+  PARE_TRY(pare_model_load_bytes(&f->c, "damaged.onnx", bytes, len, m));
+  PARE_TRY(pare_probe_dims(&f->c, f->arena, (*m)->graph, 0, &bound));
+  return pare_trace_dims(&f->c, f->arena, bound, &dims);
+}
+
+static void load_damaged(Fix *f, const uint8_t *bytes, size_t len, const char *what, size_t at, int *good) {
   PareModel *m = NULL;
-  PareStatus s = pare_model_load_bytes(&f->c, "damaged.onnx", bytes, len, &m);
-  if (s == PARE_OK) {
-    ++*loaded;
-    cr_assert_eq(pare_graph_verify(&f->c, m->graph), PARE_OK, "%s at %zu: %s", what, at, fix_why(f));
-    pare_model_free(m);
-  } else {
+  PareMark mark = pare_arena_mark(f->arena);
+  PareStatus s = load_and_trace(f, bytes, len, &m);
+  *good += s == PARE_OK;
+  if (s != PARE_OK) {
     cr_assert(f->c.diag.code == s && *f->c.diag.text, "%s at %zu: status %d without a sentence", what, at, s);
-    cr_assert(s == PARE_FORMAT || s == PARE_UNSUPPORTED || s == PARE_IO, "%s at %zu: status %d (%s)", what, at, s,
-              fix_why(f));
+    cr_assert(s != PARE_NOMEM && s != PARE_USAGE, "%s at %zu: status %d (%s)", what, at, s, fix_why(f));
   }
+  pare_model_free(m);
+  pare_arena_rewind(f->arena, mark);
   fix_forget(f);
 }
 
@@ -177,11 +188,7 @@ Test(damage, a_file_cut_at_any_byte_is_refused) {
   size_t len;
   int loaded = 0;
   const uint8_t *whole = read_file(f, fixture(f, "vespa-dummy-transformer"), &len);
-  PareMark mark = pare_arena_mark(f->arena);
-  for (size_t n = 0; n < len; n++) {
-    load_damaged(f, whole, n, "cut", n, &loaded);
-    pare_arena_rewind(f->arena, mark);
-  }
+  for (size_t n = 0; n < len; n++) load_damaged(f, whole, n, "cut", n, &loaded);
   cr_expect_eq(loaded, 0, "%d cut files were taken for whole ones", loaded);
   fix_free(f);
 }
@@ -193,13 +200,11 @@ Test(damage, a_bit_that_flips_ends_in_a_model_or_a_sentence) {
   int loaded = 0;
   enum { FLIPS = 6000 };
   uint8_t *bytes = read_file(f, fixture(f, "vespa-dummy-transformer"), &len);
-  PareMark mark = pare_arena_mark(f->arena);
   for (size_t i = 0; i < FLIPS; i++) {
     size_t bit = pare_rng_u64(11, i) % (8 * len);
     bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
     load_damaged(f, bytes, len, "bit", bit, &loaded);
     bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
-    pare_arena_rewind(f->arena, mark);
   }
   cr_expect(loaded > 0 && loaded < FLIPS, "%d of %d loaded", loaded, FLIPS);
   fix_free(f);
@@ -397,7 +402,32 @@ Test(import, a_missing_initializer_and_a_cycle_name_the_node) {
   onnx_output(f, m, "b", 1, DIMS(4));
   onnx_node(f, m, "Add", "first", "x b", "a");
   onnx_node(f, m, "Relu", "second", "a", "b");
-  expect_refused(f, m, PARE_FORMAT, "first|'b'|cycle");
+  expect_refused(f, m, PARE_FORMAT, "second|'a'|cycle");
+  fix_free(f);
+}
+
+Test(import, nodes_that_do_not_stand_in_order_are_put_in_one) { /* as ONNX Runtime does */
+  Fix fix, *f = &fix;
+  fix_init(f);
+  Onnx__ModelProto *m = onnx_model(f, 17);
+  onnx_input(f, m, "x", 1, DIMS(4));
+  onnx_output(f, m, "d", 1, DIMS(4));
+  onnx_node(f, m, "Add", "last", "c b", "d");
+  onnx_node(f, m, "Relu", "first", "x", "a");
+  onnx_node(f, m, "Add", "third", "b a", "c");
+  onnx_node(f, m, "Neg", "second", "a", "b");
+  PareModel *model;
+  MUST(f, load(f, m, "unsorted.onnx", &model));
+  MUST(f, pare_graph_verify(&f->c, model->graph));
+  static const char *const order[] = {"first", "second", "third", "last"};
+  static const uint32_t index[] = {1, 3, 2, 0};
+  int i = 0;
+  for (const PareNode *n = model->graph->first; n; n = n->next, i++) {
+    cr_expect_str_eq(n->name, order[i]);
+    cr_expect_eq(n->onnx_index, index[i], "%s has number %u in the file", n->name, n->onnx_index);
+  }
+  cr_expect_eq(i, 4);
+  pare_model_free(model);
   fix_free(f);
 }
 

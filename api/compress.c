@@ -1,0 +1,291 @@
+/* compress.c - `pare compress`: the pipeline from top to bottom. */
+#include <math.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include "api/costs.h"
+#include "api/judge.h"
+#include "api/proof.h"
+#include "api/shapes.h"
+#include "api/target.h"
+#include "api/tuner.h"
+#include "backend/emit.h"
+#include "passes/bind_shapes.h"
+#include "passes/probe_dims.h"
+#include "passes/trace_dims.h"
+
+typedef struct Compress {
+  PareCtx *c;
+  const char *path, *out;
+  const PareCompressOptions *o;
+  const PareHooks *h;
+  PareArena *arena;
+  PareModel *model, *emitted;
+  PareData *train, *eval;
+  PareSplit split;         /* of the training data where there is no eval */
+  PareGraph *probe, *sized; /* bound: to trace, to count */
+  PareDims *dims;
+  PareTarget target;
+  PareTuner tuner;
+  PareGraph *folded, *masked, *compact;
+  PareStage stage, masked_stage;
+  PareProof proof;
+  PareCompressResult *result;
+} Compress;
+
+/* --- what comes in --- */
+
+static bool same_file(const char *a, const char *b) {
+  struct stat x, y;
+  return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+static PareStatus check_paths(Compress *k) {
+  if (same_file(k->path, k->out) && !k->o->overwrite)
+    return pare_error(k->c, PARE_USAGE, "OUT is MODEL: give another name, or --overwrite");
+  if (*k->o->save_masked && same_file(k->path, k->o->save_masked))
+    return pare_error(k->c, PARE_USAGE, "--save-masked would overwrite the model");
+  if (*k->o->device && strcmp(k->o->device, "auto") && strcmp(k->o->device, "cpu"))
+    return pare_error(k->c, PARE_DEVICE, "there is no device '%s' here: --device cpu", k->o->device);
+  return PARE_OK;
+}
+
+static PareStatus load(Compress *k) {
+  PareCtx *c = k->c;
+  PARE_TRY(pare_model_load(c, k->path, &k->model));
+  c->file = k->path;
+  PARE_TRY(pare_probe_dims(c, k->arena, k->model->graph, 0, &k->probe));
+  PARE_TRY(pare_trace_dims(c, k->arena, k->probe, &k->dims));
+  if (*k->o->train) PARE_TRY(pare_samples_load(c, k->model->graph, k->o->train, &k->train));
+  if (*k->o->eval) PARE_TRY(pare_samples_load(c, k->model->graph, k->o->eval, &k->eval));
+  if (k->train && !k->eval) PARE_TRY(pare_data_split(c, k->arena, k->train, (uint64_t)k->o->seed, &k->split));
+  return PARE_OK;
+}
+
+/* All samples, where some are held out for judging only if there is no eval. */
+static PareStatus tuning_samples(Compress *k, const int64_t **list, int64_t *n) {
+  *list = k->split.train;
+  *n = k->split.ntrain;
+  if (!k->train || *list) return PARE_OK;
+  int64_t *all = PARE_NEW_N(k->arena, k->train->nsamples, int64_t);
+  if (!all) return pare_nomem(k->c);
+  for (int64_t i = 0; i < k->train->nsamples; i++) all[i] = i;
+  *list = all;
+  *n = k->train->nsamples;
+  return PARE_OK;
+}
+
+/* The model at one sample: as --shape says, else as the data are. */
+static PareStatus size_up(Compress *k) {
+  if (*k->o->shape || !k->train) return pare_shapes_bind(k->c, k->arena, k->model->graph, k->o->shape, 1, 1, &k->sized);
+  int64_t batch;
+  if (!(k->sized = pare_graph_clone(k->c, k->arena, k->model->graph))) return k->c->diag.code;
+  return pare_feed_bind(k->c, k->sized, k->train, 1, &batch);
+}
+
+static PareStatus prepare(Compress *k) {
+  const int64_t *samples;
+  int64_t n;
+  PARE_TRY(tuning_samples(k, &samples, &n));
+  PARE_TRY(pare_target_read(k->c, k->o, &k->target));
+  PARE_TRY(size_up(k));
+  PARE_TRY(pare_tuner_init(&k->tuner, k->c, k->arena, k->model, k->dims, k->o, k->h, k->train, samples, n));
+  return pare_target_ratio(k->c, &k->target, k->dims, k->tuner.pruned, k->sized, &k->tuner.ratio);
+}
+
+/* --- what goes out --- */
+
+static PareStatus edit_model(Compress *k) {
+  PareDelta *delta = PARE_NEW_N(k->arena, k->tuner.params.full.at.n + 1, PareDelta);
+  if (!delta) return pare_nomem(k->c);
+  pare_params_deltas(&k->tuner.params, delta);
+  size_t n = k->tuner.schedule.steps ? k->tuner.params.full.at.n : 0;
+  PARE_TRY(pare_fold_adapters(k->c, k->arena, k->model->graph, n, delta, &k->folded));
+  PARE_TRY(pare_zero_fan_in(k->c, k->arena, k->folded, k->dims, &k->masked));
+  return pare_cut_dims(k->c, k->arena, k->folded, k->dims, &k->compact);
+}
+
+static PareStatus emit(Compress *k, const PareGraph *g, const char *path, PareStage *stage) {
+  PareGraph *bound = NULL;
+  PARE_TRY(pare_probe_dims(k->c, k->arena, g, 0, &bound));
+  char ratio[32];
+  snprintf(ratio, sizeof ratio, "%g", k->target.requested);
+  PareProperty p[] = {{"pare.version", PARE_VERSION},
+                      {"pare.method", k->tuner.criterion->name},
+                      {"pare.target", k->target.kind},
+                      {"pare.requested", pare_arena_strdup(k->arena, ratio)}};
+  PareEmit e = {.file = &k->model->file, .before = k->model->graph, .after = g, .before_bound = k->probe,
+                .after_bound = bound, .ninitializers = k->model->ninitializers, .nnodes = k->model->nnodes,
+                .external = k->model->external.n > 0, .nproperties = sizeof p / sizeof *p, .properties = p};
+  return pare_emit_stage(k->c, k->arena, &e, path, stage);
+}
+
+/* Reads the file back and runs it beside the masked model. */
+static PareStatus prove(Compress *k) {
+  PARE_TRY(pare_model_load(k->c, k->stage.model, &k->emitted));
+  const PareData *data = k->eval ? k->eval : k->train;
+  int64_t n = k->split.held ? k->split.nheld : data ? data->nsamples : 0, *list = k->split.held;
+  if (!list && data) {
+    if (!(list = PARE_NEW_N(k->arena, n, int64_t))) return pare_nomem(k->c);
+    for (int64_t i = 0; i < n; i++) list[i] = i;
+  }
+  PARE_TRY(pare_prove(k->c, k->masked, k->emitted->graph, k->dims, data, list, n, &k->proof));
+  double limit = pare_proof_tolerance(k->model->graph);
+  if (k->proof.max_rel > limit)
+    return pare_error(k->c, PARE_GATE, "the compact model differs from the masked one by %.3g at '%s' (%.1g is rounding): "
+                      "nothing was written", k->proof.max_rel, k->proof.worst, limit);
+  return PARE_OK;
+}
+
+/* --- how good it is --- */
+
+static PareStatus judge_pair(Compress *k, PareForward *dense, PareForward *compact, const PareData *d,
+                             PareChoice chosen) {
+  size_t output;
+  PareMetricKind kind;
+  PareMetric a = {0}, b = {0};
+  bool labels = pare_data_find(d, "labels") != NULL;
+  PARE_TRY(labels ? pare_judge_find(k->c, dense, d, &output, &kind) : pare_judge_pick(k->c, dense, &output, &kind));
+  if (labels) PARE_TRY(pare_judge_run(k->c, dense, NULL, d, chosen, output, kind, k->h, &a));
+  PARE_TRY(pare_judge_run(k->c, compact, labels ? NULL : dense, d, chosen, output, kind, k->h, &b));
+  k->result->metric = pare_metric_name(kind);
+  k->result->dense = labels ? pare_metric_value(&a) : 1;
+  k->result->compact = pare_metric_value(&b);
+  double drop = k->result->dense - k->result->compact, points = kind == PARE_METRIC_MSE ? -drop : 100 * drop;
+  if (k->o->max_drop >= 0 && points > k->o->max_drop)
+    return pare_error(k->c, PARE_GATE, "%s fell from %.4f to %.4f, by more than --max-drop %g: nothing was written",
+                      k->result->metric, k->result->dense, k->result->compact, k->o->max_drop);
+  return PARE_OK;
+}
+
+static PareStatus judge(Compress *k) {
+  const PareData *d = k->eval ? k->eval : k->train;
+  if (!d) return PARE_OK;
+  PareChoice chosen = {k->eval ? NULL : k->split.held, k->eval ? d->nsamples : k->split.nheld};
+  PareForward *dense = NULL, *compact = NULL;
+  PareStatus s = pare_forward_new(k->c, k->model->graph, d, k->o->batch, &dense);
+  if (s == PARE_OK) s = pare_forward_new(k->c, k->emitted->graph, d, k->o->batch, &compact);
+  if (s == PARE_OK) s = judge_pair(k, dense, compact, d, chosen);
+  pare_forward_free(dense);
+  pare_forward_free(compact);
+  return s;
+}
+
+/* --- the account --- */
+
+static PareStatus describe(Compress *k, const PareModel *m, const PareGraph *sized, const char *path,
+                           PareModelInfo *out) {
+  PareWeights w;
+  PARE_TRY(pare_graph_weights(k->c, m->graph, &w));
+  *out = (PareModelInfo){.path = path, .opset = m->graph->opset, .params = w.params, .macs = pare_graph_macs(sized),
+                         .bytes = (int64_t)pare_model_bytes(m)};
+  return PARE_OK;
+}
+
+static PareStatus sized_like(Compress *k, const PareGraph *g, PareGraph **out) {
+  if (!(*out = pare_graph_clone(k->c, k->arena, g))) return k->c->diag.code;
+  for (size_t i = 0; i < g->inputs.n; i++) (*out)->inputs.at[i]->type = k->sized->inputs.at[i]->type;
+  return pare_bind_shapes(k->c, *out, 0, NULL);
+}
+
+static double reached(const Compress *k) {
+  const PareModelInfo *a = &k->result->input, *b = &k->result->output;
+  int64_t all, dead;
+  pare_tuner_count(&k->tuner, &all, &dead);
+  if (!strcmp(k->target.kind, "params")) return (double)b->params / (double)a->params;
+  if (!strcmp(k->target.kind, "macs")) return (double)b->macs / (double)a->macs;
+  if (!strcmp(k->target.kind, "bytes")) return (double)b->bytes / (double)a->bytes;
+  return (double)dead / (double)all;
+}
+
+static PareStatus account(Compress *k) {
+  PareCompressResult *r = k->result;
+  PareGraph *sized;
+  struct rusage use;
+  PARE_TRY(sized_like(k, k->emitted->graph, &sized));
+  PARE_TRY(describe(k, k->model, k->sized, k->path, &r->input));
+  PARE_TRY(describe(k, k->emitted, sized, k->out, &r->output));
+  r->target = k->target.kind;
+  r->requested = k->target.requested;
+  r->reached = reached(k);
+  r->masked_vs_compact_abs = k->proof.max_abs;
+  r->masked_vs_compact_rel = k->proof.max_rel;
+  r->steps = k->tuner.step;
+  r->seconds = k->tuner.seconds;
+  r->samples_per_second = r->seconds > 0 ? (double)k->tuner.tuned / r->seconds : 0;
+  r->final_loss = k->tuner.loss;
+  getrusage(RUSAGE_SELF, &use);
+  r->peak_memory_bytes = (int64_t)use.ru_maxrss * 1024;
+  return PARE_OK;
+}
+
+static void tell_plan(Compress *k) {
+  int64_t all, dead;
+  pare_tuner_count(&k->tuner, &all, &dead);
+  pare_log(k->c, 0, "%s: %lld groups may go, %.1f %% of them shall; %lld steps of %lld samples, method %s", k->path,
+           (long long)all, 100 * k->tuner.ratio, (long long)k->tuner.schedule.steps, (long long)k->o->batch,
+           k->tuner.criterion->name);
+}
+
+static PareStatus run(Compress *k) {
+  PARE_TRY(check_paths(k));
+  PARE_TRY(load(k));
+  PARE_TRY(prepare(k));
+  tell_plan(k);
+  if (k->o->dry_run) return PARE_OK;
+  PARE_TRY(pare_tuner_run(&k->tuner));
+  PARE_TRY(edit_model(k));
+  PARE_TRY(emit(k, k->compact, k->out, &k->stage));
+  if (*k->o->save_masked) PARE_TRY(emit(k, k->masked, k->o->save_masked, &k->masked_stage));
+  PARE_TRY(prove(k));
+  PARE_TRY(judge(k));
+  PARE_TRY(account(k));
+  if (*k->o->save_masked) PARE_TRY(pare_stage_commit(k->c, &k->masked_stage));
+  return pare_stage_commit(k->c, &k->stage);
+}
+
+static void clean_up(Compress *k) {
+  pare_stage_remove(&k->stage);
+  pare_stage_remove(&k->masked_stage);
+  pare_tuner_free(&k->tuner);
+  pare_model_free(k->emitted);
+  pare_model_free(k->model);
+  pare_data_free(k->train);
+  pare_data_free(k->eval);
+}
+
+typedef struct Call {
+  const char *model, *out;
+  const PareCompressOptions *o;
+  const PareHooks *h;
+  PareCompressResult **result;
+} Call;
+
+static PareStatus body(PareCtx *c, void *arg) {
+  Call *call = arg;
+  PareArena *a = pare_arena_new(1 << 16);
+  PareCompressResult *r = a ? PARE_NEW(a, PareCompressResult) : NULL;
+  static const PareHooks silent = {0};
+  Compress k = {.c = c, .path = call->model, .out = call->out, .o = call->o, .h = call->h ? call->h : &silent,
+                .arena = a, .result = r};
+  PareStatus s = r ? run(&k) : pare_nomem(c);
+  clean_up(&k);
+  if (s == PARE_OK) {
+    r->owner = a;
+    *call->result = r;
+  } else {
+    pare_arena_free(a);
+  }
+  return s;
+}
+
+int pare_compress(const char *model, const char *out, const PareCompressOptions *o, const PareHooks *h,
+                  PareCompressResult **result, PareError *e) {
+  Call call = {model, out, o, h, result};
+  return pare_call(h, (int)o->threads, e, body, &call);
+}
+
+void pare_compress_result_free(PareCompressResult *r) {
+  if (r) pare_arena_free(r->owner);
+}

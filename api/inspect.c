@@ -1,0 +1,197 @@
+/* inspect.c - what a model is, what it costs, and what can be pruned of it. */
+#include <jansson.h>
+#include <string.h>
+
+#include "api/call.h"
+#include "api/costs.h"
+#include "api/shapes.h"
+#include "backend/json.h"
+#include "frontend/model.h"
+#include "passes/probe_dims.h"
+#include "passes/trace_dims.h"
+
+typedef struct Inspect {
+  PareCtx *c;
+  PareArena *a; /* the result's */
+  const char *shape;
+  PareModel *m;
+  PareGraph *probe[2]; /* at two choices of sizes: what differs is dynamic */
+  PareInspection *i;
+} Inspect;
+
+static const char *copy(Inspect *x, const char *s) { return pare_arena_strdup(x->a, s ? s : ""); }
+
+/* --- inputs and outputs --- */
+
+static PareStatus describe(Inspect *x, const PareValue *const v[2], const PareValue *named, PareTensorInfo *out) {
+  int rank = v[0]->type.rank;
+  int64_t *dim = PARE_NEW_N(x->a, rank, int64_t);
+  const char **name = PARE_NEW_N(x->a, rank, const char *);
+  *out = (PareTensorInfo){copy(x, named->name), pare_dtype_name(v[0]->type.dtype), rank, dim, name};
+  if (!dim || !name || !out->name) return pare_nomem(x->c);
+  for (int d = 0; d < rank; d++) {
+    bool fixed = v[1]->type.rank == rank && v[0]->type.dim[d] == v[1]->type.dim[d];
+    bool declared = named->role == PARE_INPUT && named->type.dim[d] < 0;
+    dim[d] = fixed && !declared ? v[0]->type.dim[d] : -1;
+    if (dim[d] >= 0 || !named->dim_name || d >= named->type.rank || !named->dim_name[d]) continue;
+    if (!(name[d] = copy(x, named->dim_name[d]))) return pare_nomem(x->c);
+  }
+  return PARE_OK;
+}
+
+static PareStatus describe_ends(Inspect *x) {
+  const PareGraph *g = x->m->graph;
+  PareTensorInfo *in = PARE_NEW_N(x->a, g->inputs.n, PareTensorInfo);
+  PareTensorInfo *out = PARE_NEW_N(x->a, g->outputs.n, PareTensorInfo);
+  if (!in || !out) return pare_nomem(x->c);
+  for (size_t k = 0; k < g->inputs.n; k++) {
+    const PareValue *v[2] = {x->probe[0]->inputs.at[k], x->probe[1]->inputs.at[k]};
+    PARE_TRY(describe(x, v, g->inputs.at[k], &in[k]));
+  }
+  for (size_t k = 0; k < g->outputs.n; k++) {
+    const PareValue *v[2] = {x->probe[0]->outputs.at[k], x->probe[1]->outputs.at[k]};
+    PARE_TRY(describe(x, v, g->outputs.at[k], &out[k]));
+  }
+  x->i->ninputs = g->inputs.n;
+  x->i->noutputs = g->outputs.n;
+  x->i->inputs = in;
+  x->i->outputs = out;
+  return PARE_OK;
+}
+
+/* --- groups --- */
+
+static bool member_seen(const PareDim *d, size_t k) {
+  for (size_t j = 0; j < k; j++)
+    if (d->members.at[j].weight == d->members.at[k].weight && d->members.at[j].axis == d->members.at[k].axis) return true;
+  return false;
+}
+
+static PareStatus describe_group(Inspect *x, const PareDim *d, PareGroupInfo *out) {
+  const char **member = PARE_NEW_N(x->a, d->members.n, const char *);
+  *out = (PareGroupInfo){.name = copy(x, d->name), .kind = pare_kind_name(d->kind), .count = d->count,
+                         .params = d->params, .members = member};
+  if (!member || !out->name) return pare_nomem(x->c);
+  for (size_t k = 0; k < d->members.n; k++) {
+    const PareMember *m = &d->members.at[k];
+    if (member_seen(d, k)) continue;
+    member[out->nmembers] = pare_arena_printf(x->a, "%s:%d", m->weight->name, m->axis);
+    if (!member[out->nmembers++]) return pare_nomem(x->c);
+  }
+  return PARE_OK;
+}
+
+static PareStatus describe_dims(Inspect *x, const PareDims *d) {
+  PareGroupInfo *group = PARE_NEW_N(x->a, d->dims.n, PareGroupInfo);
+  PareFrozenInfo *frozen = PARE_NEW_N(x->a, d->frozen.n, PareFrozenInfo);
+  if (!group || !frozen) return pare_nomem(x->c);
+  for (size_t k = 0; k < d->dims.n; k++) PARE_TRY(describe_group(x, &d->dims.at[k], &group[k]));
+  for (size_t k = 0; k < d->frozen.n; k++) {
+    const PareFrozen *f = &d->frozen.at[k];
+    frozen[k] = (PareFrozenInfo){copy(x, f->name), copy(x, f->reason), f->count};
+    if (!frozen[k].name || !frozen[k].reason) return pare_nomem(x->c);
+  }
+  x->i->groups = group;
+  x->i->ngroups = d->dims.n;
+  x->i->frozen = frozen;
+  x->i->nfrozen = d->frozen.n;
+  return PARE_OK;
+}
+
+/* --- the whole --- */
+
+static PareStatus look(Inspect *x, PareArena *work) {
+  PareCtx *c = x->c;
+  PareInspection *i = x->i;
+  PareWeights weights;
+  PareGraph *bound;
+  PareDims *dims;
+  PARE_TRY(pare_shapes_bind(c, work, x->m->graph, x->shape, 1, 1, &bound));
+  for (int salt = 0; salt < 2; salt++) PARE_TRY(pare_probe_dims(c, work, x->m->graph, salt, &x->probe[salt]));
+  PARE_TRY(pare_trace_dims(c, work, x->probe[0], &dims));
+  PARE_TRY(pare_graph_weights(c, x->m->graph, &weights));
+  i->path = copy(x, x->m->path);
+  i->producer = copy(x, x->m->producer);
+  if (!i->path || !i->producer) return pare_nomem(c);
+  i->ir_version = x->m->ir_version;
+  i->opset = x->m->graph->opset;
+  i->params = weights.params;
+  i->macs = pare_graph_macs(bound);
+  i->bytes = (int64_t)pare_model_bytes(x->m);
+  i->nodes = (int64_t)x->m->nnodes;
+  PARE_TRY(describe_ends(x));
+  return describe_dims(x, dims);
+}
+
+typedef struct InspectCall {
+  const char *model, *shape;
+  PareInspection **out;
+} InspectCall;
+
+static PareStatus inspect_body(PareCtx *c, void *arg) {
+  InspectCall *call = arg;
+  Inspect x = {.c = c, .shape = call->shape, .a = pare_arena_new(1 << 14)};
+  PareArena *work = pare_arena_new(1 << 16);
+  x.i = x.a ? PARE_NEW(x.a, PareInspection) : NULL;
+  PareStatus s = x.i && work ? pare_model_load(c, call->model, &x.m) : pare_nomem(c);
+  c->file = call->model;
+  if (s == PARE_OK) s = look(&x, work);
+  pare_model_free(x.m);
+  pare_arena_free(work);
+  if (s != PARE_OK) return pare_arena_free(x.a), s;
+  x.i->owner = x.a;
+  *call->out = x.i;
+  return PARE_OK;
+}
+
+int pare_inspect(const char *model, const char *shape, const PareHooks *h, PareInspection **out, PareError *e) {
+  *out = NULL;
+  return pare_call(h, 0, e, inspect_body, &(InspectCall){model, shape, out});
+}
+
+void pare_inspection_free(PareInspection *i) {
+  if (i) pare_arena_free(i->owner); /* i lives in it */
+}
+
+/* --- JSON --- */
+
+/* A dynamic axis is its name, or null. */
+static json_t *tensor_json(const PareTensorInfo *t) {
+  json_t *shape = json_array();
+  for (int d = 0; d < t->rank; d++) {
+    bool dynamic = t->dim[d] < 0;
+    json_array_append_new(shape, !dynamic           ? json_integer(t->dim[d])
+                                 : t->dim_name[d] ? pare_json_text(t->dim_name[d])
+                                                  : json_null());
+  }
+  return json_pack("{s:o, s:s, s:o}", "name", pare_json_text(t->name), "dtype", t->dtype, "shape", shape);
+}
+
+static json_t *tensors_json(size_t n, const PareTensorInfo *t) {
+  json_t *list = json_array();
+  for (size_t k = 0; k < n; k++) json_array_append_new(list, tensor_json(&t[k]));
+  return list;
+}
+
+static json_t *group_json(const PareGroupInfo *g) {
+  json_t *members = json_array();
+  for (size_t k = 0; k < g->nmembers; k++) json_array_append_new(members, pare_json_text(g->members[k]));
+  return json_pack("{s:o, s:s, s:I, s:I, s:o}", "name", pare_json_text(g->name), "kind", g->kind, "count",
+                   (json_int_t)g->count, "params", (json_int_t)g->params, "members", members);
+}
+
+static json_t *inspection_json(const PareInspection *i) {
+  json_t *groups = json_array(), *frozen = json_array();
+  for (size_t k = 0; k < i->ngroups; k++) json_array_append_new(groups, group_json(&i->groups[k]));
+  for (size_t k = 0; k < i->nfrozen; k++)
+    json_array_append_new(frozen, json_pack("{s:o, s:I, s:o}", "name", pare_json_text(i->frozen[k].name), "count",
+                                            (json_int_t)i->frozen[k].count, "reason",
+                                            pare_json_text(i->frozen[k].reason)));
+  return json_pack("{s:o, s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "path", pare_json_text(i->path),
+                   "opset", (json_int_t)i->opset, "ir_version", (json_int_t)i->ir_version, "producer",
+                   pare_json_text(i->producer), "params", (json_int_t)i->params, "macs", (json_int_t)i->macs, "bytes",
+                   (json_int_t)i->bytes, "nodes", (json_int_t)i->nodes, "inputs", tensors_json(i->ninputs, i->inputs),
+                   "outputs", tensors_json(i->noutputs, i->outputs), "groups", groups, "frozen", frozen);
+}
+
+char *pare_inspection_json(const PareInspection *i) { return pare_json_print(inspection_json(i)); }

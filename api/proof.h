@@ -1,0 +1,24 @@
+/* proof.h - the emitted file against the masked model (DESIGN 1.3): every output
+ * and every reader of a cut dimension, on real samples and at other sizes of the
+ * dynamic axes. */
+#ifndef PARE_API_PROOF_H
+#define PARE_API_PROOF_H
+
+#include "api/forward.h"
+#include "ir/dims.h"
+
+typedef struct PareProof {
+  double max_abs, max_rel; /* rel: max|a-b| / max|a| of the worst value */
+  const char *worst;       /* its name */
+  int64_t samples;
+} PareProof;
+
+/* Runs both (unbound) on up to 64 samples of the data (NULL: random ones only)
+ * and, where axes are dynamic, on random samples at sizes of their own. */
+PARE_MUST_USE PareStatus pare_prove(PareCtx *c, const PareGraph *masked, const PareGraph *compact, const PareDims *d,
+                                    const PareData *data, const int64_t *samples, int64_t n, PareProof *out);
+
+/* What rounding explains: 1e-4 for f32, 64 ulp of the coarser types. */
+double pare_proof_tolerance(const PareGraph *g);
+
+#endif

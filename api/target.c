@@ -1,0 +1,80 @@
+#include "api/target.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/costs.h"
+#include "runtime/rank.h"
+
+PareStatus pare_target_read(PareCtx *c, const PareCompressOptions *o, PareTarget *out) {
+  static const char *const kinds[] = {"params", "macs", "bytes"};
+  *out = (PareTarget){"sparsity", o->sparsity};
+  if (!*o->target) return PARE_OK;
+  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+    size_t n = strlen(kinds[i]);
+    char *end;
+    if (strncmp(o->target, kinds[i], n) || o->target[n] != '=') continue;
+    out->kind = kinds[i];
+    out->requested = strtod(o->target + n + 1, &end);
+    if (end != o->target + n + 1 && !*end && out->requested > 0 && out->requested <= 1) return PARE_OK;
+    break;
+  }
+  return pare_error(c, PARE_USAGE, "--target '%s': params=X, macs=X or bytes=X is wanted, 0 < X <= 1", o->target);
+}
+
+/* The share of the leaf in a node's work: each product's MACs hold it at most once. */
+static PareStatus share(PareCtx *c, const PareDims *d, const PareNode *n, const PareAxis *leaf, double *out) {
+  *out = 0;
+  for (int k = 0; k < n->nin && k < 2; k++)
+    for (int a = 0; n->in[k] && a < n->in[k]->type.rank; a++) {
+      PareAxis *axis = pare_axis_in(d->tracer, n, k, a);
+      PareMark mark = pare_arena_mark(c->scratch);
+      int64_t *pos = PARE_NEW_N(c->scratch, axis->size + 1, int64_t), own = 0;
+      if (!pos) return pare_nomem(c);
+      pare_axis_positions(axis, leaf, pos);
+      for (int64_t i = 0; i < axis->size; i++) own += pos[i] >= 0;
+      pare_arena_rewind(c->scratch, mark);
+      *out = fmax(*out, (double)own / (double)(axis->size ? axis->size : 1));
+    }
+  return PARE_OK;
+}
+
+/* MACs that one group of the dimension owns. */
+static PareStatus group_macs(PareCtx *c, const PareDims *d, const PareDim *dim, const PareGraph *sized, double *out) {
+  *out = 0;
+  const PareNode *s = sized->first;
+  for (const PareNode *n = d->tracer->g->first; n; n = n->next, s = s->next) {
+    double macs = pare_op_info[s->op].cost(s).macs, part;
+    if (macs == 0) continue;
+    PARE_TRY(share(c, d, n, dim->leaf, &part));
+    *out += macs * part / (double)dim->count;
+  }
+  return PARE_OK;
+}
+
+PareStatus pare_target_ratio(PareCtx *c, const PareTarget *t, const PareDims *d, const bool *pruned,
+                             const PareGraph *sized, double *ratio) {
+  *ratio = t->requested;
+  if (!strcmp(t->kind, "sparsity")) return PARE_OK;
+  PareWeights w;
+  PARE_TRY(pare_graph_weights(c, sized, &w));
+  bool macs = !strcmp(t->kind, "macs"), bytes = !strcmp(t->kind, "bytes");
+  double all = macs ? (double)pare_graph_macs(sized) : bytes ? (double)w.bytes : (double)w.params, fixed = all;
+  double unit = bytes ? (double)w.bytes / (double)(w.params ? w.params : 1) : 1;
+  PareMark mark = pare_arena_mark(c->scratch);
+  PareLayer *layer = PARE_NEW_N(c->scratch, d->dims.n + 1, PareLayer);
+  size_t n = 0;
+  if (!layer) return pare_nomem(c);
+  for (size_t i = 0; i < d->dims.n; i++) {
+    const PareDim *dim = &d->dims.at[i];
+    if (!pruned[i]) continue;
+    layer[n] = (PareLayer){.kind = (int)dim->kind, .count = dim->count, .cost = (double)dim->params * unit};
+    if (macs) PARE_TRY(group_macs(c, d, dim, sized, &layer[n].cost));
+    fixed -= layer[n].cost * (double)dim->count;
+    n++;
+  }
+  PARE_TRY(pare_rank_budget(c, n, layer, fixed, t->requested * all, ratio));
+  pare_arena_rewind(c->scratch, mark);
+  return PARE_OK;
+}

@@ -1,0 +1,21 @@
+/* target.h - from --sparsity or --target to the ratio of groups that goes. */
+#ifndef PARE_API_TARGET_H
+#define PARE_API_TARGET_H
+
+#include "ir/dims.h"
+#include "pare/pare.h"
+
+typedef struct PareTarget {
+  const char *kind; /* "sparsity", "params", "macs", "bytes" */
+  double requested; /* as given */
+} PareTarget;
+
+/* Reads --target, or --sparsity where there is none. PARE_USAGE when malformed. */
+PARE_MUST_USE PareStatus pare_target_read(PareCtx *c, const PareCompressOptions *o, PareTarget *out);
+
+/* The ratio of groups of each pruned dimension that reaches it. `sized` is the
+ * model bound to the sizes at which MACs count. PARE_TARGET when it cannot be reached. */
+PARE_MUST_USE PareStatus pare_target_ratio(PareCtx *c, const PareTarget *t, const PareDims *d, const bool *pruned,
+                                           const PareGraph *sized, double *ratio);
+
+#endif

@@ -1,0 +1,78 @@
+/* compress.c - pare compress: options.def as a command line, and the result. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/progress.h"
+
+static int take(void *arg, const char *name, const char *value, PareError *e) {
+  return pare_options_set(arg, name, value, e);
+}
+
+#define CLI_KIND_STR CLI_TAKEN
+#define CLI_KIND_LIST CLI_TAKEN
+#define CLI_KIND_INT CLI_TAKEN
+#define CLI_KIND_FLOAT CLI_TAKEN
+#define CLI_KIND_FLAG CLI_SWITCH
+#define CLI_KIND_WORD CLI_TAKEN
+/* A default of -1 stands for "not given". */
+#define OPTION(field, kind, name, dflt, words, help) \
+  {name, 0, CLI_KIND_##kind, words, (dflt)[0] == '-' ? "" : (dflt), help, NULL},
+
+/* "params  2,116,098  1,518,210   71.7 %" */
+static void row(const char *name, int64_t before, int64_t after) {
+  char a[CLI_NUMBER_TEXT], b[CLI_NUMBER_TEXT];
+  printf("%-12s %16s %16s", name, cli_count(before, a), cli_count(after, b));
+  if (before > 0) printf(" %7.1f %%", 100 * (double)after / (double)before);
+  putchar('\n');
+}
+
+static void print(const PareCompressResult *r) {
+  printf("%-12s %16s %16s %9s\n", "", "before", "after", "left");
+  row("params", r->input.params, r->output.params);
+  row("MACs", r->input.macs, r->output.macs);
+  row("bytes", r->input.bytes, r->output.bytes);
+  if (r->metric) {
+    bool share = !strcmp(r->metric, "accuracy") || !strcmp(r->metric, "agreement");
+    double scale = share ? 100 : 1;
+    printf("%-12s %16.*f %16.*f\n", r->metric, share ? 2 : 5, scale * r->dense, share ? 2 : 5, scale * r->compact);
+  }
+  if (r->target) printf("%-12s %16.4g %16.4g   asked for, reached\n", r->target, r->requested, r->reached);
+  printf("masked and cut model differ by %.2g (relative %.2g)\n", r->masked_vs_compact_abs, r->masked_vs_compact_rel);
+  if (r->steps > 0)
+    printf("%" PRId64 " steps in %.1f s, %.0f samples/s\n", r->steps, r->seconds, r->samples_per_second);
+}
+
+static int run(const CliInput *in, const PareCompressOptions *o, const volatile sig_atomic_t *stop) {
+  CliProgress progress;
+  PareCompressResult *r = NULL;
+  PareError e;
+  PareHooks h = cli_hooks(in, &progress, stop);
+  int code = pare_compress(in->operand[0], in->operand[1], o, &h, &r, &e);
+  cli_progress_end(&progress);
+  if (code) return cli_fail(&e);
+  if (r && in->verbose >= 0) print(r);
+  pare_compress_result_free(r);
+  return 0;
+}
+
+int cli_compress(int argc, char **argv, const volatile sig_atomic_t *stop) {
+  const char *recipe = NULL;
+  PareCompressOptions o;
+  PareError e;
+  const CliOption options[] = {
+      {"recipe", 0, CLI_TEXT, "FILE.yaml", "", "options from a file, NAME: VALUE a line; the command line wins", &recipe},
+#include "pare/options.def"
+#undef OPTION
+  };
+  const CliCommand cmd = {.name = "compress", .operands = "MODEL OUT", .options = options, .take = take, .arg = &o,
+                          .about = "Prunes and tunes a model, and writes a smaller one that is proven equal to the pruned one.",
+                          .noptions = sizeof options / sizeof *options};
+  CliInput in;
+  if (pare_options_init(&o, &e)) return cli_fail(&e);
+  int code = cli_read(&cmd, argc, argv, &in);
+  if (code < 0 && recipe && pare_options_recipe(&o, recipe, &e)) code = cli_fail(&e);
+  if (code < 0) code = run(&in, &o, stop);
+  pare_options_free(&o);
+  return code;
+}

@@ -1,0 +1,62 @@
+/* main.c - finds the command, hands over, and sees that what was printed has
+ * arrived. */
+#include <signal.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+/* Set by a signal, read by the library between steps. */
+static volatile sig_atomic_t stop;
+
+static void on_signal(int number) {
+  (void)number;
+  stop = 1;
+}
+
+/* The first Ctrl-C asks, a second one ends the process at once. */
+static void watch_signals(void) {
+  struct sigaction ask = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+  struct sigaction ignore = {.sa_handler = SIG_IGN};
+  sigaction(SIGINT, &ask, NULL);
+  sigaction(SIGTERM, &ask, NULL);
+  sigaction(SIGPIPE, &ignore, NULL);
+}
+
+static const struct {
+  const char *name;
+  CliMain *run;
+  const char *about;
+} commands[] = {
+#define X(name, about) {#name, cli_##name, about},
+    CLI_COMMANDS(X)
+#undef X
+};
+enum { NCOMMANDS = sizeof commands / sizeof *commands };
+
+static void print_usage(FILE *f) {
+  fputs("usage: pare COMMAND ...\n\n"
+        "Compresses transformers from ONNX to ONNX: prunes heads and channels, tunes what is left.\n\n",
+        f);
+  for (int i = 0; i < NCOMMANDS; i++) fprintf(f, "  %-10s %s\n", commands[i].name, commands[i].about);
+  fputs("\n'pare COMMAND --help' tells more; 'pare --version' prints the version.\n"
+        "Exit codes: 0 done, 1 a gate or check failed, 2 usage or recipe, 3 model not supported, 4 file or data,\n"
+        "5 memory or device, 6 target out of reach or nothing to prune, 130 interrupted.\n",
+        f);
+}
+
+static int dispatch(int argc, char **argv) {
+  if (argc < 2) return print_usage(stderr), 2;
+  const char *word = argv[1];
+  if (!strcmp(word, "--version")) return printf("pare %s\n", pare_version()) < 0;
+  if (!strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "help")) return print_usage(stdout), 0;
+  for (int i = 0; i < NCOMMANDS; i++)
+    if (!strcmp(commands[i].name, word)) return commands[i].run(argc - 2, argv + 2, &stop);
+  return cli_usage_error("unknown %s '%s': see 'pare --help'", *word == '-' ? "option" : "command", word);
+}
+
+int main(int argc, char **argv) {
+  watch_signals();
+  int code = dispatch(argc, argv);
+  if (fflush(stdout) == 0 && !ferror(stdout)) return code;
+  return code ? code : cli_fail(&(PareError){4, "the results cannot be written to standard output"});
+}

@@ -1,0 +1,232 @@
+/* test_conformance.c - ONNX's own node tests, and ONNX Runtime's outputs of the
+ * fixtures, against what pare computes. Every model whose ops are rows of
+ * ops.def is run; what is left out is counted by reason. */
+#include <criterion/criterion.h>
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "passes/bind_shapes.h"
+#include "runtime/program.h"
+#include "support.h"
+
+/* What a node test may be left out for: a part of the sentence with which it is refused. */
+static const struct {
+  const char *part, *reason;
+} excuses[] = {
+    {"not supported:", "an op that is no row of ops.def"},
+    {"element type", "an element type that pare does not have"},
+    {"attribute 'to'", "a Cast to such a type"},
+    {"is not a tensor", "a sequence or an optional"},
+    {"training mode", "a Dropout that drops"},
+    {"is not computed", "the mask of a Dropout"},
+};
+enum { EXCUSES = sizeof excuses / sizeof *excuses };
+
+typedef struct Tally {
+  int passed, failed, skipped[EXCUSES];
+} Tally;
+
+/* --- one model --- */
+
+/* Shapes come from numbers: inputs that a rule may have to read become constants. */
+static void feed_as_constants(PareGraph *g, const PareTensorFile *data, size_t n, bool all) {
+  size_t kept = 0;
+  for (size_t i = 0; i < n; i++) {
+    PareValue *v = g->inputs.at[i];
+    v->type = data[i].type;
+    bool steers = !pare_dtype_is_float(v->type.dtype) && v->type.rank <= 1;
+    if (!all && !steers) {
+      g->inputs.at[kept++] = v;
+      continue;
+    }
+    v->role = PARE_CONST;
+    v->data = data[i].data;
+  }
+  g->inputs.n = kept;
+}
+
+static const PareTensorFile *named(const PareTensorFile *data, size_t n, const PareValue *v, PareValue *const *inputs) {
+  for (size_t i = 0; i < n; i++)
+    if (inputs[i]->id == v->id) return &data[i];
+  return NULL;
+}
+
+/* Runs a bound graph whose inputs are those of `was` that are no constants. */
+static PareStatus run(Fix *f, const PareGraph *g, const PareGraph *was, const PareTensorFile *data, size_t n,
+                      PareTensor *out) {
+  PareProgram *p;
+  PARE_TRY(pare_program_new(&f->c, g, pare_cpu_kernels(), &p));
+  for (size_t i = 0; i < g->inputs.n; i++)
+    pare_program_bind(p, g->inputs.at[i], named(data, n, g->inputs.at[i], was->inputs.at)->data);
+  PareStatus s = pare_program_run(&f->c, p, -1);
+  for (size_t i = 0; s == PARE_OK && i < g->outputs.n; i++) {
+    size_t bytes;
+    const void *from = pare_program_buffer(p, g->outputs.at[i]);
+    out[i].type = g->outputs.at[i]->type;
+    if (!from || !pare_type_bytes(&out[i].type, &bytes)) {
+      s = pare_error(&f->c, PARE_DATA, "output %zu has no data", i);
+      break;
+    }
+    out[i].data = pare_arena_alloc(f->arena, bytes + 1, 1);
+    memcpy(out[i].data, from, bytes);
+  }
+  pare_program_free(p);
+  return s;
+}
+
+static PareStatus run_with(Fix *f, const PareGraph *g, const PareTensorFile *data, size_t n, bool all,
+                           PareTensor *out, PareGraph **bound) {
+  PareGraph *b = *bound = pare_graph_clone(&f->c, f->arena, g);
+  if (!b) return f->c.diag.code;
+  feed_as_constants(b, data, n, all);
+  PARE_TRY(pare_bind_shapes(&f->c, b, 0, NULL));
+  return run(f, b, g, data, n, out);
+}
+
+static bool exists(const char *path) { return access(path, R_OK) == 0; }
+
+static PareStatus load_all(Fix *f, const char *dir, const char *kind, size_t n, PareTensorFile *out) {
+  for (size_t i = 0; i < n; i++)
+    PARE_TRY(pare_tensor_load(&f->c, f->arena, fmt(f, "%s/%s_%zu.pb", dir, kind, i), &out[i]));
+  return PARE_OK;
+}
+
+/* The test data of old releases keep bfloat16 under the name of uint16. */
+static void name_bfloat16(PareTensorFile *t, PareDtype declared) {
+  if (t->type.dtype == PARE_U16 && declared == PARE_BF16) t->type.dtype = PARE_BF16;
+}
+
+/* An op is judged element by element, a whole model by how far sums in another order may be apart. */
+static PareStatus compare(Fix *f, size_t i, const PareTensor *got, const PareTensor *want, double tolerance) {
+  int64_t at;
+  char a[PARE_TYPE_TEXT], b[PARE_TYPE_TEXT];
+  if (tolerance > 0 ? distance(want, got) <= tolerance : conforms(got, want, &at)) return PARE_OK;
+  pare_type_text(&got->type, a), pare_type_text(&want->type, b);
+  if (!pare_type_equal(&got->type, &want->type))
+    return pare_error(&f->c, PARE_GATE, "output %zu is %s, expected %s", i, a, b);
+  if (tolerance > 0)
+    return pare_error(&f->c, PARE_GATE, "output %zu (%s) is %.3g away, more than %.3g", i, a, distance(want, got), tolerance);
+  return pare_error(&f->c, PARE_GATE, "output %zu (%s): element %lld is %.9g, expected %.9g", i, a, (long long)at,
+                    element(got, at), element(want, at));
+}
+
+/* One test_data_set: status, or PARE_GATE when the numbers differ. */
+static PareStatus check_set(Fix *f, const PareGraph *g, const char *dir, bool whole) {
+  size_t nin = g->inputs.n, nout = g->outputs.n;
+  PareTensorFile *in = pare_arena_alloc(f->arena, nin + 1, sizeof *in);
+  PareTensorFile *want = pare_arena_alloc(f->arena, nout + 1, sizeof *want);
+  PareTensor *got = pare_arena_alloc(f->arena, nout + 1, sizeof *got);
+  PareGraph *bound = NULL;
+  PARE_TRY(load_all(f, dir, "input", nin, in));
+  PARE_TRY(load_all(f, dir, "output", nout, want));
+  for (size_t i = 0; i < nin; i++) name_bfloat16(&in[i], g->inputs.at[i]->type.dtype);
+  PareStatus s = run_with(f, g, in, nin, false, got, &bound);
+  if (s != PARE_OK) { /* a shape may depend on an input that looked like data */
+    PareDiag first = f->c.diag;
+    fix_forget(f);
+    if (run_with(f, g, in, nin, true, got, &bound) != PARE_OK) return f->c.diag = first, s;
+  }
+  for (size_t i = 0; i < nout; i++) {
+    name_bfloat16(&want[i], got[i].type.dtype);
+    PareTensor w = {(void *)want[i].data, want[i].type};
+    PARE_TRY(compare(f, i, &got[i], &w, whole ? rounding_tolerance(bound) : 0));
+  }
+  return PARE_OK;
+}
+
+static PareStatus check_model(Fix *f, const char *dir, const char *path, bool whole) {
+  PareModel *m = NULL;
+  PareStatus s = pare_model_load(&f->c, path, &m);
+  for (int set = 0; s == PARE_OK; set++) {
+    const char *data = fmt(f, "%s/test_data_set_%d", dir, set);
+    if (!exists(data)) break;
+    s = check_set(f, m->graph, data, whole);
+  }
+  pare_model_free(m);
+  return s;
+}
+
+/* --- folders of tests --- */
+
+static void count(Fix *f, Tally *t, const char *name, PareStatus s) {
+  if (s == PARE_OK) {
+    t->passed++;
+    return;
+  }
+  for (int i = 0; i < EXCUSES; i++)
+    if (s == PARE_UNSUPPORTED && strstr(f->c.diag.text, excuses[i].part)) {
+      t->skipped[i]++;
+      return;
+    }
+  t->failed++;
+  cr_expect(false, "%s: %s", name, fix_why(f));
+}
+
+static void walk(Fix *f, const char *root, Tally *t) {
+  struct dirent **list;
+  int n = scandir(root, &list, NULL, alphasort);
+  for (int i = 0; i < n; i++) {
+    const char *dir = fmt(f, "%s/%s", root, list[i]->d_name), *path = fmt(f, "%s/model.onnx", dir);
+    if (list[i]->d_name[0] != '.' && exists(path)) {
+      PareMark mark = pare_arena_mark(f->arena);
+      count(f, t, list[i]->d_name, check_model(f, dir, path, false));
+      fix_forget(f);
+      pare_arena_rewind(f->arena, mark);
+    }
+    free(list[i]);
+  }
+  if (n >= 0) free(list);
+}
+
+static void report(const char *what, const Tally *t) {
+  fprintf(stderr, "%s: %d passed", what, t->passed);
+  for (int i = 0; i < EXCUSES; i++) fprintf(stderr, ", %d skipped: %s", t->skipped[i], excuses[i].reason);
+  fprintf(stderr, "\n");
+}
+
+Test(conformance, onnx_node_tests_agree) {
+  Fix fix, *f = &fix;
+  fix_init(f);
+  const char *env = getenv("PARE_ONNX_TESTS");
+  const char *root = env && *env ? env : "/usr/share/libonnx-testdata/data/node";
+  Tally t = {0};
+  if (!exists(root)) skip(fmt(f, "no ONNX node tests at %s (set PARE_ONNX_TESTS)", root));
+  walk(f, root, &t);
+  report("ONNX node tests", &t);
+  cr_expect_gt(t.passed, 100, "only %d ran", t.passed);
+  fix_free(f);
+}
+
+Test(conformance, node_tests_of_newer_transformer_ops_agree) {
+  Fix fix, *f = &fix;
+  fix_init(f);
+  Tally t = {0};
+  walk(f, fixture_dir(f, "onnx-node-tests-transformer-ops"), &t);
+  report("newer ONNX node tests", &t);
+  cr_expect_gt(t.passed, 0, "none ran");
+  fix_free(f);
+}
+
+/* Models of set B may be refused, but what runs must agree. */
+Test(conformance, fixtures_give_the_outputs_of_onnx_runtime) {
+  Fix fix, *f = &fix;
+  fix_init(f);
+  Row *rows;
+  int agree = 0, refused = 0;
+  for (size_t i = 0, n = fixtures(f, 0, &rows); i < n; i++) {
+    PareMark mark = pare_arena_mark(f->arena);
+    PareStatus s = check_model(f, fixture_dir(f, rows[i].name), rows[i].path, true);
+    bool may_refuse = rows[i].set != 'A' && (s == PARE_UNSUPPORTED || s == PARE_FORMAT);
+    cr_expect(s == PARE_OK || may_refuse, "%s (set %c): %s", rows[i].name, rows[i].set, fix_why(f));
+    agree += s == PARE_OK;
+    refused += may_refuse;
+    if (may_refuse) fprintf(stderr, "  %s: %.160s\n", rows[i].name, f->c.diag.text);
+    fix_forget(f);
+    pare_arena_rewind(f->arena, mark);
+  }
+  fprintf(stderr, "fixtures: %d agree with ONNX Runtime, %d are refused\n", agree, refused);
+  fix_free(f);
+}

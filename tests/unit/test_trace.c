@@ -1,0 +1,392 @@
+/* test_trace.c - which dimensions are found. Counts of the fixtures are those of
+ * their index, written when they were exported; counts of the small graphs are
+ * worked out by hand. */
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "passes/probe_dims.h"
+#include "passes/trace_dims.h"
+#include "support.h"
+
+static PareDims *trace(Fix *f, const PareGraph *g) {
+  PareGraph *bound;
+  PareDims *d;
+  MUST(f, pare_probe_dims(&f->c, f->arena, g, 0, &bound));
+  MUST(f, pare_trace_dims(&f->c, f->arena, bound, &d));
+  return d;
+}
+
+/* "qkv:heads 2x536 | ..." : name, groups, parameters of one group; frozen ones with their reason. */
+static const char *summary(Fix *f, const PareDims *d) {
+  const char *s = "";
+  for (size_t i = 0; i < d->dims.n; i++) {
+    const PareDim *x = &d->dims.at[i];
+    s = fmt(f, "%s%s%s %dx%d", s, i ? " | " : "", x->name, (int)x->count, (int)x->params);
+  }
+  return s;
+}
+
+static const char *frozen(Fix *f, const PareDims *d) {
+  const char *s = "";
+  for (size_t i = 0; i < d->frozen.n; i++)
+    s = fmt(f, "%s%s%d: %s", s, i ? " | " : "", (int)d->frozen.at[i].count, d->frozen.at[i].reason);
+  return s;
+}
+
+static void expect_dims(const char *text, const char *want) {
+  Fix fix, *f = &fix;
+  fix_init(f);
+  PareDims *d = trace(f, fix_parse(f, text));
+  cr_expect_str_eq(summary(f, d), want, "found '%s', expected '%s'; frozen: %s\n%s", summary(f, d), want, frozen(f, d),
+                   text);
+  fix_free(f);
+}
+
+static void expect_frozen(const char *text, const char *want) {
+  Fix fix, *f = &fix;
+  fix_init(f);
+  PareDims *d = trace(f, fix_parse(f, text));
+  cr_expect(strstr(frozen(f, d), want), "frozen: '%s', which lacks '%s'; found '%s'\n%s", frozen(f, d), want,
+            summary(f, d), text);
+  fix_free(f);
+}
+
+static void must_be_frozen(PareAxis *leaf, void *why) {
+  cr_expect(leaf->frozen_why && !strcmp(leaf->frozen_why, why), "a part of %d is '%s', expected '%s'", (int)leaf->size,
+            leaf->frozen_why ? leaf->frozen_why : "free", (const char *)why);
+}
+
+/* Every part of axis 1 of %w1 is frozen for this reason, by the node that is named. */
+static void expect_w1_frozen(const char *text, const char *why, const char *by) {
+  Fix fix, *f = &fix;
+  fix_init(f);
+  PareDims *d = trace(f, fix_parse(f, text));
+  for (const PareNode *n = d->tracer->g->first; n; n = n->next) {
+    if (n->nin < 2 || !n->in[1] || strcmp(n->in[1]->name, "w1")) continue;
+    PareAxis *a = pare_axis_in(d->tracer, n, 1, 1);
+    pare_axis_leaves(a, must_be_frozen, (void *)(uintptr_t)why);
+    while (a->kind != PARE_AXIS_LEAF) a = pare_axis_find(a->kid[0]);
+    cr_expect_str_eq(a->frozen_by ? a->frozen_by->name : "nobody", by);
+  }
+  cr_expect_eq(d->dims.n, 0u, "found '%s'", summary(f, d));
+  fix_free(f);
+}
+
+/* --- the fixtures --- */
+
+static void count_kind(Fix *f, const PareDims *d, const Row *r, PareKind kind, int want_dims, int want_count) {
+  int n = 0;
+  for (size_t i = 0; i < d->dims.n; i++) {
+    const PareDim *x = &d->dims.at[i];
+    if (x->kind != kind) continue;
+    n++;
+    cr_expect_eq(x->count, want_count, "%s: %s has %d groups, the index says %d", r->name, x->name, (int)x->count,
+                 want_count);
+    cr_expect(x->members.n >= 2 && x->readers.n >= 1 && x->params > 0, "%s: %s has %zu members, %zu readers, %d params",
+              r->name, x->name, x->members.n, x->readers.n, (int)x->params);
+  }
+  cr_expect_eq(n, want_dims, "%s: %d dimensions of kind %s, the index says %d: %s", r->name, n, pare_kind_name(kind),
+               want_dims, summary(f, d));
+}
+
+Test(trace, fixtures_have_the_heads_and_channels_of_their_index) {
+  Fix fix, *f = &fix;
+  fix_init(f);
+  Row *rows;
+  for (size_t i = 0, n = fixtures(f, 'A', &rows); i < n; i++) {
+    PareModel *m;
+    MUST(f, pare_model_load(&f->c, rows[i].path, &m));
+    PareDims *d = trace(f, m->graph);
+    /* the two layers of vespa-mlm are one set of weights: one dimension each (docs: one initializer, several uses) */
+    int layers = !strcmp(rows[i].name, "vespa-mlm-transformer") ? 1 : rows[i].layers;
+    count_kind(f, d, &rows[i], PARE_KIND_HEADS, layers, rows[i].heads);
+    count_kind(f, d, &rows[i], PARE_KIND_FFN, layers, rows[i].ffn);
+    for (size_t k = 0; k < d->dims.n; k++)
+      for (size_t j = 0; j < k; j++)
+        cr_expect_str_neq(d->dims.at[k].name, d->dims.at[j].name, "%s: two dimensions have one name", rows[i].name);
+    pare_model_free(m);
+  }
+  fix_free(f);
+}
+
+Test(trace, other_probe_sizes_find_the_same_dimensions) {
+  Fix fix, *f = &fix;
+  fix_init(f);
+  Row *rows;
+  for (size_t i = 0, n = fixtures(f, 'A', &rows); i < n; i++) {
+    PareModel *m;
+    MUST(f, pare_model_load(&f->c, rows[i].path, &m));
+    const char *first = summary(f, trace(f, m->graph));
+    PareGraph *bound;
+    PareDims *d;
+    MUST(f, pare_probe_dims(&f->c, f->arena, m->graph, 1, &bound));
+    MUST(f, pare_trace_dims(&f->c, f->arena, bound, &d));
+    cr_expect_str_eq(summary(f, d), first, "%s: '%s' and '%s'", rows[i].name, summary(f, d), first);
+    pare_model_free(m);
+  }
+  fix_free(f);
+}
+
+/* --- attention: 2 heads of 8 on a stream of 16 --- */
+
+#define ATTENTION_HEAD                       \
+  "input %x : f32[batch=?,n=?,16]\n"         \
+  "const %wqkv : f32[16,48] = random(1)\n"   \
+  "const %bqkv : f32[48] = random(2)\n"      \
+  "const %wo : f32[16,16] = random(3)\n"     \
+  "const %to4 : i64[4] = 0 0 2 8\n"          \
+  "const %to3 : i64[3] = 0 0 16\n"           \
+  "%p = MatMul(%x, %wqkv) \"a/qkv\"\n"       \
+  "%pb = Add(%p, %bqkv)\n"
+
+#define ATTENTION_SPLIT_HEADS        \
+  "%q4 = Reshape(%q, %to4)\n"        \
+  "%k4 = Reshape(%k, %to4)\n"        \
+  "%v4 = Reshape(%v, %to4)\n"        \
+  "%qt = Transpose(%q4) {perm=[0,2,1,3]}\n" \
+  "%kt = Transpose(%k4) {perm=[0,2,3,1]}\n" \
+  "%vt = Transpose(%v4) {perm=[0,2,1,3]}\n"
+
+#define ATTENTION_TAIL                       \
+  "%s = MatMul(%qt, %kt)\n"                  \
+  "%sm = Softmax(%s) {axis=-1}\n"            \
+  "%o = MatMul(%sm, %vt)\n"                  \
+  "%ot = Transpose(%o) {perm=[0,2,1,3]}\n"   \
+  "%om = Reshape(%ot, %to3)\n"               \
+  "%y = MatMul(%om, %wo) \"a/out\"\n"        \
+  "output %y\n"
+
+/* A head owns 16·(8+8+8) of wqkv, 24 of the bias and 8·16 of wo: 536. An index of v's width owns it in both
+ * heads: 2·16 + 2 + 2·16 = 66; q's and k's width meets no weight that reads it. */
+static const char attention_dims[] = "a:heads 2x536 | a:head-dim 8x66";
+
+Test(trace, packed_qkv_parted_by_split) {
+  expect_dims(ATTENTION_HEAD "%q, %k, %v = Split(%pb) {axis=2}\n" ATTENTION_SPLIT_HEADS ATTENTION_TAIL, attention_dims);
+}
+
+Test(trace, packed_qkv_parted_by_slices) {
+  expect_dims(ATTENTION_HEAD
+              "const %at0 : i64[1] = 0\n"
+              "const %at16 : i64[1] = 16\n"
+              "const %at32 : i64[1] = 32\n"
+              "const %end : i64[1] = 9223372036854775807\n"
+              "const %axis : i64[1] = -1\n"
+              "%q = Slice(%pb, %at0, %at16, %axis)\n"
+              "%k = Slice(%pb, %at16, %at32, %axis)\n"
+              "%v = Slice(%pb, %at32, %end, %axis)\n" ATTENTION_SPLIT_HEADS ATTENTION_TAIL,
+              attention_dims);
+}
+
+Test(trace, packed_qkv_parted_by_reshape_and_gather) {
+  expect_dims(ATTENTION_HEAD
+              "const %to5 : i64[5] = 0 0 3 2 8\n"
+              "const %i0 : i64[] = 0\n"
+              "const %i1 : i64[] = 1\n"
+              "const %i2 : i64[] = 2\n"
+              "%r = Reshape(%pb, %to5)\n"
+              "%rt = Transpose(%r) {perm=[2,0,3,1,4]}\n"
+              "%qt = Gather(%rt, %i0) {axis=0}\n"
+              "%kk = Gather(%rt, %i1) {axis=0}\n"
+              "%vt = Gather(%rt, %i2) {axis=0}\n"
+              "%kt = Transpose(%kk) {perm=[0,1,3,2]}\n" ATTENTION_TAIL,
+              /* here q, k and v are one product 3 x heads x width: the width of v is the width of q and k, which
+               * is an index of every third: 2·(3·16 + 3 + 16) */
+              "a:heads 2x536 | a:head-dim 8x134");
+}
+
+/* torch.nn.MultiheadAttention: [N, B·h, d] and its transposes. The batch is a name, hence a prime. */
+Test(trace, heads_that_are_folded_into_the_batch) {
+  expect_dims("input %x : f32[n=?,batch=?,16]\n"
+              "const %wq : f32[16,16] = random(1)\n"
+              "const %wk : f32[16,16] = random(2)\n"
+              "const %wv : f32[16,16] = random(3)\n"
+              "const %wo : f32[16,16] = random(4)\n"
+              "const %two : i64[] = 2\n"
+              "const %eight : i64[1] = 8\n"
+              "const %i0 : i64[] = 0\n"
+              "const %i1 : i64[] = 1\n"
+              "const %axis0 : i64[1] = 0\n"
+              "const %to3 : i64[3] = 0 -1 16\n"
+              "%q = MatMul(%x, %wq) \"l/q\"\n"
+              "%k = MatMul(%x, %wk) \"l/k\"\n"
+              "%v = MatMul(%x, %wv) \"l/v\"\n"
+              "%sh = Shape(%x)\n"
+              "%n = Gather(%sh, %i0)\n"
+              "%b = Gather(%sh, %i1)\n"
+              "%bh = Mul(%b, %two)\n"
+              "%n1 = Unsqueeze(%n, %axis0)\n"
+              "%bh1 = Unsqueeze(%bh, %axis0)\n"
+              "%fold = Concat(%n1, %bh1, %eight) {axis=0}\n"
+              "%q3 = Reshape(%q, %fold)\n"
+              "%k3 = Reshape(%k, %fold)\n"
+              "%v3 = Reshape(%v, %fold)\n"
+              "%qt = Transpose(%q3) {perm=[1,0,2]}\n"
+              "%kt = Transpose(%k3) {perm=[1,2,0]}\n"
+              "%vt = Transpose(%v3) {perm=[1,0,2]}\n"
+              "%s = MatMul(%qt, %kt)\n"
+              "%sm = Softmax(%s) {axis=-1}\n"
+              "%o = MatMul(%sm, %vt)\n"
+              "%ot = Transpose(%o) {perm=[1,0,2]}\n"
+              "%back = Shape(%x)\n"
+              "%om = Reshape(%ot, %back)\n"
+              "%y = MatMul(%om, %wo) \"l/o\"\n"
+              "output %y\n",
+              /* 4 matrices of 16·8 a head; v's and o's width: 2·16 each */
+              "l:heads 2x512 | l:head-dim 8x64");
+}
+
+/* --- feed-forward --- */
+
+#define FFN_HEAD                        \
+  "input %x : f32[batch=?,6]\n"         \
+  "const %w1 : f32[6,10] = random(1)\n" \
+  "const %b1 : f32[10] = random(2)\n"   \
+  "const %w2 : f32[10,6] = random(3)\n"
+
+Test(trace, both_ends_on_one_stream_make_ffn_and_on_two_other) {
+  expect_dims(FFN_HEAD
+              "%h = MatMul(%x, %w1) \"f/up\"\n%hb = Add(%h, %b1)\n%a = Gelu(%hb)\n"
+              "%y = MatMul(%a, %w2) \"f/down\"\n%z = Add(%x, %y)\noutput %z\n",
+              "f:ffn 10x13");
+  expect_dims(FFN_HEAD
+              "const %w3 : f32[10,4] = random(4)\n"
+              "%h = Gemm(%x, %w1, %b1) \"f/up\"\n%a = Tanh(%h)\n%y = Gemm(%a, %w3) \"f/down\"\noutput %y\n",
+              "f:other 10x11");
+}
+
+Test(trace, a_class_token_is_joined_on_another_axis_than_the_width) {
+  expect_dims("input %x : f32[batch=?,5,6]\n"
+              "const %token : f32[1,1,6] = random(5)\n"
+              "const %pos : f32[1,6,6] = random(6)\n"
+              "const %w1 : f32[6,10] = random(1)\n"
+              "const %w2 : f32[10,6] = random(3)\n"
+              "const %i0 : i64[] = 0\n"
+              "const %i1 : i64[] = 1\n"
+              "const %ax : i64[1] = 0\n"
+              "const %one : i64[1] = 1\n"
+              "const %six : i64[1] = 6\n"
+              "%sh = Shape(%x)\n"
+              "%b = Gather(%sh, %i0)\n"
+              "%b1 = Unsqueeze(%b, %ax)\n"
+              "%to = Concat(%b1, %one, %six) {axis=0}\n"
+              "%tokens = Expand(%token, %to)\n"
+              "%all = Concat(%tokens, %x) {axis=1}\n"
+              "%p = Add(%all, %pos)\n"
+              "%h = MatMul(%p, %w1) \"f/up\"\n"
+              "%a = Relu(%h)\n"
+              "%d = MatMul(%a, %w2) \"f/down\"\n"
+              "%r = Add(%p, %d)\n"
+              "%y = Gather(%r, %i0) {axis=1}\n"
+              "output %y\n",
+              "f:ffn 10x12");
+}
+
+/* --- what freezes --- */
+
+Test(trace, a_normalised_width_is_frozen_and_the_node_is_named) {
+  expect_frozen(FFN_HEAD
+                "const %g : f32[10] = random(4)\n"
+                "%h = MatMul(%x, %w1) \"f/up\"\n%n = LayerNormalization(%h, %g, %b1) \"f/the_norm\"\n"
+                "%y = MatMul(%n, %w2) \"f/down\"\n%z = Add(%x, %y)\noutput %z\n",
+                "10: is normalised: node 'f/the_norm' (LayerNormalization)");
+  expect_frozen(FFN_HEAD "%h = MatMul(%x, %w1) \"f/up\"\n%n = Softmax(%h) {axis=-1} \"f/soft\"\n"
+                         "%y = MatMul(%n, %w2) \"f/down\"\noutput %y\n",
+                "10: is normalised: node 'f/soft' (Softmax)");
+}
+
+Test(trace, an_axis_that_is_reshaped_across_its_parts_is_frozen) {
+  expect_w1_frozen("input %x : f32[batch=?,6]\n"
+                   "const %w1 : f32[6,10] = random(1)\n"
+                   "const %w2 : f32[15,6] = random(3)\n"
+                   "const %to : i64[3] = 0 5 6\n"
+                   "const %back : i64[2] = -1 15\n"
+                   "%h = MatMul(%x, %w1) \"f/up\"\n"
+                   "%g = MatMul(%x, %w1) \"f/up2\"\n"
+                   "%k = MatMul(%x, %w1) \"f/up3\"\n"
+                   "%c = Concat(%h, %g, %k) {axis=1}\n" /* 10 + 10 + 10 read as 5 x 6 */
+                   "%r = Reshape(%c, %to) \"f/across\"\n"
+                   "%t = Reshape(%r, %back)\n"
+                   "%y = MatMul(%t, %w2) \"f/down\"\n"
+                   "output %y\n",
+                   "is reshaped across its parts", "f/across");
+}
+
+Test(trace, outputs_and_sums_freeze) {
+  expect_frozen(FFN_HEAD "%h = MatMul(%x, %w1) \"f/up\"\n%y = MatMul(%h, %w2) \"f/down\"\noutput %h\noutput %y\n",
+                "10: is an axis of the graph's output 'h'");
+  expect_frozen(FFN_HEAD "const %ax : i64[1] = 1\n"
+                         "%h = MatMul(%x, %w1) \"f/up\"\n%m = ReduceMean(%h, %ax) \"f/mean\"\n%c = Sub(%h, %m)\n"
+                         "%y = MatMul(%c, %w2) \"f/down\"\noutput %y\n",
+                "10: is averaged or summed over: node 'f/mean' (ReduceMean)");
+}
+
+Test(trace, a_slice_with_a_step_freezes) {
+  expect_w1_frozen("input %x : f32[batch=?,6]\nconst %w1 : f32[6,10] = random(1)\nconst %w2 : f32[5,6] = random(3)\n"
+                   "const %a : i64[1] = 0\nconst %e : i64[1] = 10\nconst %ax : i64[1] = 1\nconst %st : i64[1] = 2\n"
+                   "%h = MatMul(%x, %w1) \"f/up\"\n%m = Slice(%h, %a, %e, %ax, %st) \"f/every_other\"\n"
+                   "%y = MatMul(%m, %w2) \"f/down\"\noutput %y\n",
+                   "is sliced with a step", "f/every_other");
+}
+
+/* --- shared weights --- */
+
+#define TWO_LAYERS(wa, ba, va, wb, bb, vb)                                                             \
+  FFN_HEAD                                                                                             \
+  "const %w3 : f32[6,10] = random(7)\nconst %w4 : f32[10,6] = random(8)\nconst %b3 : f32[10] = zeros\n" \
+  "%h = MatMul(%x, %" wa ") \"l0/up\"\n%hb = Add(%h, %" ba ")\n%a = Relu(%hb)\n"                         \
+  "%d = MatMul(%a, %" va ") \"l0/down\"\n%r = Add(%x, %d)\n"                                             \
+  "%h2 = MatMul(%r, %" wb ") \"l1/up\"\n%hb2 = Add(%h2, %" bb ")\n%a2 = Relu(%hb2)\n"                    \
+  "%d2 = MatMul(%a2, %" vb ") \"l1/down\"\n%r2 = Add(%r, %d2)\noutput %r2\n"
+
+Test(trace, a_shared_bias_does_not_tie_two_layers) {
+  expect_dims(TWO_LAYERS("w1", "b1", "w2", "w3", "b1", "w4"), "l0:ffn 10x13 | l1:ffn 10x13");
+}
+
+Test(trace, one_shared_matrix_does_not_tie_two_layers) {
+  expect_dims(TWO_LAYERS("w1", "b1", "w2", "w1", "b3", "w4"), "l0:ffn 10x13 | l1:ffn 10x13");
+}
+
+Test(trace, layers_that_share_every_weight_are_one) {
+  expect_dims(TWO_LAYERS("w1", "b1", "w2", "w1", "b1", "w2"), "l0/up:ffn 10x13");
+}
+
+/* --- grouped-query attention --- */
+
+Test(trace, keys_and_values_that_several_queries_share_go_with_them) {
+  Fix fix, *f = &fix;
+  fix_init(f);
+  /* 4 query heads of 4 on 2 key and value heads, which are repeated by Expand */
+  PareDims *d = trace(f, fix_parse(f,
+      "input %x : f32[batch=?,n=?,16]\n"
+      "const %wq : f32[16,16] = random(1)\n"
+      "const %wk : f32[16,8] = random(2)\n"
+      "const %wv : f32[16,8] = random(3)\n"
+      "const %wo : f32[16,16] = random(4)\n"
+      "const %to4 : i64[4] = 0 0 4 4\n"
+      "const %tokv : i64[5] = 0 0 2 1 4\n"
+      "const %times : i64[5] = 1 1 1 2 1\n"
+      "const %to3 : i64[3] = 0 0 16\n"
+      "%q = MatMul(%x, %wq) \"g/q\"\n"
+      "%k = MatMul(%x, %wk) \"g/k\"\n"
+      "%v = MatMul(%x, %wv) \"g/v\"\n"
+      "%q4 = Reshape(%q, %to4)\n"
+      "%k5 = Reshape(%k, %tokv)\n"
+      "%v5 = Reshape(%v, %tokv)\n"
+      "%k6 = Expand(%k5, %times)\n"
+      "%v6 = Expand(%v5, %times)\n"
+      "%k4 = Reshape(%k6, %to4)\n"
+      "%v4 = Reshape(%v6, %to4)\n"
+      "%qt = Transpose(%q4) {perm=[0,2,1,3]}\n"
+      "%kt = Transpose(%k4) {perm=[0,2,3,1]}\n"
+      "%vt = Transpose(%v4) {perm=[0,2,1,3]}\n"
+      "%s = MatMul(%qt, %kt)\n"
+      "%sm = Softmax(%s) {axis=-1}\n"
+      "%o = MatMul(%sm, %vt)\n"
+      "%ot = Transpose(%o) {perm=[0,2,1,3]}\n"
+      "%om = Reshape(%ot, %to3)\n"
+      "%y = MatMul(%om, %wo) \"g/out\"\n"
+      "output %y\n"));
+  /* a group is a key head with its two query heads: 16·8 of wq, 16·4 of wk and wv, 8·16 of wo */
+  cr_expect(strstr(summary(f, d), ":heads 2x384"), "found '%s', frozen '%s'", summary(f, d), frozen(f, d));
+  fix_free(f);
+}
