@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "api/bench_train.h"
 #include "api/call.h"
 #include "api/costs.h"
 #include "api/forward.h"
@@ -178,6 +179,7 @@ static PareStatus bench(Bench *b, PareModel **m) {
   if (b->o->io) PARE_TRY(time_load(b));
   PARE_TRY(pare_model_load(b->c, b->model, m));
   b->c->file = b->model;
+  if (b->o->train) return pare_bench_train(b->c, b->a, *m, b->o, b->h, b->r);
   return b->o->io ? time_write(b, *m) : bench_forward(b, *m);
 }
 

@@ -23,6 +23,20 @@ static const char *copy(Inspect *x, const char *s) { return pare_arena_strdup(x-
 
 /* --- inputs and outputs --- */
 
+/* The name of a dynamic axis: its own, or that of the input axis with whose size
+ * it changes (declared outputs can be stale). NULL where there is none. */
+static const char *axis_name(const Inspect *x, const PareValue *const v[2], const PareValue *named, int axis) {
+  const PareGraph *g = x->m->graph;
+  if (named->role == PARE_INPUT) return named->dim_name ? named->dim_name[axis] : NULL;
+  for (size_t i = 0; i < g->inputs.n; i++) {
+    const PareValue *in = g->inputs.at[i], *a = x->probe[0]->inputs.at[i], *b = x->probe[1]->inputs.at[i];
+    for (int d = 0; in->dim_name && d < in->type.rank; d++)
+      if (in->dim_name[d] && a->type.dim[d] == v[0]->type.dim[axis] && b->type.dim[d] == v[1]->type.dim[axis])
+        return in->dim_name[d];
+  }
+  return NULL;
+}
+
 static PareStatus describe(Inspect *x, const PareValue *const v[2], const PareValue *named, PareTensorInfo *out) {
   int rank = v[0]->type.rank;
   int64_t *dim = PARE_NEW_N(x->a, rank, int64_t);
@@ -33,8 +47,8 @@ static PareStatus describe(Inspect *x, const PareValue *const v[2], const PareVa
     bool fixed = v[1]->type.rank == rank && v[0]->type.dim[d] == v[1]->type.dim[d];
     bool declared = named->role == PARE_INPUT && named->type.dim[d] < 0;
     dim[d] = fixed && !declared ? v[0]->type.dim[d] : -1;
-    if (dim[d] >= 0 || !named->dim_name || d >= named->type.rank || !named->dim_name[d]) continue;
-    if (!(name[d] = copy(x, named->dim_name[d]))) return pare_nomem(x->c);
+    const char *called = dim[d] < 0 ? axis_name(x, v, named, d) : NULL;
+    if (called && !(name[d] = copy(x, called))) return pare_nomem(x->c);
   }
   return PARE_OK;
 }

@@ -31,25 +31,25 @@ static const Row rows[PARE_OPTION_COUNT] = {
 /* The numbers that an option takes; `top` itself only where it is closed. */
 #define RANGE_LIST(X)                          \
   X(sparsity, 0, 1, false, "at least 0 and below 1") \
-  X(eta, 0, INFINITY, false, "not negative")   \
+  X(eta, 0, INFINITY, false, "0 or more")   \
   X(ema, 0, 1, true, "between 0 and 1")        \
   X(prune_every, 1, INFINITY, false, "at least 1") \
   X(prune_warmup, 0, 1, true, "between 0 and 1") \
   X(prune_cooldown, 0, 1, true, "between 0 and 1") \
   X(rank, 1, 4096, true, "between 1 and 4096") \
-  X(alpha, 0, INFINITY, false, "not negative") \
+  X(alpha, 0, INFINITY, false, "0 or more") \
   X(temperature, 1e-3, 1e3, true, "between 0.001 and 1000") \
-  X(epochs, 0, 1e9, true, "not negative")      \
-  X(steps, 0, 1e12, true, "not negative")     \
+  X(epochs, 0, 1e9, true, "0 or more")      \
+  X(steps, 0, 1e12, true, "0 or more")     \
   X(batch, 1, 1 << 20, true, "between 1 and 1048576") \
   X(lr, 0, 1e3, true, "between 0 and 1000")    \
   X(lr_warmup, 0, 1, true, "between 0 and 1")  \
   X(weight_decay, 0, 1e3, true, "between 0 and 1000") \
-  X(clip, 0, INFINITY, false, "not negative")  \
-  X(seed, 0, 0x1p63, false, "not negative")    \
+  X(clip, 0, INFINITY, false, "0 or more")  \
+  X(seed, 0, 0x1p63, false, "0 or more")    \
   X(threads, 0, 4096, true, "between 0 and 4096") \
-  X(max_drop, 0, INFINITY, false, "not negative") \
-  X(time_limit, 0, INFINITY, false, "not negative")
+  X(max_drop, 0, INFINITY, false, "0 or more") \
+  X(time_limit, 0, INFINITY, false, "0 or more")
 
 static const struct {
   int id;
@@ -92,6 +92,7 @@ PareOptionSource pare_option_source(const PareCompressOptions *o, int id) {
 }
 
 const char *pare_option_name(int id) { return rows[id].name; }
+bool pare_option_is_list(int id) { return rows[id].kind == LIST; }
 
 /* --- reading values --- */
 

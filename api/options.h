@@ -23,6 +23,7 @@ PARE_MUST_USE PareStatus pare_option_take(PareCtx *c, PareCompressOptions *o, co
                                           PareOptionSource source);
 PareOptionSource pare_option_source(const PareCompressOptions *o, int id);
 const char *pare_option_name(int id);
+bool pare_option_is_list(int id);
 /* Its present value as it could be given; *quoted tells text from numbers and
  * truth values. NULL when memory is out. Lives in a. */
 const char *pare_option_text(PareArena *a, const PareCompressOptions *o, int id, bool *quoted);

@@ -83,9 +83,10 @@ static PareStatus read_pair(Recipe *r) {
   if (r->seen[id]) return recipe_error(r, line_of(r), PARE_USAGE, "%s stands here a second time", name);
   r->seen[id] = true;
   PARE_TRY(next(r));
-  if (r->event.type == YAML_SEQUENCE_START_EVENT) return read_list(r, name);
+  if (r->event.type == YAML_SEQUENCE_START_EVENT && pare_option_is_list(id)) return read_list(r, name);
   const char *value = scalar(r);
-  if (!value) return recipe_error(r, line_of(r), PARE_USAGE, "%s wants a value, or a list of values", name);
+  if (!value) return recipe_error(r, line_of(r), PARE_USAGE, "%s wants %s", name,
+                                  pare_option_is_list(id) ? "a value, or a list of values" : "one value");
   return take(r, name, value);
 }
 

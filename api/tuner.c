@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "api/call.h"
+#include "api/checkpoint.h"
 #include "base/rng.h"
 #include "passes/fold_constants.h"
 
@@ -50,8 +51,9 @@ static PareStatus choose_dims(PareTuner *t) {
   size_t n = t->dims->dims.n;
   t->pruned = PARE_NEW_N(t->arena, n + 1, bool);
   t->keep = PARE_NEW_N(t->arena, n + 1, bool *);
+  t->stage_keep = PARE_NEW_N(t->arena, n + 1, bool *);
   t->score = PARE_NEW_N(t->arena, n + 1, double *);
-  if (!t->pruned || !t->keep || !t->score) return pare_nomem(t->c);
+  if (!t->pruned || !t->keep || !t->stage_keep || !t->score) return pare_nomem(t->c);
   for (size_t i = 0; i < n; i++) t->pruned[i] = kind_listed(t->o->prune, pare_kind_name(t->dims->dims.at[i].kind));
   PARE_TRY(filter(t, t->o->include, "include", true));
   PARE_TRY(filter(t, t->o->exclude, "exclude", false));
@@ -61,21 +63,25 @@ static PareStatus choose_dims(PareTuner *t) {
     if (!t->pruned[i]) continue;
     any = true;
     t->keep[i] = PARE_NEW_N(t->arena, d->count, bool);
+    t->stage_keep[i] = PARE_NEW_N(t->arena, d->count, bool);
     t->score[i] = PARE_NEW_N(t->arena, d->count, double);
-    if (!t->keep[i] || !t->score[i]) return pare_nomem(t->c);
+    if (!t->keep[i] || !t->stage_keep[i] || !t->score[i]) return pare_nomem(t->c);
     memset(t->keep[i], 1, (size_t)d->count * sizeof(bool));
-    d->leaf->keep = t->keep[i];
+    memset(t->stage_keep[i], 1, (size_t)d->count * sizeof(bool));
+    d->leaf->keep = t->stage_keep[i];
   }
   if (!any) return pare_error(t->c, PARE_TARGET, "nothing to prune: no group of kind %s was found (pare inspect --groups "
                               "tells what there is and what forbids it)", t->o->prune);
   return PARE_OK;
 }
 
-void pare_tuner_count(const PareTuner *t, int64_t *all, int64_t *dead) {
+static void count_groups(const PareTuner *t, bool *const *keep, int64_t *all, int64_t *dead) {
   *all = *dead = 0;
   for (size_t i = 0; i < t->dims->dims.n; i++)
-    for (int64_t k = 0; t->keep[i] && k < t->dims->dims.at[i].count; k++) ++*all, *dead += !t->keep[i][k];
+    for (int64_t k = 0; keep[i] && k < t->dims->dims.at[i].count; k++) ++*all, *dead += !keep[i][k];
 }
+
+void pare_tuner_count(const PareTuner *t, int64_t *all, int64_t *dead) { count_groups(t, t->keep, all, dead); }
 
 /* --- the program on what is left --- */
 
@@ -90,10 +96,15 @@ static PareStatus carry_scores(PareTuner *t, bool to_program) {
   return PARE_OK;
 }
 
+/* Brings scores and params to the host; the leaves' flags are still the program's. */
+static PareStatus save_stage(PareTuner *t) {
+  PARE_TRY(carry_scores(t, false));
+  return pare_params_save(t->c, &t->params, t->dims, &t->graph, t->program);
+}
+
 static PareStatus leave_stage(PareTuner *t) {
   if (!t->program) return PARE_OK;
-  PARE_TRY(carry_scores(t, false));
-  PARE_TRY(pare_params_save(t->c, &t->params, t->dims, &t->graph, t->program));
+  PARE_TRY(save_stage(t));
   pare_program_free(t->program);
   t->program = NULL;
   pare_arena_free(t->stage);
@@ -111,14 +122,18 @@ static PareStatus labels_type(PareTuner *t) {
   return PARE_OK;
 }
 
-/* Cuts the model as the keep flags say and compiles the training program on it. */
+static void set_leaves(PareTuner *t) {
+  for (size_t i = 0; i < t->dims->dims.n; i++)
+    if (t->keep[i]) memcpy(t->stage_keep[i], t->keep[i], (size_t)t->dims->dims.at[i].count * sizeof(bool));
+}
+
+/* Compiles the training program on the model cut as the leaves' flags say. */
 static PareStatus enter_stage(PareTuner *t) {
   PareCtx *c = t->c;
   int64_t all, dead;
-  PARE_TRY(leave_stage(t));
   if (!(t->stage = pare_arena_new(1 << 20))) return pare_nomem(c);
   PareGraph *cut = t->model->graph, *g;
-  pare_tuner_count(t, &all, &dead);
+  count_groups(t, t->stage_keep, &all, &dead);
   if (dead) PARE_TRY(pare_cut_dims(c, t->stage, t->model->graph, t->dims, &cut));
   if (!(g = pare_graph_clone(c, t->stage, cut))) return c->diag.code;
   PARE_TRY(pare_feed_bind(c, g, t->data, t->o->batch, &t->batch));
@@ -268,9 +283,13 @@ static PareStatus prune_now(PareTuner *t) {
   PARE_TRY(prune(t, t->ratio * pare_schedule_sparsity(&t->schedule, t->step)));
   pare_tuner_count(t, &all, &after);
   bool much = (double)(t->stage_alive - (all - after)) >= RESTAGE_SHARE * (double)t->stage_alive;
-  if (after != before && (much || pruning_is_over(t)) && t->step < t->schedule.steps) return enter_stage(t);
-  update_masks(t);
-  return PARE_OK;
+  if (after == before || !(much || pruning_is_over(t)) || t->step >= t->schedule.steps) {
+    update_masks(t);
+    return PARE_OK;
+  }
+  PARE_TRY(leave_stage(t));
+  set_leaves(t);
+  return enter_stage(t);
 }
 
 static void draw_scores(PareTuner *t) {
@@ -319,23 +338,50 @@ static void keep_time(PareTuner *t, double started) {
   t->schedule.steps = fits;
 }
 
-PareStatus pare_tuner_run(PareTuner *t) {
+enum { SAVE_SECONDS = 30 };
+
+static PareStatus save(PareTuner *t) {
+  if (!*t->o->checkpoint) return PARE_OK;
+  PARE_TRY(save_stage(t));
+  PARE_TRY(pare_checkpoint_save(t, t->o->checkpoint));
+  t->saved_at = pare_now();
+  return PARE_OK;
+}
+
+static PareStatus stop(PareTuner *t) {
+  PARE_TRY(save(t));
+  return pare_error(t->c, PARE_INTERRUPTED, "interrupted at step %lld%s", (long long)t->step,
+                    *t->o->checkpoint ? "; go on with --resume" : "");
+}
+
+static PareStatus steps(PareTuner *t) {
   double started = pare_now();
-  if (t->criterion->needs == PARE_NEEDS_NOTHING) draw_scores(t); /* magnitude overwrites them */
-  if (t->data) PARE_TRY(enter_stage(t));
-  if (t->schedule.steps == 0) {
-    PARE_TRY(prune_once(t));
-    return leave_stage(t);
-  }
+  t->saved_at = started;
   while (t->step < t->schedule.steps) {
-    if (t->h->stop && *t->h->stop) return pare_error(t->c, PARE_INTERRUPTED, "interrupted");
+    if (pare_stopped(t->h)) return stop(t);
     if (pare_schedule_prunes(&t->schedule, t->step)) PARE_TRY(prune_now(t));
     PARE_TRY(tune_step(t));
     keep_time(t, started);
     report(t, started);
+    if (pare_now() - t->saved_at > SAVE_SECONDS) PARE_TRY(save(t));
   }
-  if (pare_schedule_prunes(&t->schedule, t->step)) PARE_TRY(prune_now(t));
-  return leave_stage(t);
+  return pare_schedule_prunes(&t->schedule, t->step) ? prune_now(t) : PARE_OK;
+}
+
+PareStatus pare_tuner_run(PareTuner *t) {
+  if (t->criterion->needs == PARE_NEEDS_NOTHING) draw_scores(t); /* magnitude overwrites them */
+  if (t->o->resume) {
+    if (!*t->o->checkpoint) return pare_error(t->c, PARE_USAGE, "--resume needs --checkpoint DIR");
+    PARE_TRY(pare_checkpoint_load(t, t->o->checkpoint));
+  }
+  if (t->data) {
+    PARE_TRY(enter_stage(t));
+    update_masks(t);
+  }
+  PARE_TRY(t->schedule.steps ? steps(t) : prune_once(t));
+  PARE_TRY(leave_stage(t));
+  set_leaves(t);
+  return PARE_OK;
 }
 
 static PareStatus choose_loss(PareTuner *t) {
@@ -374,6 +420,7 @@ PareStatus pare_tuner_init(PareTuner *t, PareCtx *c, PareArena *arena, const Par
   t->spec.ema = o->ema;
   t->spec.normalise = o->ranking == 1;
   t->spec.pruned = t->pruned;
+  t->spec.dump_after = o->dump_after;
   PARE_TRY(pare_params_new(c, arena, dims, o->rank, o->alpha, (uint64_t)o->seed, &t->params));
   if (data && t->spec.loss == PARE_LOSS_KD) PARE_TRY(pare_teacher_new(c, model->graph, data, o->batch, &t->teacher));
   return PARE_OK;

@@ -28,7 +28,8 @@ typedef struct PareTuner {
 
   PareDims *dims;   /* of the uncut model; keep flags are on its leaves */
   bool *pruned;     /* by dimension: may lose groups */
-  bool **keep;      /* by dimension; NULL where not pruned */
+  bool **keep;      /* by dimension: what lives; NULL where not pruned */
+  bool **stage_keep; /* what lived when the program was made: the leaves' flags */
   double **score;   /* by dimension, moving averages */
   double ratio;     /* of the groups of each kind, at the end */
   PareParams params;
@@ -45,6 +46,7 @@ typedef struct PareTuner {
   int64_t stage_alive;  /* groups when it was made */
 
   int64_t step;
+  double saved_at; /* the last checkpoint */
   double loss, seconds;
   int64_t tuned; /* samples */
   size_t peak_bytes;

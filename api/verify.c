@@ -133,7 +133,7 @@ static PareStatus conclude(Verify *v) {
   }
   r->worst = r->worst_name;
   if (r->passed) return PARE_OK;
-  return pare_error(v->c, PARE_GATE, "the output '%s' differs from that of %s by %.3g (relative to its largest %.3g)",
+  return pare_error(v->c, PARE_GATE, "the output '%s' differs from that of %s by %.3g, which is %.3g of its largest value",
                     r->worst_name, v->path[0], r->max_abs, r->max_rel);
 }
 

@@ -183,21 +183,27 @@ static void flatten_tensor(Writer *w, PareBuf *b, const PareField *tensor, const
   w->model = whole;
 }
 
-/* An attribute with the numbers of v, in the field (t, ints, i) that it has. */
+/* All numbers of v as one of an attribute's lists. */
+static void put_list(PareBuf *b, uint32_t field, const PareValue *v) {
+  int64_t n = pare_type_count(&v->type);
+  for (int64_t i = 0; field == PARE_ATTR_INTS && i < n; i++)
+    pare_buf_field_varint(b, field, (uint64_t)pare_data_int(v, i));
+  if (field == PARE_ATTR_FLOATS) pare_buf_field_bytes(b, field, v->data, (size_t)n * sizeof(float)); /* packed */
+}
+
+/* An attribute with the numbers of v, in the field (t, ints, floats, i) that it has. */
 static void put_attr(Writer *w, PareBuf *out, const PareField *attr, const PareValue *v) {
   PareBuf b = buf(w);
   PareCursor c = pare_wire_inside(attr);
   PareField f;
-  bool ints = false;
+  bool listed = false;
   while (pare_wire_next(&c, &f)) {
+    bool list = f.num == PARE_ATTR_INTS || f.num == PARE_ATTR_FLOATS;
     if (f.num == PARE_ATTR_T) flatten_tensor(w, &b, &f, v);
     else if (f.num == PARE_ATTR_I) pare_buf_field_varint(&b, PARE_ATTR_I, (uint64_t)pare_data_int(v, 0));
-    else if (f.num != PARE_ATTR_INTS) pare_buf_copy(&b, &f);
-    else if (!ints) {
-      ints = true;
-      for (int64_t i = 0; i < pare_type_count(&v->type); i++)
-        pare_buf_field_varint(&b, PARE_ATTR_INTS, (uint64_t)pare_data_int(v, i));
-    }
+    else if (!list) pare_buf_copy(&b, &f);
+    else if (!listed) put_list(&b, f.num, v);
+    listed |= list;
   }
   if (b.failed) out->failed = true;
   else pare_buf_field_bytes(out, PARE_NODE_ATTRIBUTE, b.at, b.n);

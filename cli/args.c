@@ -31,21 +31,18 @@ static void print_unit(const char *unit) {
 
 enum { HELP_COLUMN = 30, LINE = 100 };
 
-/* Breaks the text between words. */
-static void print_wrapped(const char *text, const char *dflt) {
+/* Breaks the text between words; the cursor stands at HELP_COLUMN. */
+static void print_wrapped(const char *text) {
   int column = HELP_COLUMN;
   for (const char *at = text; *at;) {
     int n = (int)strcspn(at, " ");
-    if (column + n > LINE) {
-      printf("\n%*s", HELP_COLUMN, "");
-      column = HELP_COLUMN;
-    }
-    column += printf("%.*s%s", n, at, at[n] ? " " : "");
-    at += n + (at[n] == ' ');
-  }
-  if (*dflt) {
-    if (column + (int)strlen(dflt) + 3 > LINE) printf("\n%*s", HELP_COLUMN - 1, "");
-    printf(" [%s]", dflt);
+    bool breaks = column + 1 + n > LINE;
+    if (breaks) printf("\n%*s", HELP_COLUMN, "");
+    else if (at > text) putchar(' ');
+    column = (breaks ? HELP_COLUMN : column + 1) + n;
+    printf("%.*s", n, at);
+    at += n;
+    at += strspn(at, " ");
   }
   putchar('\n');
 }
@@ -59,7 +56,9 @@ static void print_option(const CliOption *o) {
   }
   if (n > HELP_COLUMN - 2) printf("\n%*s", HELP_COLUMN, "");
   else printf("%*s", HELP_COLUMN - n, "");
-  print_wrapped(o->help, o->dflt);
+  char text[400];
+  snprintf(text, sizeof text, *o->dflt ? "%s [%s]" : "%s", o->help, o->dflt);
+  print_wrapped(text);
 }
 
 static void print_help(Reader *r) {

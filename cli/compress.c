@@ -51,7 +51,7 @@ static int run(const CliInput *in, const PareCompressOptions *o, const volatile 
   int code = pare_compress(in->operand[0], in->operand[1], o, &h, &r, &e);
   cli_progress_end(&progress);
   if (code) return cli_fail(&e);
-  if (r && in->verbose >= 0) print(r);
+  if (r && r->output.path && in->verbose >= 0) print(r); /* none after --dry-run */
   pare_compress_result_free(r);
   return 0;
 }

@@ -8,8 +8,8 @@ static void print(const PareVerifyResult *r, bool json) {
   if (!json) {
     printf("%s: output '", r->passed ? "equal" : "different");
     cli_text(stdout, r->worst);
-    printf("' differs most, by %.3g, relative to its largest %.3g; %" PRId64 " samples\n", r->max_abs, r->max_rel,
-           r->samples);
+    printf("' differs most: by %.3g, which is %.3g of its largest value; %" PRId64 " samples\n", r->max_abs,
+           r->max_rel, r->samples);
     return;
   }
   printf("{\"passed\": %s, \"max_abs\": ", r->passed ? "true" : "false");
@@ -28,7 +28,7 @@ int cli_verify(int argc, char **argv, const volatile sig_atomic_t *stop) {
   const CliOption options[] = {
       {"data", 0, CLI_TEXT, "DATA", "", "samples to run; else random ones, at two sizes of each dynamic axis", &data},
       {"atol", 0, CLI_NUMBER, "X", "1e-8", "an output may differ by atol + rtol * its largest value", &atol},
-      {"rtol", 0, CLI_NUMBER, "X", "1e-4", "", &rtol},
+      {"rtol", 0, CLI_NUMBER, "X", "1e-4", "see --atol", &rtol},
       {"json", 0, CLI_FLAG, "", "", "print JSON", &json},
   };
   const CliCommand cmd = {.name = "verify", .operands = "REFERENCE MODEL", .options = options,

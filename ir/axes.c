@@ -109,7 +109,7 @@ static bool tie_terms(PareTracer *t, const PareNode *n, PareAxisKind kind, PareA
   int i = 0, j = 0;
   while (i < na && j < nb) {
     int64_t x = a[i]->size, y = b[j]->size;
-    bool fits = kind == PARE_AXIS_SUM || (x > y ? x % y == 0 : y % x == 0);
+    bool fits = kind == PARE_AXIS_SUM || (x > 0 && y > 0 && (x > y ? x % y == 0 : y % x == 0));
     if (x == y) pare_axis_tie(t, n, a[i++], b[j++]);
     else if (!fits || !(x > y ? split_term(t, kind, a, &na, i, y) : split_term(t, kind, b, &nb, j, x))) return false;
     /* a tie may have refined what is still ahead */

@@ -50,6 +50,16 @@ PareCost pare_cost_lineargrad(const PareNode *n) {
   return of_macs(n, macs);
 }
 
+/* Sizes of one product of q with k', for all heads. */
+static double score_macs(const PareNode *n) {
+  const PareType *k = &n->in[1]->type;
+  return count(n->in[0]) * (double)k->dim[n->attr.heads.at[1] == 1 ? 2 : 1];
+}
+
+PareCost pare_cost_attention(const PareNode *n) { return of_macs(n, 2 * score_macs(n)); }
+/* The scores again, dP, dq, dk and dv. */
+PareCost pare_cost_attentiongrad(const PareNode *n) { return of_macs(n, 5 * score_macs(n)); }
+
 /* Every element of the result is a sum over one filter of W[M, C/group, K...]. */
 PareCost pare_cost_conv(const PareNode *n) {
   const PareType *w = &n->in[1]->type;

@@ -69,8 +69,9 @@ static PareStatus contract(PareTracer *t, const PareNode *n, int a, int da, int 
   if (is_weight(t, n, a) && is_weight(t, n, b)) return PARE_OK;
   PareContraction x = {(PareNode *)(uintptr_t)n, a, da, b, db};
   if (is_weight(t, n, a)) x = (PareContraction){(PareNode *)(uintptr_t)n, b, db, a, da};
-  else if (!is_weight(t, n, b)) {
+  else if (!is_weight(t, n, b)) { /* no weight reads it, so no mask of a fan-in equals the cut: q and k of attention */
     pare_axis_leaves(pare_axis_in(t, n, a, da), mark_inner, NULL);
+    freeze_in(t, n, a, da, "is summed over in a product of two activations");
     return PARE_OK;
   }
   return pare_vec_push(t->arena, &t->contractions, x) ? PARE_OK : pare_nomem(t->c);
@@ -175,6 +176,7 @@ PareStatus pare_cut_reduce(PareTracer *t, const PareNode *n) {
 }
 
 PareStatus pare_cut_cumsum(PareTracer *t, const PareNode *n) {
+  if (!n->in[1]->data) return pare_cut_opaque(t, n);
   int axis = wrap(pare_data_int(n->in[1], 0), rank_in(n, 0));
   for (int d = 0; d < rank_in(n, 0); d++) {
     if (d == axis) freeze_in(t, n, 0, d, "is summed over");

@@ -336,6 +336,20 @@ RULE(linear) {
   return PARE_OK;
 }
 
+/* The probabilities are made again from the log-sum-exp that the forward op yields. */
+RULE(attention) {
+  if (dout[1] || (n->nin > 3 && want[3]))
+    return pare_fail(c, n, PARE_UNSUPPORTED, "no gradient through the mask or the sums of fused attention");
+  PareValue *in[] = {n->in[0], n->in[1], n->in[2], n->out[0], n->out[1], dout[0], n->nin > 3 ? n->in[3] : NULL};
+  PareNode *d = pare_node_add(c, g, NULL, PARE_OP_ATTENTIONGRAD, n->name, n->nin > 3 ? 7 : 6, in, 3);
+  if (!d) return c->diag.code;
+  d->attr = n->attr;
+  PARE_TRY(pare_infer(c, d));
+  for (int i = 0; i < 3; i++)
+    if (want[i]) din[i] = d->out[i];
+  return PARE_OK;
+}
+
 /* --- along axes --- */
 
 RULE(softmax) {

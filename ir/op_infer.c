@@ -461,6 +461,51 @@ PareStatus pare_infer_lineargrad(PareCtx *c, PareNode *n) {
   return PARE_OK;
 }
 
+/* Input i as [batch, heads, rows, width]; `heads` is the axis that holds them, 1 or 2. */
+static PareStatus attention_side(PareCtx *c, const PareNode *n, int i, int64_t heads, int64_t dim[4]) {
+  PARE_TRY(need_input(c, n, i));
+  const PareType *t = &n->in[i]->type;
+  if (t->rank != 4 || t->dtype != n->in[0]->type.dtype) return bad_input(c, n, i, "attention is of rank 4 and one type");
+  if (heads != 1 && heads != 2) return bad_input(c, n, i, "the heads are on axis 1 or 2");
+  dim[0] = t->dim[0], dim[1] = t->dim[heads], dim[2] = t->dim[3 - heads], dim[3] = t->dim[3];
+  return PARE_OK;
+}
+
+static PareStatus check_attention(PareCtx *c, PareNode *n, int mask, int64_t q[4], int64_t v[4]) {
+  int64_t k[4];
+  const PareInts *heads = &n->attr.heads;
+  if (heads->n != 4) return pare_fail(c, n, PARE_FORMAT, "attribute 'heads' has %d numbers instead of 4", heads->n);
+  PARE_TRY(attention_side(c, n, 0, heads->at[0], q));
+  PARE_TRY(attention_side(c, n, 1, heads->at[1], k));
+  PARE_TRY(attention_side(c, n, 2, heads->at[2], v));
+  if (memcmp(q, k, 2 * sizeof *q) || q[3] != k[3]) return clash(c, n, 0, 1, "q and k do not fit");
+  if (memcmp(k, v, 3 * sizeof *k)) return clash(c, n, 1, 2, "k and v do not fit");
+  PareType scores = {n->in[0]->type.dtype == PARE_BF16 ? PARE_F32 : n->in[0]->type.dtype, 4, {q[0], q[1], q[2], k[2]}};
+  if (!given(n, mask)) return PARE_OK;
+  if (n->in[mask]->type.dtype != scores.dtype) return bad_input(c, n, mask, "has not the type that sums have");
+  return bcast_to(c, n, mask, &scores);
+}
+
+PareStatus pare_infer_attention(PareCtx *c, PareNode *n) {
+  int64_t q[4], v[4];
+  PARE_TRY(check_attention(c, n, 3, q, v));
+  PareDtype d = n->in[0]->type.dtype;
+  PareType y = {d, 4, {q[0], q[1], q[2], v[3]}};
+  if (n->attr.heads.at[3] == 2) y.dim[1] = q[2], y.dim[2] = q[1];
+  else if (n->attr.heads.at[3] != 1) return bad_input(c, n, 0, "the heads of the result are on axis 1 or 2");
+  PARE_TRY(set_out(c, n, 0, y));
+  return set_out(c, n, 1, (PareType){d == PARE_BF16 ? PARE_F32 : d, 3, {q[0], q[1], q[2]}});
+}
+
+PareStatus pare_infer_attentiongrad(PareCtx *c, PareNode *n) {
+  int64_t q[4], v[4];
+  PARE_TRY(check_attention(c, n, 6, q, v));
+  for (int i = 3; i < 6; i++) PARE_TRY(need_input(c, n, i));
+  if (!pare_type_equal(&n->in[3]->type, &n->in[5]->type)) return clash(c, n, 3, 5, "the gradient does not fit");
+  for (int i = 0; i < 3; i++) PARE_TRY(set_out(c, n, i, n->in[i]->type));
+  return PARE_OK;
+}
+
 /* --- along axes --- */
 
 PareStatus pare_infer_layernorm(PareCtx *c, PareNode *n) {

@@ -11,14 +11,25 @@
 #include "passes/edit.h"
 #include "passes/probe_dims.h"
 
+/* An element that some shape depends on, as one node reads it: other shapes must want the same. */
+typedef struct Settled {
+  uint32_t node; /* id of the reader */
+  int input;
+  int64_t element, value;
+} Settled;
+
 typedef struct Cut {
   PareCtx *c;
   const PareDims *d;
   PareTracer *t;
-  PareGraph *out;          /* the result: unbound */
-  PareGraph *bound;        /* its clone, bound as the traced graph is */
-  PareNode **out_node;     /* by id */
-  PareNode **bound_node;   /* by id */
+  PareArena *tmp;
+  const PareGraph *g;    /* before the cut, unbound */
+  PareGraph *out;        /* the result: unbound */
+  PareGraph *bound;      /* its clone, bound as the traced graph is */
+  PareGraph *elsewhere;  /* g at other sizes of its dynamic axes, once that is asked for */
+  PareNode **out_node;   /* by id */
+  PareNode **bound_node; /* by id */
+  PARE_VEC(Settled) settled;
 } Cut;
 
 /* --- slicing constants --- */
@@ -158,12 +169,12 @@ static PareStatus find_source(Cut *x, PareNode *n, const PareValue *v, int64_t e
 /* Operand y such that `op`(known, y) or, with first, op(y, known) is want. False: there is none. */
 static bool solve(PareOp op, bool first, int64_t known, int64_t want, int64_t *y) {
   switch (op) {
-  case PARE_OP_ADD: *y = want - known; return true;
-  case PARE_OP_SUB: *y = first ? want + known : known - want; return true;
-  case PARE_OP_MUL: return known != 0 && want % known == 0 && (*y = want / known, true);
+  case PARE_OP_ADD: return !__builtin_sub_overflow(want, known, y);
+  case PARE_OP_SUB: return !(first ? __builtin_add_overflow(want, known, y) : __builtin_sub_overflow(known, want, y));
+  case PARE_OP_MUL: return known > 0 && want % known == 0 && (*y = want / known, true);
   case PARE_OP_DIV:
     if (first) return pare_mul_i64(want, known, y);
-    return want != 0 && (*y = known / want, *y != 0 && known / *y == want);
+    return want > 0 && known > 0 && (*y = known / want, *y != 0 && known / *y == want);
   default: return false;
   }
 }
@@ -191,6 +202,19 @@ static PareStatus patch(Cut *x, uint32_t id, int k, int64_t e, int64_t want) {
   put_int(v->type.dtype, data, e, want);
   PARE_TRY(pare_replace_constant(x->c, x->out, n, k, v->type, data));
   return pare_replace_constant(x->c, x->bound, b, k, v->type, data);
+}
+
+/* Says that this element has to be `value`. False when another shape has said otherwise. */
+static PareStatus settle(Cut *x, const PareNode *n, int k, int64_t e, int64_t value, bool *agreed) {
+  *agreed = true;
+  for (size_t i = 0; i < x->settled.n; i++) {
+    const Settled *s = &x->settled.at[i];
+    if (s->node != n->id || s->input != k || s->element != e) continue;
+    *agreed = s->value == value;
+    return PARE_OK;
+  }
+  Settled s = {n->id, k, e, value};
+  return pare_vec_push(x->tmp, &x->settled, s) ? PARE_OK : pare_nomem(x->c);
 }
 
 /* The reader reads a number of its own instead of a computed one. */
@@ -231,20 +255,29 @@ static PareStatus step_back(Cut *x, PareNode *n, const PareValue *v, int64_t e, 
 
 enum { MAX_STEPS = 64 };
 
+static PareStatus hold(Cut *x, PareNode *n, int k, int64_t e, int depth);
+
 /* Makes element e of what n reads as input k be `want`: by changing the constant
- * that it comes from or, where it comes from a shape, by a constant in its place. */
+ * that it comes from or, where it comes from a shape, by a constant in its place.
+ * What is right already is only settled. Not done: others need it otherwise, or
+ * it comes from nothing that can be changed. */
 static PareStatus require(Cut *x, PareNode *n, int k, int64_t e, int64_t want, int depth, bool *done) {
   PareValue *v = n->in[k];
-  *done = true;
-  if (pare_data_int(v, e) == want) return PARE_OK;
-  if (v->role == PARE_CONST) return patch(x, n->id, k, e, want);
+  bool agreed, found, fits;
   *done = false;
-  if (depth == MAX_STEPS || v->role != PARE_RESULT) return PARE_OK;
+  if (!v->data || pare_dtype_is_float(v->type.dtype) || depth == MAX_STEPS) return PARE_OK;
+  PARE_TRY(settle(x, n, k, e, want, &agreed));
+  if (!agreed) return PARE_OK;
+  *done = fits = pare_data_int(v, e) == want;
+  if (v->role == PARE_CONST) {
+    *done = true;
+    return fits ? PARE_OK : patch(x, n->id, k, e, want);
+  }
+  PareNode *p = v->def;
   int input = 0;
   int64_t element = e, operand = want;
-  bool found;
-  PareNode *p = v->def;
   PARE_TRY(step_back(x, p, v, e, &input, &element, &operand, &found));
+  if (fits) return found ? hold(x, p, input, element, depth + 1) : PARE_OK;
   if (found) PARE_TRY(require(x, p, input, element, operand, depth + 1, done));
   if (*done) return pare_bind_node(x->c, x->bound, p);
   if (pare_type_count(&v->type) != 1 || (v->type.dtype != PARE_I64 && v->type.dtype != PARE_I32)) return PARE_OK;
@@ -252,9 +285,57 @@ static PareStatus require(Cut *x, PareNode *n, int k, int64_t e, int64_t want, i
   return replace_result(x, n->id, k, want);
 }
 
-static PareStatus require_operand(Cut *x, PareNode *n, int k, int64_t e, int64_t want) {
+/* Requires what is there. */
+static PareStatus hold(Cut *x, PareNode *n, int k, int64_t e, int depth) {
+  const PareValue *v = n->in[k];
   bool done;
-  PARE_TRY(require(x, n, k, e, want, 0, &done));
+  if (!v->data || pare_dtype_is_float(v->type.dtype)) return PARE_OK;
+  return require(x, n, k, e, pare_data_int(v, e), depth, &done);
+}
+
+static const PareNode *node_elsewhere(const Cut *x, uint32_t id) {
+  const PareNode *n = x->elsewhere->first;
+  while (n->id != id) n = n->next;
+  return n;
+}
+
+/* Reshape can name a size without knowing it: 0 copies the input's, -1 is what is
+ * left. A reader whose computed target other readers need otherwise gets one of
+ * its own in this form, if no two sizes have to be -1. A size is known when it
+ * is the same whatever the dynamic axes are. */
+static PareStatus constant_target(Cut *x, PareNode *b, const PareNode *traced, bool *done) {
+  *done = false;
+  if (pare_op_info[b->op].want != pare_want_reshape) return PARE_OK;
+  if (!x->elsewhere) PARE_TRY(pare_probe_dims(x->c, x->tmp, x->g, 1, &x->elsewhere));
+  const PareNode *other = node_elsewhere(x, b->id);
+  const PareType *in = &b->in[0]->type, *far_in = &other->in[0]->type, *far_out = &other->out[0]->type;
+  PareType out = pare_axis_type(x->t, traced->out[0]);
+  int64_t target[PARE_MAX_RANK];
+  bool copies = !pare_attr_get(&b->attr, allowzero, 0);
+  int unknown = 0;
+  for (int d = 0; d < out.rank; d++) {
+    bool fixed = traced->out[0]->type.dim[d] == far_out->dim[d];
+    bool copied = copies && d < in->rank && in->dim[d] == out.dim[d] && far_in->dim[d] == far_out->dim[d];
+    target[d] = fixed ? out.dim[d] : copied ? 0 : -1;
+    unknown += target[d] < 0;
+  }
+  if (unknown > 1) return PARE_OK;
+  *done = true;
+  for (int side = 0; side < 2; side++) {
+    PareNode *n = side ? x->bound_node[b->id] : x->out_node[b->id];
+    PareValue *v = pare_const_ints(x->c, side ? x->bound : x->out, n->in[1]->name, out.rank, target);
+    if (!v) return x->c->diag.code;
+    n->in[1] = v;
+  }
+  return PARE_OK;
+}
+
+static PareStatus require_operand(Cut *x, PareNode *n, const PareNode *traced, int k, int64_t count,
+                                  const int64_t *want) {
+  bool done = true;
+  for (int64_t e = 0; e < count && done; e++)
+    if (want[e] != PARE_ANY) PARE_TRY(require(x, n, k, e, want[e], 0, &done));
+  if (!done) PARE_TRY(constant_target(x, n, traced, &done));
   if (done) return PARE_OK;
   return pare_fail(x->c, n, PARE_UNSUPPORTED, "the shape that it takes from '%s' cannot be made to follow the cut",
                    n->in[k]->name);
@@ -267,9 +348,7 @@ static PareStatus patch_operands(Cut *x, PareNode *b, const PareNode *traced) {
     PareMark mark = pare_arena_mark(x->c->scratch);
     int64_t *want = PARE_NEW_N(x->c->scratch, count + traced->nout + 1, int64_t);
     if (!want) return pare_nomem(x->c);
-    if (pare_op_info[b->op].want(x->t, traced, k, want))
-      for (int64_t e = 0; e < count; e++)
-        if (want[e] != PARE_ANY) PARE_TRY(require_operand(x, b, k, e, want[e]));
+    if (pare_op_info[b->op].want(x->t, traced, k, want)) PARE_TRY(require_operand(x, b, traced, k, count, want));
     pare_arena_rewind(x->c->scratch, mark);
   }
   return PARE_OK;
@@ -335,8 +414,10 @@ static PareStatus cut(Cut *x, PareArena *tmp) {
 PareStatus pare_cut_dims(PareCtx *c, PareArena *a, const PareGraph *g, const PareDims *d, PareGraph **out) {
   PareArena *tmp = pare_arena_new(1 << 16);
   if (!tmp) return pare_nomem(c);
-  Cut x = {.c = c, .d = d, .t = d->tracer, .out = pare_graph_clone(c, a, g)};
+  Cut x = {.c = c, .d = d, .t = d->tracer, .tmp = tmp, .g = g, .out = pare_graph_clone(c, a, g)};
   PareStatus s = x.out ? cut(&x, tmp) : c->diag.code;
+  /* the file is sound: what does not fit any more is the cut's doing */
+  if (s == PARE_FORMAT || s == PARE_DATA || s == PARE_USAGE) s = c->diag.code = PARE_UNSUPPORTED;
   pare_arena_free(tmp);
   *out = x.out;
   return s;

@@ -2,7 +2,7 @@
 #ifndef PARE_PASSES_FOLD_CONSTANTS_H
 #define PARE_PASSES_FOLD_CONSTANTS_H
 
-#include "ir/ir.h"
+#include "passes/pass.h"
 
 /* On a bound graph: results of nodes whose inputs are all known become known
  * (value->data, in the graph's arena), whatever their size. Adapters and masks

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "passes/autodiff.h"
-#include "passes/fold_constants.h"
+#include "passes/pass.h"
 
 enum { HYPER = 8, MAX_CLASSES_AXIS = 1 << 17 };
 
@@ -26,9 +26,7 @@ static PareValue *state(Build *b, const char *name, PareType t) {
   return pare_value_add(b->c, b->g, PARE_STATE, name, t);
 }
 static PareValue *input(Build *b, const char *name, PareType t) {
-  PareValue *v = pare_value_add(b->c, b->g, PARE_INPUT, name, t);
-  if (v && !pare_vec_push(b->g->arena, &b->g->inputs, v)) return NULL;
-  return v;
+  return pare_value_add(b->c, b->g, PARE_INPUT, name, t); /* which lists it */
 }
 static PareStatus oom(Build *b) { return b->c->diag.code ? b->c->diag.code : pare_nomem(b->c); }
 
@@ -266,20 +264,34 @@ static PareStatus start(Build *b) {
   return PARE_OK;
 }
 
+static PareStatus done(Build *b, const char *step) { return pare_pass_done(b->c, b->g, step, b->spec->dump_after); }
+
+/* Speed alone: nothing that is scored may be fused away, so masks stay apart where their gradients are read. */
+static PareStatus optimise(Build *b) {
+  const char *dump = b->spec->dump_after;
+  PARE_TRY(pare_run_passes(b->c, b->g, "fold-constants", dump));
+  if (b->spec->plain) return PARE_OK;
+  PARE_TRY(pare_run_passes(b->c, b->g, "fuse-layernorm,fuse-gelu,fuse-linear,fuse-attention", dump));
+  bool masks = (b->spec->criterion->needs & PARE_NEEDS_MASKS) != 0;
+  return masks ? PARE_OK : pare_run_passes(b->c, b->g, "fuse-masks", dump);
+}
+
 PareStatus pare_build_training(PareCtx *c, PareGraph *g, const PareDims *d, const PareAdapters *adapters,
                                const PareTrainSpec *spec, PareTrainGraph *out) {
   Build b = {.c = c, .g = g, .d = d, .adapters = adapters, .spec = spec, .t = out};
   PARE_TRY(start(&b));
   PARE_TRY(pare_insert_masks(c, g, d, &out->masks));
+  PARE_TRY(done(&b, "insert-masks"));
   b.dmask = PARE_NEW_N(g->arena, out->masks.at.n + 1, PareValue *);
   b.mask_group = PARE_NEW_N(g->arena, out->masks.at.n + 1, PareValue *);
   if (!b.dmask || !b.mask_group) return pare_nomem(c);
-  /* replacing uses moves the outputs behind the adapters: look them up again afterwards */
+  /* replacing uses moves the outputs behind the adapters and into fused ops: look them up again afterwards */
   PARE_TRY(pare_insert_lora(c, g, adapters, PARE_F32, b.lora));
+  PARE_TRY(done(&b, "insert-lora"));
+  PARE_TRY(optimise(&b));
   for (size_t i = 0, k = 0; i < g->outputs.n; i++)
     if (pare_dtype_is_float(g->outputs.at[i]->type.dtype)) out->outputs[k++].output = g->outputs.at[i];
   for (size_t i = 0; i < out->noutputs; i++) out->outputs[i].classes = pare_output_is_classes(out->outputs[i].output);
-  PARE_TRY(pare_fold_constants(c, g));
   PARE_TRY(add_states(&b));
   out->dloss = input(&b, "pare.dloss", (PareType){.dtype = PARE_F32});
   out->hyper = input(&b, "pare.hyper", (PareType){PARE_F32, 1, {HYPER}});
@@ -288,8 +300,10 @@ PareStatus pare_build_training(PareCtx *c, PareGraph *g, const PareDims *d, cons
   if (spec->loss == PARE_LOSS_KD)
     for (size_t i = 0; i < out->noutputs; i++) PARE_TRY(distill(&b, &out->outputs[i], &out->loss));
   else PARE_TRY(supervise(&b, &out->loss));
+  PARE_TRY(done(&b, "loss"));
   bool masks = (spec->criterion->needs & PARE_NEEDS_MASKS) != 0;
   PARE_TRY(backward(&b, out->loss, true, masks && !out->score_phase, false));
+  PARE_TRY(done(&b, "autodiff"));
 
   PareNode *last = g->last;
   if (out->score_phase) {
@@ -300,10 +314,12 @@ PareStatus pare_build_training(PareCtx *c, PareGraph *g, const PareDims *d, cons
     last = g->last;
   }
   PARE_TRY(scores(&b));
+  PARE_TRY(done(&b, "scores"));
   set_phase(g, last, PARE_PHASE_RANK);
   last = g->last;
   PARE_TRY(update(&b));
   set_phase(g, last, PARE_PHASE_UPDATE);
   g->outputs.n = 0;
-  return pare_vec_push(g->arena, &g->outputs, out->loss) ? PARE_OK : pare_nomem(c);
+  if (!pare_vec_push(g->arena, &g->outputs, out->loss)) return pare_nomem(c);
+  return done(&b, "update");
 }

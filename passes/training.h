@@ -30,6 +30,8 @@ typedef struct PareTrainSpec {
   double eta, ema;
   bool normalise;
   const bool *pruned;        /* by dimension: scored at all */
+  bool plain;                /* no fusion: the reference that fused programs must equal */
+  const char *dump_after;    /* --dump-after: a pass or a step of assembling; may be NULL */
 } PareTrainSpec;
 
 /* A trained tensor and what belongs to it. All are states of one type. */

@@ -44,12 +44,15 @@
   X(LAYERNORMGRAD, PARE_CPU(plan_LAYERNORMGRAD), NULL)               \
   X(IMPORTANCE, PARE_CPU(plan_IMPORTANCE), NULL)                     \
   X(LINEAR, PARE_CPU(plan_LINEAR), PARE_CPU(release_LINEAR))         \
-  X(LINEARGRAD, PARE_CPU(plan_LINEARGRAD), PARE_CPU(release_LINEAR))
+  X(LINEARGRAD, PARE_CPU(plan_LINEARGRAD), PARE_CPU(release_LINEAR)) \
+  X(ATTENTION, PARE_CPU(plan_ATTENTION), PARE_CPU(release_ATTENTION)) \
+  X(ATTENTIONGRAD, PARE_CPU(plan_ATTENTIONGRAD), PARE_CPU(release_ATTENTION))
 #define X(id, plan, release) PareKernelFn plan;
 PARE_PLANNED(X)
 #undef X
 void PARE_CPU(release_MATMUL)(void *state);
 void PARE_CPU(release_LINEAR)(void *state);
+void PARE_CPU(release_ATTENTION)(void *state);
 
 #define PARE_INLINE inline __attribute__((always_inline))
 

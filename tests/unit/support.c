@@ -329,7 +329,7 @@ static void put(PareDtype d, void *data, int64_t i, double v) {
 void fill_random(const PareType *t, void *data, uint64_t seed) {
   for (int64_t i = 0; i < pare_type_count(t); i++) {
     double u = pare_rng_uniform(seed, (uint64_t)i);
-    double v = pare_dtype_is_float(t->dtype) ? 2 * u - 1 : t->dtype == PARE_BOOL ? u < 0.5 : floor(1 + 29 * u);
+    double v = pare_dtype_is_float(t->dtype) ? 2 * u - 1 : t->dtype == PARE_BOOL ? u < 0.5 : floor(1 + 18 * u);
     put(t->dtype, data, i, v);
   }
 }

@@ -189,9 +189,8 @@ Test(trace, packed_qkv_parted_by_reshape_and_gather) {
               "%kk = Gather(%rt, %i1) {axis=0}\n"
               "%vt = Gather(%rt, %i2) {axis=0}\n"
               "%kt = Transpose(%kk) {perm=[0,1,3,2]}\n" ATTENTION_TAIL,
-              /* here q, k and v are one product 3 x heads x width: the width of v is the width of q and k, which
-               * is an index of every third: 2·(3·16 + 3 + 16) */
-              "a:heads 2x536 | a:head-dim 8x134");
+              /* q, k and v are one product 3 x heads x width: v's width is that of q and k, which q·k sums over */
+              "a:heads 2x536");
 }
 
 /* torch.nn.MultiheadAttention: [N, B·h, d] and its transposes. The batch is a name, hence a prime. */
@@ -309,6 +308,37 @@ Test(trace, an_axis_that_is_reshaped_across_its_parts_is_frozen) {
                    "%y = MatMul(%t, %w2) \"f/down\"\n"
                    "output %y\n",
                    "is reshaped across its parts", "f/across");
+}
+
+Test(trace, the_width_of_q_and_k_is_frozen_by_their_product) {
+  expect_frozen(ATTENTION_HEAD
+                "const %to5 : i64[5] = 0 0 3 2 8\n"
+                "%r = Reshape(%pb, %to5)\n"
+                "%rt = Transpose(%r) {perm=[2,0,3,1,4]}\n"
+                "const %i0 : i64[] = 0\nconst %i1 : i64[] = 1\nconst %i2 : i64[] = 2\n"
+                "%qt = Gather(%rt, %i0) {axis=0}\n"
+                "%kk = Gather(%rt, %i1) {axis=0}\n"
+                "%vt = Gather(%rt, %i2) {axis=0}\n"
+                "%kt = Transpose(%kk) {perm=[0,1,3,2]}\n" ATTENTION_TAIL,
+                "8: is summed over in a product of two activations: node 's' (MatMul)");
+}
+
+Test(trace, axes_without_elements_do_no_harm) {
+  expect_dims("input %x : f32[batch=?,6]\n"
+              "const %e : f32[4,0] = zeros\n"
+              "const %none : i64[1] = 0\n"
+              "%r = Reshape(%e, %none) {allowzero=1}\n"
+              "%y = Relu(%x)\n"
+              "output %y\noutput %r\n",
+              "");
+}
+
+Test(trace, a_cumulative_sum_over_an_axis_that_is_not_known_freezes_all) {
+  expect_w1_frozen("input %x : f32[batch=?,6]\ninput %axis : i64[]\n"
+                   "const %w1 : f32[6,10] = random(1)\nconst %w2 : f32[10,6] = random(3)\n"
+                   "%h = MatMul(%x, %w1) \"f/up\"\n%m = CumSum(%h, %axis) \"f/cum\"\n"
+                   "%y = MatMul(%m, %w2) \"f/down\"\noutput %y\n",
+                   "is read by an op that cannot be cut", "f/cum");
 }
 
 Test(trace, outputs_and_sums_freeze) {

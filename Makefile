@@ -1,0 +1,37 @@
+# pare - the commands that people type. CMake does the work.
+#   make        builds build/pare            make test   installs, builds, runs every test
+#   make demo   compresses a real model      make asan   the unit tests under AddressSanitizer and UBSan
+SHELL := /bin/sh
+PYTHON := build/venv/bin/python
+
+.PHONY: all deps venv demo test asan fuzz clean
+all: build/build.ninja
+	@cmake --build build
+
+build/build.ninja: | build/.deps
+	@cmake --preset dev >/dev/null
+
+# What Debian has and is missing here; a second run finds nothing to do.
+deps build/.deps:
+	@sh tools/install_deps.sh
+	@mkdir -p build && touch build/.deps
+
+# ONNX Runtime and the ONNX checker judge the end-to-end tests.
+venv: build/venv/.done
+build/venv/.done: tests/e2e/requirements.txt
+	@mkdir -p build && python3 -m venv build/venv
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -r tests/e2e/requirements.txt
+	@touch $@
+
+demo: all
+	@sh examples/demo.sh
+
+test: all venv
+	@PARE_PYTHON=$(CURDIR)/$(PYTHON) ctest --test-dir build --output-on-failure --timeout 900
+
+asan: | build/.deps
+	@cmake --preset asan >/dev/null && cmake --build build/asan
+	@ASAN_OPTIONS=detect_leaks=0 ctest --test-dir build/asan --output-on-failure --timeout 1200 -LE e2e
+
+clean:
+	rm -rf build

@@ -1,0 +1,125 @@
+/* checkpoint.c - one versioned file: a header, then plain arrays, then a checksum. */
+#include "api/checkpoint.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "proto/wire.h"
+
+typedef struct Header {
+  char magic[8]; /* "PARECKP1" */
+  uint64_t fingerprint;
+  int64_t step, steps, tuned;
+  double loss;
+} Header;
+
+static const char MAGIC[8] = {'P', 'A', 'R', 'E', 'C', 'K', 'P', '1'};
+
+static uint64_t hash(uint64_t h, const void *p, size_t n) { /* FNV-1a */
+  for (size_t i = 0; i < n; i++) h = (h ^ ((const uint8_t *)p)[i]) * 1099511628211u;
+  return h;
+}
+
+/* What must be the same for a checkpoint to fit: the model, the schedule, and all that steers a step. */
+static uint64_t fingerprint(const PareTuner *t) {
+  const PareCompressOptions *o = t->o;
+  uint64_t h = 14695981039346656037u;
+  int64_t ints[] = {o->seed, o->batch, o->rank, o->method, o->ranking, o->importance, o->loss, o->prune_every,
+                    o->lr_decay, o->precision, t->nsamples, (int64_t)t->model->file.len, (int64_t)t->dims->dims.n};
+  double reals[] = {o->alpha, o->eta, o->ema, o->lr, o->lr_warmup, o->weight_decay, o->clip, o->temperature,
+                    o->prune_warmup, o->prune_cooldown, t->ratio};
+  h = hash(hash(h, ints, sizeof ints), reals, sizeof reals);
+  for (size_t i = 0; i < t->dims->dims.n; i++) h = hash(h, t->dims->dims.at[i].name, strlen(t->dims->dims.at[i].name));
+  return h;
+}
+
+/* One walk over everything that is saved, in a fixed order: it writes or reads. */
+typedef struct Walk {
+  PareBuf *out;
+  const uint8_t *in, *end;
+  bool fits;
+} Walk;
+
+static void item(Walk *w, void *p, size_t n) {
+  if (w->out) {
+    pare_buf_put(w->out, p, n);
+  } else if ((size_t)(w->end - w->in) < n) {
+    w->fits = false;
+    w->in = w->end;
+  } else {
+    memcpy(p, w->in, n);
+    w->in += n;
+  }
+}
+
+static void moments(Walk *w, const PareMoments *m, size_t n) {
+  item(w, m->value, n * sizeof(float));
+  item(w, m->m, n * sizeof(float));
+  item(w, m->v, n * sizeof(float));
+}
+
+static void walk(Walk *w, const PareTuner *t) {
+  for (size_t i = 0; i < t->dims->dims.n; i++) {
+    size_t n = (size_t)t->dims->dims.at[i].count;
+    if (!t->keep[i]) continue;
+    item(w, t->keep[i], n * sizeof(bool));
+    item(w, t->stage_keep[i], n * sizeof(bool));
+    item(w, t->score[i], n * sizeof(double));
+  }
+  for (size_t i = 0; i < t->params.full.at.n; i++) {
+    const PareAdapter *a = &t->params.full.at.at[i];
+    moments(w, &t->params.a[i], (size_t)(a->k * a->rank));
+    moments(w, &t->params.b[i], (size_t)(a->n * a->rank));
+  }
+}
+
+static char *state_path(const PareTuner *t, const char *dir) {
+  return pare_arena_printf(t->c->scratch, "%s/state.pare", dir);
+}
+
+PareStatus pare_checkpoint_save(const PareTuner *t, const char *dir) {
+  PareMark mark = pare_arena_mark(t->c->scratch);
+  PareBuf b = {.arena = t->c->scratch};
+  Header h = {.fingerprint = fingerprint(t), .step = t->step, .steps = t->schedule.steps, .tuned = t->tuned,
+              .loss = t->loss};
+  memcpy(h.magic, MAGIC, sizeof MAGIC);
+  pare_buf_put(&b, &h, sizeof h);
+  walk(&(Walk){.out = &b}, t);
+  uint64_t sum = hash(14695981039346656037u, b.at, b.n);
+  pare_buf_put(&b, &sum, sizeof sum);
+  char *path = state_path(t, dir);
+  PareStatus s = b.failed || !path ? pare_nomem(t->c) : pare_dir_make(t->c, dir);
+  if (s == PARE_OK) s = pare_file_write(t->c, path, b.at, b.n);
+  pare_arena_rewind(t->c->scratch, mark);
+  return s;
+}
+
+static PareStatus read_state(PareTuner *t, const PareFile *f, const char *path) {
+  Header h;
+  uint64_t sum;
+  if (f->len < sizeof h + sizeof sum) return pare_error(t->c, PARE_FORMAT, "'%s' is no checkpoint", path);
+  memcpy(&h, f->data, sizeof h);
+  memcpy(&sum, f->data + f->len - sizeof sum, sizeof sum);
+  if (memcmp(h.magic, MAGIC, sizeof MAGIC) || sum != hash(14695981039346656037u, f->data, f->len - sizeof sum))
+    return pare_error(t->c, PARE_FORMAT, "'%s' is no checkpoint, or damaged", path);
+  if (h.fingerprint != fingerprint(t))
+    return pare_error(t->c, PARE_USAGE, "'%s' belongs to another model or other options", path);
+  Walk w = {.in = f->data + sizeof h, .end = f->data + f->len - sizeof sum, .fits = true};
+  walk(&w, t);
+  if (!w.fits || w.in != w.end) return pare_error(t->c, PARE_FORMAT, "'%s' has the wrong size", path);
+  t->step = h.step;
+  t->schedule.steps = h.steps;
+  t->tuned = h.tuned;
+  t->loss = h.loss;
+  return PARE_OK;
+}
+
+PareStatus pare_checkpoint_load(PareTuner *t, const char *dir) {
+  PareFile f = {0};
+  char *path = state_path(t, dir);
+  PareStatus s = path ? pare_file_map(t->c, path, &f) : pare_nomem(t->c);
+  if (s == PARE_OK) s = read_state(t, &f, path);
+  pare_file_unmap(&f);
+  return s;
+}

@@ -1,0 +1,131 @@
+/* report.c - report.json, and the putting in place of both files. */
+#include "backend/report.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/json.h"
+#include "base/file.h"
+
+/* --- JSON --- */
+
+static json_t *model_json(const PareReportModel *m) {
+  json_t *o = json_pack("{s:o, s:o, s:I, s:I, s:I, s:I}", "path", pare_json_text(m->path), "sha256",
+                        pare_json_text(m->sha256), "opset", (json_int_t)m->opset, "params", (json_int_t)m->params,
+                        "macs", (json_int_t)m->macs, "bytes", (json_int_t)m->bytes);
+  if (m->latency_seconds > 0) json_object_set_new(o, "latency_seconds", pare_json_number(m->latency_seconds));
+  return o;
+}
+
+static json_t *target_json(const PareReport *r) {
+  json_t *by_class = json_object();
+  for (size_t i = 0; i < r->target.nclasses; i++)
+    json_object_set_new(by_class, r->target.classes[i].kind, pare_json_number(r->target.classes[i].reached));
+  return json_pack("{s:o, s:o, s:o, s:o}", "kind", pare_json_text(r->target.kind), "requested",
+                   pare_json_number(r->target.requested), "reached", pare_json_number(r->target.reached),
+                   "reached_by_class", by_class);
+}
+
+/* `kept` lists the indices that are left, where some are gone. */
+static json_t *group_json(const PareReportGroup *g) {
+  json_t *o = json_pack("{s:o, s:o, s:I, s:I}", "name", pare_json_text(g->name), "kind", pare_json_text(g->kind),
+                        "before", (json_int_t)g->before, "after", (json_int_t)g->after);
+  json_t *kept = g->kept ? json_array() : NULL;
+  for (int64_t i = 0; kept && i < g->before; i++)
+    if (g->kept[i]) json_array_append_new(kept, json_integer((json_int_t)i));
+  if (kept) json_object_set_new(o, "kept", kept);
+  return o;
+}
+
+static json_t *groups_json(const PareReport *r) {
+  json_t *list = json_array();
+  for (size_t i = 0; i < r->ngroups; i++) json_array_append_new(list, group_json(&r->groups[i]));
+  return list;
+}
+
+static json_t *metrics_json(const PareReport *r) {
+  if (!r->metric.name) return json_null();
+  return json_pack("{s:o, s:o, s:o}", "name", pare_json_text(r->metric.name), "dense",
+                   pare_json_number(r->metric.dense), "compact", pare_json_number(r->metric.compact));
+}
+
+static json_t *validation_json(const PareReport *r) {
+  return json_pack("{s:o, s:o, s:I, s:b}", "masked_vs_compact_max_abs", pare_json_number(r->validation.max_abs),
+                   "masked_vs_compact_rel", pare_json_number(r->validation.max_rel), "samples",
+                   (json_int_t)r->validation.samples, "passed", r->validation.passed);
+}
+
+static json_t *training_json(const PareReport *r) {
+  return json_pack("{s:o, s:o, s:I, s:o, s:o, s:I, s:o}", "device", pare_json_text(r->training.device), "precision",
+                   pare_json_text(r->training.precision), "steps", (json_int_t)r->training.steps, "seconds",
+                   pare_json_number(r->training.seconds), "samples_per_second",
+                   pare_json_number(r->training.samples_per_second), "peak_memory_bytes",
+                   (json_int_t)r->training.peak_memory_bytes, "final_loss", pare_json_number(r->training.final_loss));
+}
+
+static json_t *curves_json(const PareReport *r) {
+  json_t *step = json_array(), *loss = json_array(), *sparsity = json_array(), *metric = json_array();
+  for (size_t i = 0; i < r->npoints; i++) {
+    json_array_append_new(step, json_integer((json_int_t)r->points[i].step));
+    json_array_append_new(loss, pare_json_number(r->points[i].loss));
+    json_array_append_new(sparsity, pare_json_number(r->points[i].sparsity));
+  }
+  for (size_t i = 0; i < r->nevals; i++)
+    json_array_append_new(metric, json_pack("{s:I, s:o}", "step", (json_int_t)r->evals[i].step, "value",
+                                            pare_json_number(r->evals[i].value)));
+  return json_pack("{s:o, s:o, s:o, s:o}", "step", step, "loss", loss, "sparsity", sparsity, "metric", metric);
+}
+
+/* Numbers and truth values are JSON already. */
+static json_t *options_json(const PareReport *r) {
+  json_t *o = json_object();
+  for (size_t i = 0; i < r->noptions; i++) {
+    const PareReportOption *p = &r->options[i];
+    json_t *v = p->quoted ? NULL : json_loads(p->value, JSON_DECODE_ANY, NULL);
+    json_object_set_new(o, p->name, v ? v : pare_json_text(p->value));
+  }
+  return o;
+}
+
+static json_t *report_json(const PareReport *r) {
+  return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o}", "input", model_json(&r->input), "output",
+                   model_json(&r->output), "target", target_json(r), "groups", groups_json(r), "metrics",
+                   metrics_json(r), "validation", validation_json(r), "training", training_json(r), "curves",
+                   curves_json(r), "seed", (json_int_t)r->seed, "options", options_json(r), "version",
+                   pare_json_text(r->version));
+}
+
+/* --- files --- */
+
+static PareStatus put(PareCtx *c, const char *dir, const char *name, const char *text, size_t n) {
+  const char *path = pare_arena_printf(c->scratch, "%s/%s", dir, name);
+  if (!text || !path) return pare_nomem(c);
+  return pare_file_write(c, path, text, n);
+}
+
+static PareStatus put_json(PareCtx *c, const char *dir, const PareReport *r) {
+  char *text = pare_json_print(report_json(r));
+  PareStatus s = put(c, dir, "report.json", text, text ? strlen(text) : 0);
+  free(text); /* jansson's */
+  return s;
+}
+
+static PareStatus put_page(PareCtx *c, const char *dir, const PareReport *r) {
+  char *text = NULL;
+  size_t n = 0;
+  FILE *f = open_memstream(&text, &n);
+  bool ok = f && pare_report_page(f, r);
+  if (f && fclose(f)) ok = false;
+  PareStatus s = put(c, dir, "report.html", ok ? text : NULL, n);
+  free(text); /* open_memstream's */
+  return s;
+}
+
+PareStatus pare_report_write(PareCtx *c, const char *dir, const PareReport *r) {
+  PareMark mark = pare_arena_mark(c->scratch);
+  PareStatus s = pare_dir_make(c, dir);
+  if (s == PARE_OK) s = put_json(c, dir, r);
+  if (s == PARE_OK) s = put_page(c, dir, r);
+  pare_arena_rewind(c->scratch, mark);
+  return s;
+}

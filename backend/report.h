@@ -1,0 +1,81 @@
+/* report.h - the account of a run for scripts (report.json) and for people
+ * (report.html: one file, nothing from elsewhere). */
+#ifndef PARE_BACKEND_REPORT_H
+#define PARE_BACKEND_REPORT_H
+
+#include <stdint.h>
+
+#include "base/ctx.h"
+
+typedef struct PareReportModel {
+  const char *path, *sha256;
+  int64_t opset, params, macs, bytes;
+  double latency_seconds; /* 0: not measured */
+} PareReportModel;
+
+/* A dimension. */
+typedef struct PareReportGroup {
+  const char *name, *kind;
+  int64_t before, after;
+  const bool *kept; /* [before]; NULL: all of them */
+} PareReportGroup;
+
+typedef struct PareReportClass { /* heads, ffn */
+  const char *kind;
+  double reached;
+} PareReportClass;
+
+typedef struct PareReportPoint { /* after an optimiser step; NaN where not known */
+  int64_t step;
+  double loss, sparsity;
+} PareReportPoint;
+
+typedef struct PareReportEval { /* the metric, measured on the way */
+  int64_t step;
+  double value;
+} PareReportEval;
+
+typedef struct PareReportOption {
+  const char *name, *value;
+  bool quoted; /* text, not a number or a truth value */
+} PareReportOption;
+
+typedef struct PareReport {
+  const char *version;
+  int64_t seed;
+  PareReportModel input, output;
+  struct {
+    const char *kind;
+    double requested, reached;
+    size_t nclasses;
+    const PareReportClass *classes;
+  } target;
+  size_t ngroups;
+  const PareReportGroup *groups;
+  struct {
+    const char *name; /* NULL: nothing was measured */
+    double dense, compact;
+  } metric;
+  struct {
+    double max_abs, max_rel;
+    int64_t samples;
+    bool passed;
+  } validation;
+  struct {
+    const char *device, *precision;
+    int64_t steps, peak_memory_bytes;
+    double seconds, samples_per_second, final_loss;
+  } training;
+  size_t noptions, npoints, nevals;
+  const PareReportOption *options;
+  const PareReportPoint *points;
+  const PareReportEval *evals;
+} PareReport;
+
+/* Writes both files into `dir`, which is made if it is not there; each whole or not at all. */
+PARE_MUST_USE PareStatus pare_report_write(PareCtx *c, const char *dir, const PareReport *r);
+
+/* The page, to f; false when it cannot be written. */
+bool pare_report_page(FILE *f, const PareReport *r);
+
+#endif

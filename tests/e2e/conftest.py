@@ -1,0 +1,60 @@
+"""Where the binary and the fixtures are, and how to run the one on the other."""
+import csv
+import os
+import pathlib
+import subprocess
+
+import numpy as np
+import onnx
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PARE = os.environ.get("PARE", str(ROOT / "build" / "pare"))
+FIXTURES = pathlib.Path(os.environ.get("PARE_FIXTURES", ROOT.parent / "shared" / "fixtures"))
+
+
+def index_rows():
+    path = FIXTURES / "INDEX.tsv"
+    if not path.exists():
+        return []
+    with open(path, newline="") as f:
+        return list(csv.DictReader(f, delimiter="\t"))
+
+
+def models(which):
+    """(row, path) of every fixture of a set, or one skipped parameter."""
+    rows = [r for r in index_rows() if r["set"] == which]
+    if not rows:
+        return [pytest.param(None, marks=pytest.mark.skip(reason="no fixtures beside the project"))]
+    return [pytest.param((r, next((FIXTURES / r["name"]).glob("*.onnx"))), id=r["name"]) for r in rows]
+
+
+def run(*args, code=0):
+    r = subprocess.run([PARE, *map(str, args)], capture_output=True, text=True, timeout=300)
+    assert r.returncode == code, f"exit {r.returncode}, not {code}: {r.stderr[-2000:]}"
+    return r
+
+
+def feeds(model, batch, length, seed=0):
+    """Seeded inputs: token ids below 16, masks of ones with a tail of zeros, normal floats."""
+    rng = np.random.default_rng(seed)
+    weights = {t.name for t in model.graph.initializer}
+    out = {}
+    for i in model.graph.input:
+        if i.name in weights:
+            continue
+        t = i.type.tensor_type
+        shape = [d.dim_value if d.HasField("dim_value") else (batch if k == 0 else length)
+                 for k, d in enumerate(t.shape.dim)]
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(t.elem_type)
+        if np.issubdtype(dtype, np.floating):
+            x = rng.standard_normal(shape)
+        elif "mask" in i.name:
+            x = np.ones(shape)
+            x[:, max(1, shape[1] - 2):] = 0
+        elif "type" in i.name:
+            x = np.zeros(shape)
+        else:
+            x = rng.integers(1, 16, shape)
+        out[i.name] = x.astype(dtype)
+    return out

@@ -1,0 +1,106 @@
+"""pare compress on real exports, judged by the ONNX checker and ONNX Runtime."""
+import json
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+
+from conftest import feeds, models, run
+
+LEVELS = [ort.GraphOptimizationLevel.ORT_DISABLE_ALL, ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+          ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED, ort.GraphOptimizationLevel.ORT_ENABLE_ALL]
+REL = 1e-4  # max|a-b| / max|a|, fp32: what the project promises
+
+
+def session(path, level):
+    o = ort.SessionOptions()
+    o.graph_optimization_level = level
+    o.log_severity_level = 3
+    return ort.InferenceSession(str(path), o, providers=["CPUExecutionProvider"])
+
+
+def relative(a, b):
+    scale = np.abs(a).max()
+    worst = np.abs(a.astype(np.float64) - b).max()
+    return 0.0 if worst == 0 else worst / scale
+
+
+def accepted(path):
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+        return True
+    except Exception:  # the checker has no common base class for its errors
+        return False
+
+
+def training_data(model, path, n=24):
+    """Samples on axis 0, also for models whose batch is fixed at 1."""
+    parts = [feeds(model, 1, 9, seed) for seed in range(n)]
+    np.savez(path, **{k: np.concatenate([p[k] for p in parts]) for k in parts[0]})
+
+
+def dims(model):
+    return [[d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim]
+            for v in list(model.graph.input) + list(model.graph.output)]
+
+
+def check_equal(original, masked, compact):
+    """Masked and cut file agree in ONNX Runtime at every level, at two sizes of the dynamic axes."""
+    model = onnx.load(str(original))
+    assert dims(onnx.load(str(compact))) == dims(model), "the interface has changed"
+    assert accepted(compact) or not accepted(original), "the checker refuses what it accepted before"
+    for level in LEVELS:
+        a, b = session(masked, level), session(compact, level)
+        for batch, length in ((2, 9), (3, 14)):
+            f = feeds(model, batch, length)
+            for x, y, out in zip(a.run(None, f), b.run(None, f), a.get_outputs()):
+                assert relative(x, y) <= REL, f"{out.name} at {level}, batch {batch}: {relative(x, y)}"
+
+
+@pytest.mark.parametrize("fixture", models("A"))
+def test_half_of_heads_and_channels_without_tuning(fixture, tmp_path):
+    row, path = fixture
+    compact, masked = tmp_path / "compact.onnx", tmp_path / "masked.onnx"
+    run("compress", path, compact, "--method", "magnitude", "--steps", 0, "--save-masked", masked,
+        "--train", data(path, tmp_path), "--report", tmp_path / "report", "-q")
+    check_equal(path, masked, compact)
+    report = json.load(open(tmp_path / "report" / "report.json"))
+    assert report["validation"]["passed"] and report["validation"]["masked_vs_compact_rel"] <= REL
+    assert report["output"]["params"] < report["input"]["params"]
+
+
+def data(path, tmp_path):
+    npz = tmp_path / "train.npz"
+    training_data(onnx.load(str(path)), npz)
+    return npz
+
+
+@pytest.mark.parametrize("fixture", models("A"))
+def test_half_of_heads_and_channels_with_distillation(fixture, tmp_path):
+    row, path = fixture
+    compact, masked = tmp_path / "compact.onnx", tmp_path / "masked.onnx"
+    run("compress", path, compact, "--steps", 6, "--batch", 4, "--prune-every", 2, "--save-masked", masked,
+        "--train", data(path, tmp_path), "-q")
+    check_equal(path, masked, compact)
+    assert compact.stat().st_size < path.stat().st_size
+
+
+@pytest.mark.parametrize("fixture", models("A")[:1])
+def test_the_same_input_gives_the_same_bytes(fixture, tmp_path):
+    row, path = fixture
+    npz = data(path, tmp_path)
+    for name in ("a.onnx", "b.onnx"):
+        run("compress", path, tmp_path / name, "--steps", 4, "--batch", 4, "--train", npz, "--threads", 1, "-q")
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+
+
+@pytest.mark.parametrize("fixture", models("A")[:1])
+def test_nothing_is_left_behind_when_the_gate_fails(fixture, tmp_path):
+    row, path = fixture
+    npz = data(path, tmp_path)
+    before = sorted(p.name for p in tmp_path.iterdir())
+    run("compress", path, tmp_path / "c.onnx", "--steps", 0, "--method", "random", "--train", npz,
+        "--max-drop", "-100", "-q", code=2)
+    run("compress", path, path.with_name("nowhere") / "c.onnx", "--steps", 0, "--method", "magnitude", "-q", code=4)
+    assert sorted(p.name for p in tmp_path.iterdir()) == before

@@ -1,0 +1,185 @@
+/* test_options - options of compress: defaults, values, recipes, refusals. What
+ * the command line promises is in DESIGN 3; numbers here are written by hand. */
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "pare/pare.h"
+
+static PareCompressOptions fresh(void) {
+  PareCompressOptions o;
+  PareError e;
+  cr_assert_eq(pare_options_init(&o, &e), 0, "%s", e.text);
+  return o;
+}
+
+static int set(PareCompressOptions *o, const char *name, const char *value, PareError *e) {
+  return pare_options_set(o, name, value, e);
+}
+
+/* Reads `text` as a recipe; *e tells how it went. */
+static int recipe(PareCompressOptions *o, const char *text, PareError *e) {
+  char path[] = "pare-recipe-XXXXXX";
+  int fd = mkstemp(path);
+  cr_assert_geq(fd, 0);
+  cr_assert_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+  close(fd);
+  int code = pare_options_recipe(o, path, e);
+  unlink(path);
+  return code;
+}
+
+Test(options, start_as_the_table_says) {
+  PareCompressOptions o = fresh();
+  cr_assert_float_eq(o.sparsity, 0.5, 0);
+  cr_assert_str_eq(o.prune, "heads,ffn");
+  cr_assert_eq(o.method, 0, "method is word %d, not loraprune", o.method);
+  cr_assert_eq(o.rank, 8);
+  cr_assert_eq(o.steps, -1);
+  cr_assert_float_eq(o.lr, 1e-3, 0);
+  cr_assert_not(o.resume);
+  cr_assert_str_eq(o.eval, "");
+  pare_options_free(&o);
+}
+
+Test(options, take_values_of_every_kind) {
+  PareCompressOptions o = fresh();
+  PareError e;
+  cr_assert_eq(set(&o, "sparsity", "0.25", &e), 0, "%s", e.text);
+  cr_assert_eq(set(&o, "steps", "0", &e), 0, "%s", e.text);
+  cr_assert_eq(set(&o, "method", "magnitude", &e), 0, "%s", e.text);
+  cr_assert_eq(set(&o, "train", "a b.npz", &e), 0, "%s", e.text);
+  cr_assert_eq(set(&o, "overwrite", NULL, &e), 0, "%s", e.text);
+  cr_assert_eq(set(&o, "target", "macs=0.4", &e), 0, "%s", e.text);
+  cr_assert_float_eq(o.sparsity, 0.25, 0);
+  cr_assert_eq(o.steps, 0);
+  cr_assert_eq(o.method, 2, "magnitude is the third word, not number %d", o.method);
+  cr_assert_str_eq(o.train, "a b.npz");
+  cr_assert(o.overwrite);
+  pare_options_free(&o);
+}
+
+Test(options, a_list_replaces_its_default_and_then_grows) {
+  PareCompressOptions o = fresh();
+  PareError e;
+  cr_assert_eq(set(&o, "prune", "ffn", &e), 0, "%s", e.text);
+  cr_assert_str_eq(o.prune, "ffn");
+  cr_assert_eq(set(&o, "prune", "heads", &e), 0, "%s", e.text);
+  cr_assert_str_eq(o.prune, "ffn,heads");
+  pare_options_free(&o);
+}
+
+Test(options, refuse_what_they_do_not_take_with_a_sentence) {
+  static const struct {
+    const char *name, *value, *says;
+  } cases[] = {
+      {"sparsity", "1", "below 1"},
+      {"sparsity", "-0.1", "at least 0"},
+      {"sparsity", "half", "number"},
+      {"sparsity", "nan", "number"},
+      {"sparsity", "", "number"},
+      {"steps", "1.5", "whole number"},
+      {"steps", "-1", "0 or more"},
+      {"steps", "99999999999999999999", "whole number"},
+      {"rank", "0", "between 1"},
+      {"method", "best", "loraprune, gate, magnitude or random"},
+      {"method", "obs", "not built"},
+      {"method", "movement", "not built"},
+      {"adapter", "sequential", "not built"},
+      {"granularity", "2:4", "not built"},
+      {"align", "8", "not built"},
+      {"device", "cuda:1", "not built"},
+      {"target", "latency=0.5", "not built"},
+      {"target", "params", "params=X"},
+      {"target", "params=1.5", "at most 1"},
+      {"prune", "heads,width", "not built"},
+      {"prune", "heads,tails", "tails"},
+      {"include", "[", "regular expression"},
+      {"train", NULL, "wants a value"},
+      {"no-such", "1", "no option"},
+  };
+  PareCompressOptions o = fresh();
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    PareError e = {0};
+    int code = set(&o, cases[i].name, cases[i].value, &e);
+    cr_assert_eq(code, 2, "--%s %s gives %d", cases[i].name, cases[i].value, code);
+    cr_assert_eq(e.code, 2);
+    cr_assert_not_null(strstr(e.text, cases[i].says), "'%s' does not say '%s'", e.text, cases[i].says);
+    cr_assert_not_null(strstr(e.text, cases[i].name), "'%s' does not name '%s'", e.text, cases[i].name);
+  }
+  cr_assert_float_eq(o.sparsity, 0.5, 0, "a refused value was kept: %g", o.sparsity);
+  pare_options_free(&o);
+}
+
+Test(options, a_recipe_gives_options_as_yaml) {
+  PareCompressOptions o = fresh();
+  PareError e;
+  int code = recipe(&o,
+                    "# a comment\n"
+                    "sparsity: 0.25\n"
+                    "prune: [heads]\n"
+                    "shape:\n  - input_ids:1x16\n  - attention_mask:1x16\n"
+                    "method: \"gate\"\n"
+                    "dry-run: yes\n"
+                    "resume: false\n",
+                    &e);
+  cr_assert_eq(code, 0, "%s", e.text);
+  cr_assert_float_eq(o.sparsity, 0.25, 0);
+  cr_assert_str_eq(o.prune, "heads");
+  cr_assert_str_eq(o.shape, "input_ids:1x16,attention_mask:1x16");
+  cr_assert_eq(o.method, 1);
+  cr_assert(o.dry_run);
+  cr_assert_not(o.resume);
+  pare_options_free(&o);
+}
+
+Test(options, the_command_line_beats_a_recipe_in_either_order) {
+  PareCompressOptions o = fresh();
+  PareError e;
+  cr_assert_eq(set(&o, "sparsity", "0.75", &e), 0, "%s", e.text);
+  cr_assert_eq(recipe(&o, "sparsity: 0.25\nprune: [heads]\n", &e), 0, "%s", e.text);
+  cr_assert_eq(set(&o, "prune", "ffn", &e), 0, "%s", e.text);
+  cr_assert_float_eq(o.sparsity, 0.75, 0, "%g", o.sparsity);
+  cr_assert_str_eq(o.prune, "ffn");
+  pare_options_free(&o);
+}
+
+Test(options, a_bad_recipe_names_its_line) {
+  static const struct {
+    const char *text, *says;
+  } cases[] = {
+      {"sparsity: 0.5\nsparcity: 0.5\n", "line 2: there is no option sparcity"},
+      {"sparsity: 0.5\nrank: many\n", "line 2: rank takes a whole number"},
+      {"sparsity: 2\n", "line 1: sparsity must be"},
+      {"steps: 3\nsteps: 4\n", "line 2: steps stands here a second time"},
+      {"sparsity: [0.1, 0.2]\n", "line 1: sparsity wants one value"},
+      {"sparsity:\n", "line 1: sparsity wants one value"},
+      {"rank: {a: 1}\n", "line 1: rank wants one value"},
+      {"prune: [[heads]]\n", "line 1: the list of prune"},
+      {"- sparsity\n", "line 1: a recipe is"},
+      {"sparsity: \"0.5\n", "not YAML"},
+      {"sparsity: 0.5\n---\nrank: 4\n", "a second document"},
+      {"method: obs\n", "line 1: method obs is not built"},
+      {"align: 8\n", "line 1: align is not built"},
+      {"rank: &a 4\nsteps: *a\n", "line 2: steps wants one value"},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    PareCompressOptions o = fresh();
+    PareError e = {0};
+    int code = recipe(&o, cases[i].text, &e);
+    cr_assert_eq(code, 2, "%s gives %d: %s", cases[i].text, code, e.text);
+    cr_assert_not_null(strstr(e.text, cases[i].says), "'%s' does not say '%s'", e.text, cases[i].says);
+    pare_options_free(&o);
+  }
+}
+
+Test(options, an_empty_recipe_changes_nothing_and_a_missing_one_is_an_error_of_files) {
+  PareCompressOptions o = fresh();
+  PareError e;
+  cr_assert_eq(recipe(&o, "", &e), 0, "%s", e.text);
+  cr_assert_eq(recipe(&o, "# nothing\n", &e), 0, "%s", e.text);
+  cr_assert_eq(pare_options_recipe(&o, "no-such-recipe.yaml", &e), 4);
+  cr_assert_not_null(strstr(e.text, "no-such-recipe.yaml"), "%s", e.text);
+  pare_options_free(&o);
+}
