@@ -4,8 +4,11 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include "api/account.h"
 #include "api/costs.h"
+#include "api/digest.h"
 #include "api/judge.h"
+#include "api/options.h"
 #include "api/proof.h"
 #include "api/shapes.h"
 #include "api/target.h"
@@ -88,7 +91,7 @@ static PareStatus prepare(Compress *k) {
   const int64_t *samples;
   int64_t n;
   PARE_TRY(tuning_samples(k, &samples, &n));
-  PARE_TRY(pare_target_read(k->c, k->o, &k->target));
+  pare_target_read(k->o, &k->target);
   PARE_TRY(size_up(k));
   PARE_TRY(pare_tuner_init(&k->tuner, k->c, k->arena, k->model, k->dims, k->o, k->h, k->train, samples, n));
   return pare_target_ratio(k->c, &k->target, k->dims, k->tuner.pruned, k->sized, &k->tuner.ratio);
@@ -180,7 +183,7 @@ static PareStatus describe(Compress *k, const PareModel *m, const PareGraph *siz
   PARE_TRY(pare_graph_weights(k->c, m->graph, &w));
   *out = (PareModelInfo){.path = path, .opset = m->graph->opset, .params = w.params, .macs = pare_graph_macs(sized),
                          .bytes = (int64_t)pare_model_bytes(m)};
-  return PARE_OK;
+  return pare_model_digest(k->c, m, out->sha256);
 }
 
 static PareStatus sized_like(Compress *k, const PareGraph *g, PareGraph **out) {
@@ -229,6 +232,7 @@ static void tell_plan(Compress *k) {
 }
 
 static PareStatus run(Compress *k) {
+  PARE_TRY(pare_options_check(k->c, k->o));
   PARE_TRY(check_paths(k));
   PARE_TRY(load(k));
   PARE_TRY(prepare(k));
@@ -241,6 +245,7 @@ static PareStatus run(Compress *k) {
   PARE_TRY(prove(k));
   PARE_TRY(judge(k));
   PARE_TRY(account(k));
+  if (*k->o->report) PARE_TRY(pare_account_write(k->c, &k->tuner, k->result, k->proof.samples));
   if (*k->o->save_masked) PARE_TRY(pare_stage_commit(k->c, &k->masked_stage));
   return pare_stage_commit(k->c, &k->stage);
 }

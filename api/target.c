@@ -1,26 +1,15 @@
 #include "api/target.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "api/costs.h"
+#include "api/options.h"
 #include "runtime/rank.h"
 
-PareStatus pare_target_read(PareCtx *c, const PareCompressOptions *o, PareTarget *out) {
-  static const char *const kinds[] = {"params", "macs", "bytes"};
+void pare_target_read(const PareCompressOptions *o, PareTarget *out) {
   *out = (PareTarget){"sparsity", o->sparsity};
-  if (!*o->target) return PARE_OK;
-  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-    size_t n = strlen(kinds[i]);
-    char *end;
-    if (strncmp(o->target, kinds[i], n) || o->target[n] != '=') continue;
-    out->kind = kinds[i];
-    out->requested = strtod(o->target + n + 1, &end);
-    if (end != o->target + n + 1 && !*end && out->requested > 0 && out->requested <= 1) return PARE_OK;
-    break;
-  }
-  return pare_error(c, PARE_USAGE, "--target '%s': params=X, macs=X or bytes=X is wanted, 0 < X <= 1", o->target);
+  pare_option_target(o, &out->kind, &out->requested);
 }
 
 /* The share of the leaf in a node's work: each product's MACs hold it at most once. */

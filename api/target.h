@@ -10,8 +10,8 @@ typedef struct PareTarget {
   double requested; /* as given */
 } PareTarget;
 
-/* Reads --target, or --sparsity where there is none. PARE_USAGE when malformed. */
-PARE_MUST_USE PareStatus pare_target_read(PareCtx *c, const PareCompressOptions *o, PareTarget *out);
+/* --target, or --sparsity where there is none; the options have been checked. */
+void pare_target_read(const PareCompressOptions *o, PareTarget *out);
 
 /* The ratio of groups of each pruned dimension that reaches it. `sized` is the
  * model bound to the sizes at which MACs count. PARE_TARGET when it cannot be reached. */

@@ -14,6 +14,7 @@
 enum {
   SCORE_BATCHES = 32, /* for scores without tuning */
   SCORE_EVERY = 2,    /* steps between scores that need a backward pass of their own */
+  METRIC_POINTS = 50, /* of the report's curve */
 };
 static const double RESTAGE_SHARE = 0.1; /* of the living groups gone: compile anew */
 
@@ -142,7 +143,7 @@ static PareStatus enter_stage(PareTuner *t) {
   PareAdapters adapters;
   PARE_TRY(pare_params_cut(c, t->stage, &t->params, t->dims, &adapters));
   PARE_TRY(pare_build_training(c, g, t->dims, &adapters, &t->spec, &t->graph));
-  PARE_TRY(pare_program_new(c, g, pare_cpu_kernels(), &t->program));
+  PARE_TRY(pare_program_new_pinned(c, g, pare_cpu_kernels(), 1, &t->graph.outputs[0].output, &t->program));
   PARE_TRY(pare_params_load(c, &t->params, t->dims, &t->graph, t->program));
   PARE_TRY(carry_scores(t, true));
   t->stage_alive = all - dead;
@@ -212,6 +213,22 @@ static PareStatus fill_targets(PareTuner *t, const int64_t *samples, int64_t run
   return PARE_OK;
 }
 
+/* Adds the batch's first output to the metric of the curve: against labels or the teacher. */
+static PareStatus measure(PareTuner *t) {
+  const PareTeacherOutput *o = &t->graph.outputs[0];
+  const float *y = pare_program_buffer(t->program, o->output);
+  int64_t width = o->output->type.dim[o->output->type.rank - 1], rows = pare_type_count(&o->output->type) / width;
+  const PareValue *l = t->graph.labels;
+  if (l && l->type.dtype == PARE_I64) {
+    t->metric.kind = PARE_METRIC_ACCURACY;
+    return pare_metric_add_labels(t->c, &t->metric, rows, width, y, pare_program_buffer(t->program, l));
+  }
+  t->metric.kind = l ? PARE_METRIC_MSE : o->classes ? PARE_METRIC_AGREEMENT : PARE_METRIC_COSINE;
+  if (l) pare_metric_add_values(&t->metric, rows * width, y, pare_program_buffer(t->program, l));
+  else pare_metric_add_rows(&t->metric, rows, width, y, pare_program_buffer(t->program, o->teacher));
+  return PARE_OK;
+}
+
 /* Forward and backward of one micro-batch. */
 static PareStatus run_micro(PareTuner *t, int64_t run, double weight, bool score, double *loss) {
   PareMark mark = pare_arena_mark(t->c->scratch);
@@ -223,6 +240,7 @@ static PareStatus run_micro(PareTuner *t, int64_t run, double weight, bool score
   pare_arena_rewind(t->c->scratch, mark);
   *(float *)pare_program_buffer(t->program, t->graph.dloss) = (float)weight;
   PARE_TRY(pare_program_run(t->c, t->program, PARE_PHASE_TUNE));
+  PARE_TRY(measure(t));
   if (score && t->graph.score_phase) PARE_TRY(pare_program_run(t->c, t->program, PARE_PHASE_SCORE));
   *loss += weight * (double)*(float *)pare_program_buffer(t->program, t->graph.loss);
   return PARE_OK;
@@ -323,6 +341,12 @@ static void report(PareTuner *t, double started) {
                     .seconds_left = each * (double)(t->schedule.steps - t->step)};
   PareCurvePoint point = {t->step, t->loss, p.sparsity};
   if (!pare_vec_push(t->arena, &t->curve, point)) return; /* a curve is not worth a failure */
+  int64_t every = (t->schedule.steps + METRIC_POINTS - 1) / METRIC_POINTS;
+  if (t->step % every == 0) {
+    PareMetricPoint m = {t->step, pare_metric_value(&t->metric)};
+    t->metric = (PareMetric){0};
+    if (!pare_vec_push(t->arena, &t->metrics, m)) return;
+  }
   if (t->h->progress) t->h->progress(t->h->arg, &p);
 }
 
@@ -421,6 +445,7 @@ PareStatus pare_tuner_init(PareTuner *t, PareCtx *c, PareArena *arena, const Par
   t->spec.normalise = o->ranking == 1;
   t->spec.pruned = t->pruned;
   t->spec.dump_after = o->dump_after;
+  t->spec.bf16 = o->precision == 2; /* auto is fp32 on a CPU */
   PARE_TRY(pare_params_new(c, arena, dims, o->rank, o->alpha, (uint64_t)o->seed, &t->params));
   if (data && t->spec.loss == PARE_LOSS_KD) PARE_TRY(pare_teacher_new(c, model->graph, data, o->batch, &t->teacher));
   return PARE_OK;

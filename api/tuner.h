@@ -7,6 +7,7 @@
 #include "api/teacher.h"
 #include "frontend/model.h"
 #include "pare/pare.h"
+#include "runtime/metrics.h"
 #include "runtime/rank.h"
 #include "runtime/schedule.h"
 
@@ -15,6 +16,12 @@ typedef struct PareCurvePoint {
   int64_t step;
   double loss, sparsity;
 } PareCurvePoint;
+
+/* The metric on the training batches since the last such point. */
+typedef struct PareMetricPoint {
+  int64_t step;
+  double value;
+} PareMetricPoint;
 
 typedef struct PareTuner {
   PareCtx *c;
@@ -51,6 +58,8 @@ typedef struct PareTuner {
   int64_t tuned; /* samples */
   size_t peak_bytes;
   PARE_VEC(PareCurvePoint) curve;
+  PareMetric metric; /* over the batches since the last point */
+  PARE_VEC(PareMetricPoint) metrics;
 } PareTuner;
 
 /* Reads the options, chooses what may go, and makes the adapters. `dims` is the

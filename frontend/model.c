@@ -92,7 +92,7 @@ static PareStatus tensor_load(PareCtx *c, PareModel *m, const char *path, PareTe
   size_t bytes;
   void *copy = pare_type_bytes(&out->type, &bytes) ? pare_arena_alloc(m->arena, bytes + 1, 1) : NULL;
   if (!copy) return pare_nomem(c);
-  memcpy(copy, t->has_raw_data ? raw : data, bytes);
+  if (bytes) memcpy(copy, t->has_raw_data ? raw : data, bytes);
   out->data = copy;
   return PARE_OK;
 }

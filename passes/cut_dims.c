@@ -158,8 +158,10 @@ static PareStatus find_source(Cut *x, PareNode *n, const PareValue *v, int64_t e
     probe.out[o] = w;
     if (n->out[o] == v) result = w;
   }
-  PARE_TRY(pare_node_eval(c, &probe, c->scratch));
+  PareMark numbers = pare_arena_mark(x->tmp); /* not scratch, which the evaluation rewinds */
+  PARE_TRY(pare_node_eval(c, &probe, x->tmp));
   int64_t source = pare_data_int(result, e);
+  pare_arena_rewind(x->tmp, numbers);
   *input = (int)(source >> TAG_SHIFT);
   *element = source & (((int64_t)1 << TAG_SHIFT) - 1);
   pare_arena_rewind(c->scratch, mark);

@@ -273,7 +273,8 @@ static PareStatus optimise(Build *b) {
   if (b->spec->plain) return PARE_OK;
   PARE_TRY(pare_run_passes(b->c, b->g, "fuse-layernorm,fuse-gelu,fuse-linear,fuse-attention", dump));
   bool masks = (b->spec->criterion->needs & PARE_NEEDS_MASKS) != 0;
-  return masks ? PARE_OK : pare_run_passes(b->c, b->g, "fuse-masks", dump);
+  if (!masks) PARE_TRY(pare_run_passes(b->c, b->g, "fuse-masks", dump));
+  return b->spec->bf16 ? pare_run_passes(b->c, b->g, "lower-precision", dump) : PARE_OK;
 }
 
 PareStatus pare_build_training(PareCtx *c, PareGraph *g, const PareDims *d, const PareAdapters *adapters,

@@ -30,6 +30,7 @@ typedef struct PareTrainSpec {
   double eta, ema;
   bool normalise;
   const bool *pruned;        /* by dimension: scored at all */
+  bool bf16;                 /* products of layers and attention in bf16 */
   bool plain;                /* no fusion: the reference that fused programs must equal */
   const char *dump_after;    /* --dump-after: a pass or a step of assembling; may be NULL */
 } PareTrainSpec;

@@ -457,6 +457,49 @@ CASE(layernorm_by_hand) {
   return N(ADD, N(MUL, norm, S(5)), S(5));
 }
 
+/* --- fused ops --- */
+
+static PareValue *linear(Fix *f, bool transposed, PareValue *x, PareValue *w, PareValue *bias, PareValue *a,
+                         PareValue *b, PareValue *mask) {
+  PareAttrs attr = {0};
+  if (transposed) pare_attr_set(&attr, transB, 1);
+  pare_attr_set(&attr, scale, 1.75);
+  return NA(LINEAR, x, w, bias, a, b, mask);
+}
+CASE(linear_all) { return linear(f, false, S(2, 3, 5), K(5, 4), S(4), S(5, 2), S(2, 4), K(5)); }
+CASE(linear_transposed) { return linear(f, true, S(7, 5), K(4, 5), S(4), S(5, 3), S(3, 4), K(5)); }
+CASE(linear_no_adapter) { return linear(f, false, S(3, 5), K(5, 4), NULL, NULL, NULL, NULL); }
+CASE(linear_frozen_x) { return linear(f, false, K(30, 5), K(5, 70), K(70), S(5, 9), S(9, 70), NULL); }
+CASE(linear_frozen_adapter) { return linear(f, true, S(3, 70), K(4, 70), NULL, K(70, 2), K(2, 4), NULL); }
+
+/* heads: of q, k, v and the result, on axis 1 or 2 */
+static PareValue *fused_attention(Fix *f, PareInts heads, PareValue *q, PareValue *k, PareValue *v, PareValue *mask) {
+  PareAttrs attr = {0};
+  pare_attr_set(&attr, scale, 0.6);
+  pare_attr_set(&attr, heads, heads);
+  PareNode *n = pare_node_add(&f->c, f->g, NULL, PARE_OP_ATTENTION, "attention", 4, (PareValue *[]){q, k, v, mask}, 2);
+  cr_assert(n != NULL);
+  n->attr = attr;
+  cr_assert_eq(pare_infer(&f->c, n), PARE_OK, "%s", f->c.diag.text);
+  return n->out[0];
+}
+CASE(attention_apart) {
+  return fused_attention(f, (PareInts){4, {1, 1, 1, 1}}, S(1, 2, 3, 2), S(1, 2, 4, 2), S(1, 2, 4, 3), NULL);
+}
+CASE(attention_inside) {
+  return fused_attention(f, (PareInts){4, {2, 2, 2, 2}}, S(2, 3, 2, 2), S(2, 4, 2, 2), S(2, 4, 2, 3), K(2, 1, 1, 4));
+}
+CASE(attention_mixed) {
+  return fused_attention(f, (PareInts){4, {1, 2, 1, 2}}, S(1, 2, 3, 2), S(1, 3, 2, 2), S(1, 2, 3, 2), K(3, 3));
+}
+
+Test(autodiff, fused_ops_agree_with_differences) {
+  static const Case cases[] = {ROW(linear_all), ROW(linear_transposed), ROW(linear_no_adapter), ROW(linear_frozen_x),
+                               ROW(linear_frozen_adapter), ROW(attention_apart), ROW(attention_inside),
+                               ROW(attention_mixed)};
+  CHECK_ALL(cases);
+}
+
 Test(autodiff, blocks_of_transformers_agree_with_differences) {
   static const Case cases[] = {ROW(attention), ROW(ffn), ROW(layernorm_by_hand)};
   CHECK_ALL(cases);

@@ -1,0 +1,86 @@
+#include "api/account.h"
+
+#include "api/options.h"
+#include "backend/report.h"
+
+/* --- options, as they were in force --- */
+
+static PareStatus list_options(PareCtx *c, PareArena *a, const PareCompressOptions *o, PareReport *r) {
+  PareReportOption *at = PARE_NEW_N(a, PARE_OPTION_COUNT, PareReportOption);
+  if (!at) return pare_nomem(c);
+  for (int id = 0; id < PARE_OPTION_COUNT; id++) {
+    PareReportOption x = {.name = pare_option_name(id)};
+    if (!(x.value = pare_option_text(a, o, id, &x.quoted))) return pare_nomem(c);
+    at[r->noptions++] = x;
+  }
+  r->options = at;
+  return PARE_OK;
+}
+
+/* --- groups and classes --- */
+
+static PareStatus list_groups(PareCtx *c, PareArena *a, const PareTuner *t, PareReport *r) {
+  PareReportGroup *at = PARE_NEW_N(a, t->dims->dims.n + 1, PareReportGroup);
+  PareReportClass *classes = PARE_NEW_N(a, PARE_KIND_COUNT, PareReportClass);
+  int64_t all[PARE_KIND_COUNT] = {0}, dead[PARE_KIND_COUNT] = {0};
+  if (!at || !classes) return pare_nomem(c);
+  for (size_t i = 0; i < t->dims->dims.n; i++) {
+    const PareDim *d = &t->dims->dims.at[i];
+    PareReportGroup g = {.name = d->name, .kind = pare_kind_name(d->kind), .before = d->count, .after = d->count,
+                         .kept = t->keep[i]};
+    for (int64_t k = 0; g.kept && k < d->count; k++) g.after -= !g.kept[k];
+    at[r->ngroups++] = g;
+    if (!g.kept) continue;
+    all[d->kind] += g.before;
+    dead[d->kind] += g.before - g.after;
+  }
+  for (int k = 0; k < PARE_KIND_COUNT; k++)
+    if (all[k]) classes[r->target.nclasses++] = (PareReportClass){pare_kind_name((PareKind)k), (double)dead[k] / (double)all[k]};
+  r->groups = at;
+  r->target.classes = classes;
+  return PARE_OK;
+}
+
+static PareStatus list_curves(PareCtx *c, PareArena *a, const PareTuner *t, PareReport *r) {
+  PareReportPoint *p = PARE_NEW_N(a, t->curve.n + 1, PareReportPoint);
+  PareReportEval *e = PARE_NEW_N(a, t->metrics.n + 1, PareReportEval);
+  if (!p || !e) return pare_nomem(c);
+  for (size_t i = 0; i < t->curve.n; i++)
+    p[r->npoints++] = (PareReportPoint){t->curve.at[i].step, t->curve.at[i].loss, t->curve.at[i].sparsity};
+  for (size_t i = 0; i < t->metrics.n; i++)
+    e[r->nevals++] = (PareReportEval){t->metrics.at[i].step, t->metrics.at[i].value};
+  r->points = p;
+  r->evals = e;
+  return PARE_OK;
+}
+
+static PareReportModel model_of(const PareModelInfo *m) {
+  return (PareReportModel){m->path, m->sha256, m->opset, m->params, m->macs, m->bytes, 0};
+}
+
+PareStatus pare_account_write(PareCtx *c, const PareTuner *t, const PareCompressResult *x, int64_t proof_samples) {
+  PareArena *a = t->arena;
+  PareReport r = {.version = PARE_VERSION, .seed = t->o->seed, .input = model_of(&x->input),
+                  .output = model_of(&x->output)};
+  r.target.kind = x->target;
+  r.target.requested = x->requested;
+  r.target.reached = x->reached;
+  r.metric.name = x->metric;
+  r.metric.dense = x->dense;
+  r.metric.compact = x->compact;
+  r.validation.max_abs = x->masked_vs_compact_abs;
+  r.validation.max_rel = x->masked_vs_compact_rel;
+  r.validation.samples = proof_samples;
+  r.validation.passed = true; /* a run that fails it ends before its report */
+  r.training.device = "cpu";
+  r.training.precision = t->o->precision == 2 ? "bf16" : "fp32";
+  r.training.steps = x->steps;
+  r.training.peak_memory_bytes = x->peak_memory_bytes;
+  r.training.seconds = x->seconds;
+  r.training.samples_per_second = x->samples_per_second;
+  r.training.final_loss = x->final_loss;
+  PARE_TRY(list_options(c, a, t->o, &r));
+  PARE_TRY(list_groups(c, a, t, &r));
+  PARE_TRY(list_curves(c, a, t, &r));
+  return pare_report_write(c, t->o->report, &r);
+}

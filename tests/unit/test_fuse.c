@@ -1,0 +1,278 @@
+/* test_fuse.c - the pass law for fusion: outputs and gradients of the fused graph
+ * equal the plain one's, near-misses are left alone. */
+#include <criterion/criterion.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "ir/text.h"
+#include "passes/autodiff.h"
+#include "passes/pass.h"
+#include "tests/unit/support.h"
+
+enum { MAX_WRT = 16 };
+
+/* `text` with T[...] as f32 or f64. */
+static PareGraph *parse_as(Fix *f, const char *text, const char *type) {
+  char *out = pare_arena_alloc(f->arena, 4 * strlen(text) + 1, 1), *at = out;
+  for (const char *p = text; *p; p++) {
+    bool hit = p[0] == 'T' && p[1] == '[' && (p == text || p[-1] == ' ');
+    at += hit ? sprintf(at, "%s", type) : (*at = *p, 1);
+  }
+  *at = 0;
+  return fix_parse(f, out);
+}
+
+static int count_op(const PareGraph *g, PareOp op) {
+  int n = 0;
+  for (const PareNode *x = g->first; x; x = x->next) n += x->op == op;
+  return n;
+}
+
+/* Makes the outputs of g: its first one, and the gradients of Σ y·r by every float input and state but masks. */
+static void add_gradients(Fix *f, PareGraph *g) {
+  PareValue *wrt[MAX_WRT], *grad[MAX_WRT], *y = g->outputs.at[0];
+  size_t n = 0;
+  for (size_t i = 0; i < g->values.n; i++) {
+    PareValue *v = g->values.at[i];
+    bool free = v->role == PARE_INPUT || v->role == PARE_STATE;
+    if (free && pare_dtype_is_float(v->type.dtype) && strncmp(v->name, "m", 1)) wrt[n++] = v;
+  }
+  int64_t count = pare_type_count(&y->type);
+  char *r = pare_arena_alloc(f->arena, (size_t)count, 8);
+  fill_random(&y->type, r, 99);
+  PareAttrs all = {0};
+  pare_attr_set(&all, keepdims, 0);
+  PareValue *w = pare_const_add(&f->c, g, "r", y->type, r), *one = pare_const_float(&f->c, g, "one", y->type.dtype, 1);
+  PareValue *p = PARE_EMIT(&f->c, g, NULL, PARE_OP_MUL, "loss", NULL, y, w);
+  PareValue *loss = PARE_EMIT(&f->c, g, NULL, PARE_OP_REDUCESUM, "loss", &all, p);
+  MUST(f, pare_autodiff(&f->c, g, loss, one, n, wrt, grad));
+  for (size_t i = 0; i < n; i++) {
+    cr_assert(grad[i] != NULL, "no gradient of '%s'", wrt[i]->name);
+    cr_assert(pare_vec_push(g->arena, &g->outputs, grad[i]));
+  }
+}
+
+/* Fuses a clone by `passes`; both must give the same numbers, to rounding of the type. */
+static PareGraph *check(Fix *f, const char *text, const char *type, const char *passes) {
+  PareGraph *plain = parse_as(f, text, type), *fused = parse_as(f, text, type);
+  MUST(f, pare_run_passes(&f->c, fused, passes, NULL));
+  add_gradients(f, plain);
+  add_gradients(f, fused);
+  MUST(f, pare_graph_verify(&f->c, fused));
+  PareTensor *a = run_graph(f, plain, 5), *b = run_graph(f, fused, 5);
+  double limit = !strcmp(type, "f64") ? 1e-12 : 2e-5; /* sums of at most 100 terms, one after another */
+  for (size_t i = 0; i < plain->outputs.n; i++) {
+    double d = distance(&a[i], &b[i]);
+    cr_expect(d <= limit, "%s, output %zu '%s': the fused graph is %g away, %g is rounding", passes, i,
+              plain->outputs.at[i]->name, d, limit);
+  }
+  return fused;
+}
+
+static void check_fused(const char *text, const char *passes, PareOp op, int many, PareOp gone) {
+  static const char *const types[] = {"f32", "f64"};
+  for (int i = 0; i < 2; i++) {
+    Fix f;
+    fix_init(&f);
+    PareGraph *g = parse_as(&f, text, types[i]);
+    MUST(&f, pare_run_passes(&f.c, g, passes, NULL));
+    cr_expect_eq(count_op(g, op), many, "%s: %d of %s instead of %d in\n%s", passes, count_op(g, op),
+                 pare_op_info[op].name, many, text);
+    cr_expect_eq(count_op(g, gone), 0, "%s: %d of %s are left in\n%s", passes, count_op(g, gone),
+                 pare_op_info[gone].name, text);
+    check(&f, text, types[i], passes);
+    fix_free(&f);
+  }
+}
+
+static void check_left_alone(const char *text, const char *passes, PareOp op) {
+  Fix f;
+  fix_init(&f);
+  PareGraph *g = parse_as(&f, text, "f32");
+  uint32_t nodes = g->nnodes;
+  MUST(&f, pare_run_passes(&f.c, g, passes, NULL));
+  cr_expect_eq(count_op(g, op), 0, "%s: fused what is something else:\n%s", passes, text);
+  cr_expect_eq(g->nnodes, nodes, "%s: added nodes to\n%s", passes, text);
+  fix_free(&f);
+}
+
+/* --- LayerNormalization --- */
+
+#define NORM_HEAD                                  \
+  "opset 17\ninput %x : T[2,3,8]\nconst %two : T[] = 2\nconst %eps : T[] = 0.001\nconst %g : T[8] = random(1)\n" \
+  "const %b : T[8] = random(2)\nconst %ax : i64[1] = -1\n%m = ReduceMean(%x, %ax)\n%d = Sub(%x, %m)\n"
+#define NORM_TAIL "output %y\n"
+
+Test(fuse, layernorm_is_found_in_every_spelling) {
+  static const char *const texts[] = {
+      NORM_HEAD "%s = Pow(%d, %two)\n%v = ReduceMean(%s, %ax)\n%e = Add(%v, %eps)\n%r = Sqrt(%e)\n%q = Div(%d, %r)\n"
+                "%z = Mul(%q, %g)\n%y = Add(%z, %b)\n" NORM_TAIL,
+      NORM_HEAD "%s = Mul(%d, %d)\n%v = ReduceMean(%s, %ax)\n%e = Add(%eps, %v)\n%r = Sqrt(%e)\n%i = Reciprocal(%r)\n"
+                "%q = Mul(%i, %d)\n%z = Mul(%g, %q)\n%y = Add(%b, %z)\n" NORM_TAIL,
+      NORM_HEAD "%d2 = Sub(%x, %m)\n%s = Pow(%d, %two)\n%v = ReduceMean(%s, %ax)\n%e = Add(%v, %eps)\n%r = Sqrt(%e)\n"
+                "%q = Div(%d2, %r)\n%y = Mul(%q, %g)\n" NORM_TAIL,
+  };
+  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+    check_fused(texts[i], "fuse-layernorm", PARE_OP_LAYERNORM, 1, PARE_OP_SQRT);
+}
+
+Test(fuse, what_only_looks_like_layernorm_is_left_alone) {
+  static const char *const texts[] = {
+      /* the third power */
+      NORM_HEAD "const %three : T[] = 3\n%s = Pow(%d, %three)\n%v = ReduceMean(%s, %ax)\n%e = Add(%v, %eps)\n"
+                "%r = Sqrt(%e)\n%q = Div(%d, %r)\n%y = Mul(%q, %g)\n" NORM_TAIL,
+      /* x itself over the deviation */
+      NORM_HEAD "%s = Pow(%d, %two)\n%v = ReduceMean(%s, %ax)\n%e = Add(%v, %eps)\n%r = Sqrt(%e)\n%q = Div(%x, %r)\n"
+                "%y = Mul(%q, %g)\n" NORM_TAIL,
+      /* no scale */
+      NORM_HEAD "%s = Pow(%d, %two)\n%v = ReduceMean(%s, %ax)\n%e = Add(%v, %eps)\n%r = Sqrt(%e)\n%y = Div(%d, %r)\n" NORM_TAIL,
+      /* the deviation over the deviation */
+      NORM_HEAD "%s = Pow(%d, %two)\n%v = ReduceMean(%s, %ax)\n%e = Add(%v, %eps)\n%r = Sqrt(%e)\n%q = Div(%r, %d)\n"
+                "%y = Mul(%q, %g)\n" NORM_TAIL,
+  };
+  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+    check_left_alone(texts[i], "fuse-layernorm", PARE_OP_LAYERNORM);
+}
+
+/* --- Gelu --- */
+
+#define GELU_HEAD                                                                                               \
+  "opset 17\ninput %x : T[3,5]\nconst %half : T[] = 0.5\nconst %one : T[] = 1\nconst %root : T[] = "            \
+  "1.4142135623730951\nconst %inv : T[] = 0.7071067811865476\nconst %c : T[] = 0.044715\nconst %k : T[] = " \
+  "0.7978845608028654\nconst %three : T[] = 3\n"
+
+Test(fuse, gelu_is_found_in_every_spelling) {
+  static const char *const texts[] = {
+      GELU_HEAD "%t = Div(%x, %root)\n%e = Erf(%t)\n%a = Add(%e, %one)\n%p = Mul(%x, %a)\n%y = Mul(%p, %half)\noutput %y\n",
+      GELU_HEAD "%h = Mul(%half, %x)\n%t = Mul(%inv, %x)\n%e = Erf(%t)\n%a = Add(%one, %e)\n%y = Mul(%h, %a)\noutput %y\n",
+      GELU_HEAD "%t = Div(%x, %root)\n%e = Erf(%t)\n%a = Add(%e, %one)\n%h = Mul(%a, %half)\n%y = Mul(%x, %h)\noutput %y\n",
+  };
+  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+    check_fused(texts[i], "fuse-gelu", PARE_OP_GELU, 1, PARE_OP_ERF);
+  static const char *const tanh_texts[] = {
+      GELU_HEAD "%q = Pow(%x, %three)\n%w = Mul(%c, %q)\n%s = Add(%x, %w)\n%t = Mul(%k, %s)\n%e = Tanh(%t)\n"
+                "%a = Add(%e, %one)\n%h = Mul(%half, %x)\n%y = Mul(%h, %a)\noutput %y\n",
+      GELU_HEAD "%xx = Mul(%x, %x)\n%q = Mul(%xx, %x)\n%w = Mul(%q, %c)\n%s = Add(%w, %x)\n%t = Mul(%s, %k)\n"
+                "%e = Tanh(%t)\n%a = Add(%one, %e)\n%p = Mul(%a, %x)\n%y = Mul(%p, %half)\noutput %y\n",
+  };
+  for (size_t i = 0; i < sizeof tanh_texts / sizeof *tanh_texts; i++)
+    check_fused(tanh_texts[i], "fuse-gelu", PARE_OP_GELU, 1, PARE_OP_TANH);
+}
+
+Test(fuse, what_only_looks_like_gelu_is_left_alone) {
+  static const char *const texts[] = {
+      /* another factor inside */
+      GELU_HEAD "%t = Mul(%x, %half)\n%e = Erf(%t)\n%a = Add(%e, %one)\n%p = Mul(%x, %a)\n%y = Mul(%p, %half)\noutput %y\n",
+      /* times another x */
+      GELU_HEAD "input %z : T[3,5]\n%t = Div(%x, %root)\n%e = Erf(%t)\n%a = Add(%e, %one)\n%p = Mul(%z, %a)\n"
+                "%y = Mul(%p, %half)\noutput %y\n",
+      /* the half is missing */
+      GELU_HEAD "%t = Div(%x, %root)\n%e = Erf(%t)\n%a = Add(%e, %one)\n%y = Mul(%x, %a)\noutput %y\n",
+  };
+  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) check_left_alone(texts[i], "fuse-gelu", PARE_OP_GELU);
+}
+
+/* --- Linear --- */
+
+#define LORA_HEAD                                                                                          \
+  "opset 17\ninput %x : T[2,9,20]\nconst %w : T[20,70] = random(1)\nconst %bias : T[70] = random(2)\n"     \
+  "const %s : T[] = 1.5\nstate %a : T[20,3] = random(3)\nstate %b : T[3,70] = random(4)\n"
+
+Test(fuse, a_layer_with_its_bias_and_adapter_becomes_one_op) {
+  static const char *const texts[] = {
+      LORA_HEAD "%p = MatMul(%x, %w)\n%u = MatMul(%x, %a)\n%v = MatMul(%u, %b)\n%k = Mul(%v, %s)\n%z = Add(%p, %k)\n"
+                "%y = Add(%bias, %z)\noutput %y\n",
+      LORA_HEAD "%p = MatMul(%x, %w)\n%h = Add(%p, %bias)\n%u = MatMul(%x, %a)\n%v = MatMul(%u, %b)\n%k = Mul(%s, %v)\n"
+                "%y = Add(%k, %h)\noutput %y\n",
+  };
+  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+    check_fused(texts[i], "fuse-linear", PARE_OP_LINEAR, 1, PARE_OP_MATMUL);
+  check_fused("opset 17\ninput %x : T[7,40]\nconst %w : T[16,40] = random(1)\nconst %bias : T[16] = random(2)\n"
+              "const %s : T[] = 0.5\nstate %a : T[40,8] = random(3)\nstate %b : T[8,16] = random(4)\n"
+              "%p = Gemm(%x, %w, %bias) {transB=1}\n%u = MatMul(%x, %a)\n%v = MatMul(%u, %b)\n%k = Mul(%v, %s)\n"
+              "%y = Add(%p, %k)\noutput %y\n", "fuse-linear", PARE_OP_LINEAR, 1, PARE_OP_GEMM);
+  check_fused("opset 17\ninput %x : T[7,40]\nconst %w : T[40,16] = random(1)\n%y = MatMul(%x, %w)\noutput %y\n",
+              "fuse-linear", PARE_OP_LINEAR, 1, PARE_OP_MATMUL);
+}
+
+Test(fuse, a_mask_on_x_becomes_a_mask_on_the_weight) {
+  check_fused("opset 17\ninput %x : T[2,9,20]\nstate %m : T[20] = random(9)\nconst %w : T[20,70] = random(1)\n"
+              "const %s : T[] = 1.5\nstate %a : T[20,3] = random(3)\nstate %b : T[3,70] = random(4)\n"
+              "%xm = Mul(%x, %m)\n%p = MatMul(%xm, %w)\n%u = MatMul(%xm, %a)\n%v = MatMul(%u, %b)\n%k = Mul(%v, %s)\n"
+              "%y = Add(%p, %k)\noutput %y\n", "fuse-linear,fuse-masks", PARE_OP_LINEAR, 1, PARE_OP_MUL);
+}
+
+Test(fuse, a_product_that_is_not_a_layer_is_left_alone) {
+  static const char *const texts[] = {
+      /* two activations */
+      "opset 17\ninput %x : T[3,4]\ninput %w : T[4,5]\n%y = MatMul(%x, %w)\noutput %y\n",
+      /* a batch of weights */
+      "opset 17\ninput %x : T[2,3,4]\nconst %w : T[2,4,5] = random(1)\n%y = MatMul(%x, %w)\noutput %y\n",
+      /* x transposed, and scaled */
+      "opset 17\ninput %x : T[4,3]\nconst %w : T[4,5] = random(1)\n%y = Gemm(%x, %w) {transA=1}\noutput %y\n",
+      "opset 17\ninput %x : T[3,4]\nconst %w : T[4,5] = random(1)\n%y = Gemm(%x, %w) {alpha=2.0}\noutput %y\n",
+  };
+  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) check_left_alone(texts[i], "fuse-linear", PARE_OP_LINEAR);
+}
+
+Test(fuse, a_product_that_others_read_keeps_its_value) {
+  check_fused("opset 17\ninput %x : T[3,4]\nconst %w : T[4,5] = random(1)\nconst %b : T[5] = random(2)\n"
+              "%p = MatMul(%x, %w)\n%h = Add(%p, %b)\n%y = Mul(%h, %p)\noutput %y\n",
+              "fuse-linear", PARE_OP_LINEAR, 1, PARE_OP_MATMUL);
+}
+
+/* --- Attention --- */
+
+#define HEADS "opset 17\ninput %x : T[2,7,12]\ninput %xk : T[2,7,12]\ninput %xv : T[2,7,12]\nconst %s : T[] = 0.35\n" \
+              "const %sh : i64[4] = 2 7 3 4\nconst %back : i64[3] = 2 7 12\nconst %mask : T[2,1,1,7] = random(8)\n"   \
+              "%q = Reshape(%x, %sh)\n%k = Reshape(%xk, %sh)\n%v = Reshape(%xv, %sh)\n"
+
+Test(fuse, attention_is_found_in_every_spelling) {
+  static const char *const texts[] = {
+      HEADS "%qt = Transpose(%q) {perm=[0,2,1,3]}\n%kt = Transpose(%k) {perm=[0,2,3,1]}\n"
+            "%vt = Transpose(%v) {perm=[0,2,1,3]}\n%p = MatMul(%qt, %kt)\n%l = Mul(%p, %s)\n%w = Softmax(%l)\n"
+            "%o = MatMul(%w, %vt)\n%ot = Transpose(%o) {perm=[0,2,1,3]}\n%y = Reshape(%ot, %back)\noutput %y\n",
+      HEADS "%qt = Transpose(%q) {perm=[0,2,1,3]}\n%kh = Transpose(%k) {perm=[0,2,1,3]}\n"
+            "%kt = Transpose(%kh) {perm=[0,1,3,2]}\n%vt = Transpose(%v) {perm=[0,2,1,3]}\n%p = MatMul(%qt, %kt)\n"
+            "%l = Div(%p, %s)\n%lm = Add(%mask, %l)\n%w = Softmax(%lm) {axis=-1}\n%o = MatMul(%w, %vt)\n"
+            "%ot = Transpose(%o) {perm=[0,2,1,3]}\n%y = Reshape(%ot, %back)\noutput %y\n",
+      HEADS "%qt = Transpose(%q) {perm=[0,2,1,3]}\n%qs = Mul(%qt, %s)\n%kt = Transpose(%k) {perm=[0,2,3,1]}\n"
+            "%ks = Mul(%s, %kt)\n%vt = Transpose(%v) {perm=[0,2,1,3]}\n%p = MatMul(%qs, %ks)\n%w = Softmax(%p)\n"
+            "%y = MatMul(%w, %vt)\noutput %y\n",
+      /* heads apart already */
+      "opset 17\ninput %q : T[2,3,7,4]\ninput %k : T[2,3,5,4]\ninput %v : T[2,3,5,6]\n"
+      "%kt = Transpose(%k) {perm=[0,1,3,2]}\n%p = MatMul(%q, %kt)\n%w = Softmax(%p)\n%y = MatMul(%w, %v)\noutput %y\n",
+  };
+  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+    check_fused(texts[i], "fuse-attention", PARE_OP_ATTENTION, 1, PARE_OP_SOFTMAX);
+}
+
+Test(fuse, what_only_looks_like_attention_is_left_alone) {
+  static const char *const texts[] = {
+      /* softmax over the rows */
+      "opset 17\ninput %q : T[2,3,5,4]\ninput %k : T[2,3,4,5]\ninput %v : T[2,3,5,6]\n%p = MatMul(%q, %k)\n"
+      "%w = Softmax(%p) {axis=2}\n%y = MatMul(%w, %v)\noutput %y\n",
+      /* k as it is: nothing says that it was turned */
+      "opset 17\ninput %q : T[2,3,5,4]\ninput %k : T[2,3,4,5]\ninput %v : T[2,3,5,6]\n%p = MatMul(%q, %k)\n"
+      "%w = Softmax(%p)\n%y = MatMul(%w, %v)\noutput %y\n",
+      /* probabilities on the right */
+      "opset 17\ninput %q : T[2,3,5,4]\ninput %k : T[2,3,5,4]\ninput %v : T[2,3,6,5]\n"
+      "%kt = Transpose(%k) {perm=[0,1,3,2]}\n%p = MatMul(%q, %kt)\n%w = Softmax(%p)\n%y = MatMul(%v, %w)\noutput %y\n",
+  };
+  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+    check_left_alone(texts[i], "fuse-attention", PARE_OP_ATTENTION);
+}
+
+/* --- the manager --- */
+
+Test(passes, an_unknown_pass_is_named) {
+  Fix f;
+  fix_init(&f);
+  PareGraph *g = fix_parse(&f, "opset 17\ninput %x : f32[2]\n%y = Neg(%x)\noutput %y\n");
+  cr_expect_eq(pare_run_passes(&f.c, g, "fuse-gelu,fuse-moon", NULL), PARE_USAGE);
+  cr_expect(strstr(f.c.diag.text, "'fuse-moon'") != NULL, "says: %s", f.c.diag.text);
+  cr_expect(pare_pass_find("fuse-gelu") != NULL && pare_pass_find("fuse") == NULL);
+  fix_forget(&f);
+  fix_free(&f);
+}
