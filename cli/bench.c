@@ -1,5 +1,6 @@
 /* bench.c - pare bench. */
 #include <inttypes.h>
+#include <string.h>
 
 #include "cli/cli.h"
 #include "cli/progress.h"
@@ -53,6 +54,8 @@ static void print_table(const PareBenchResult *r) {
 }
 
 int cli_bench(int argc, char **argv, const volatile sig_atomic_t *stop) {
+  static const char *const precisions[] = {"auto", "fp32", "bf16"}; /* as --precision of compress */
+  const char *precision = precisions[0];
   bool json = false;
   int64_t batch = 0, threads = 0, runs = 20;
   PareBenchOptions o = {.runs = 0};
@@ -61,6 +64,8 @@ int cli_bench(int argc, char **argv, const volatile sig_atomic_t *stop) {
       {"threads", 0, CLI_WHOLE, "N", "", "one for each core, unless given", &threads},
       {"runs", 0, CLI_WHOLE, "N", "20", "runs that are timed", &runs},
       {"shape", 0, CLI_TEXT, "NAME:DIMS", "", "sizes of dynamic axes, input_ids:1x128; 1 unless given", &o.shape},
+      {"train", 0, CLI_FLAG, "", "", "time a tuning step instead: forward, backward, importance, update", &o.train},
+      {"precision", 0, CLI_TEXT, "WORD", "auto", "of matrix products in tuning: auto, fp32 or bf16", &precision},
       {"io", 0, CLI_FLAG, "", "", "time reading the file, and writing it with nothing changed (in $TMPDIR)", &o.io},
       {"json", 0, CLI_FLAG, "", "", "print JSON", &json},
   };
@@ -75,6 +80,9 @@ int cli_bench(int argc, char **argv, const volatile sig_atomic_t *stop) {
   if (code >= 0) return code;
   if (batch > 1 << 20 || threads > 4096 || runs < 1 || runs > 1 << 20)
     return cli_usage_error("--batch, --threads or --runs is out of range");
+  while (o.precision < 3 && strcmp(precision, precisions[o.precision])) o.precision++;
+  if (o.precision == 3) return cli_usage_error("--precision is auto, fp32 or bf16");
+  if (o.io && o.train) return cli_usage_error("--io and --train are two measurements: give one");
   o.batch = batch;
   o.threads = (int)threads;
   o.runs = (int)runs;

@@ -105,6 +105,9 @@ PARE_FLOAT_KERNEL(LINEAR, linear)
 PARE_FLOAT_KERNEL(LINEARGRAD, linear_grad)
 
 #else /* the template */
+typedef C FN(Vec) __attribute__((vector_size(64), aligned(sizeof(C)), may_alias));
+#define LANES (64 / (int64_t)sizeof(C))
+#define VEC(p) (*(FN(Vec) *)(uintptr_t)(p))
 
 /* W as it is stored, S[rows, cols], plus left[rows, r]·right[r, cols], times a factor for each row or column. */
 typedef struct FN(Merge) {
@@ -112,23 +115,35 @@ typedef struct FN(Merge) {
   const C *w, *left, *right, *row_mask, *col_mask;
 } FN(Merge);
 
+/* W plus the adapter, elements [i][j0, j0 + n·LANES), n 4 or 1: the sums stay in registers. */
+static PARE_INLINE void FN(add_adapter)(int n, const FN(Merge) *m, const C *w, const C *left, int64_t j0, C *out) {
+  FN(Vec) sum[4];
+  for (int v = 0; v < n; v++) sum[v] = VEC(w + v * LANES);
+  for (int64_t t = 0; t < m->r; t++) {
+    const C *right = m->right + t * m->cols + j0;
+    for (int v = 0; v < n; v++) sum[v] += left[t] * VEC(right + v * LANES);
+  }
+  for (int v = 0; v < n; v++) VEC(out + v * LANES) = sum[v];
+}
+
 /* S's elements [i][j0, j0 + n), n <= PARE_BLOCK. */
 static PARE_INLINE void FN(merge_run)(const FN(Merge) *m, int64_t i, int64_t j0, int64_t n, C *out) {
   const C *w = m->w + i * m->cols + j0, *left = m->left + i * m->r;
-  C scale = m->row_mask ? m->row_mask[i] : 1, sum[PARE_BLOCK];
-#pragma omp simd
-  for (int64_t j = 0; j < n; j++) sum[j] = w[j];
-  for (int64_t t = 0; t < m->r; t++) {
-    const C *right = m->right + t * m->cols + j0;
-    C factor = left[t];
-#pragma omp simd
-    for (int64_t j = 0; j < n; j++) sum[j] += factor * right[j];
+  int64_t j = 0;
+  for (; j + 4 * LANES <= n; j += 4 * LANES) FN(add_adapter)(4, m, w + j, left, j0 + j, out + j);
+  for (; j + LANES <= n; j += LANES) FN(add_adapter)(1, m, w + j, left, j0 + j, out + j);
+  for (; j < n; j++) {
+    C sum = w[j];
+    for (int64_t t = 0; t < m->r; t++) sum += left[t] * m->right[t * m->cols + j0 + j];
+    out[j] = sum;
   }
+  C scale = m->row_mask ? m->row_mask[i] : 1;
   if (m->col_mask)
 #pragma omp simd
-    for (int64_t j = 0; j < n; j++) sum[j] *= m->col_mask[j0 + j];
+    for (j = 0; j < n; j++) out[j] *= m->col_mask[j0 + j];
+  if (scale != 1)
 #pragma omp simd
-  for (int64_t j = 0; j < n; j++) out[j] = sum[j] * scale;
+    for (j = 0; j < n; j++) out[j] *= scale;
 }
 
 /* One block of the result at (p0, q0): rows p are S's rows, or its columns when `turned`. */
@@ -207,10 +222,6 @@ static PareStatus FN(linear)(PareKernelArgs *args) {
 
 /* --- the gradients of A and B: with U = x·A, V = s·dy·B', x and dy read once in blocks of rows:
  *     dA = x'·V, dB = s·U'·dy --- */
-typedef C FN(Vec) __attribute__((vector_size(64), aligned(sizeof(C)), may_alias));
-#define LANES (64 / (int64_t)sizeof(C))
-#define VEC(p) (*(FN(Vec) *)(uintptr_t)(p))
-
 static PARE_INLINE C FN(lanes)(FN(Vec) v) {
   C sum = 0;
   for (int64_t i = 0; i < LANES; i++) sum += v[i];
