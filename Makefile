@@ -6,7 +6,7 @@ PYTHON := build/venv/bin/python
 
 .PHONY: all deps venv demo test asan fuzz clean
 all: build/build.ninja
-	@cmake --build build
+	@cmake --build build --target pare
 
 build/build.ninja: | build/.deps
 	@cmake --preset dev >/dev/null
@@ -26,7 +26,8 @@ build/venv/.done: tests/e2e/requirements.txt
 demo: all
 	@sh examples/demo.sh
 
-test: all venv
+test: build/build.ninja venv
+	@cmake --build build
 	@PARE_PYTHON=$(CURDIR)/$(PYTHON) ctest --test-dir build --output-on-failure --timeout 900
 
 asan: | build/.deps

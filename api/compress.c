@@ -82,9 +82,9 @@ static PareStatus tuning_samples(Compress *k, const int64_t **list, int64_t *n) 
 /* The model at one sample: as --shape says, else as the data are. */
 static PareStatus size_up(Compress *k) {
   if (*k->o->shape || !k->train) return pare_shapes_bind(k->c, k->arena, k->model->graph, k->o->shape, 1, 1, &k->sized);
-  int64_t batch;
+  int64_t batch = 1;
   if (!(k->sized = pare_graph_clone(k->c, k->arena, k->model->graph))) return k->c->diag.code;
-  return pare_feed_bind(k->c, k->sized, k->train, 1, &batch);
+  return pare_feed_bind(k->c, k->sized, k->train, &batch);
 }
 
 static PareStatus prepare(Compress *k) {

@@ -1,67 +1,145 @@
+/* feed.c - do the data fit the model, and which samples stand in its inputs. */
 #include "api/feed.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "passes/bind_shapes.h"
 
-static bool is_ours(const PareValue *v) { return !strncmp(v->name, "pare.", 5); }
+/* --- do the data fit? --- */
 
-static void list_names(const PareData *d, char *buf, size_t cap) {
-  size_t at = 0;
-  buf[0] = 0;
-  for (size_t i = 0; i < d->narrays && at < cap; i++)
-    at += (size_t)snprintf(buf + at, cap - at, "%s%s", i ? ", " : "", d->arrays[i].name);
+/* "input_ids i64[?,?], mask i64[?,?]" */
+static void list_inputs(char *buf, size_t cap, const PareGraph *g) {
+  char type[PARE_TYPE_TEXT];
+  size_t n = 0;
+  for (size_t i = 0; i < g->inputs.n && n < cap; i++)
+    n += (size_t)snprintf(buf + n, cap - n, "%s%s %s", i ? ", " : "", g->inputs.at[i]->name,
+                          pare_type_text(&g->inputs.at[i]->type, type));
 }
 
-static PareStatus find_array(PareCtx *c, const PareData *d, const PareValue *v, const PareArray **out) {
-  char names[256];
-  if ((*out = pare_data_find(d, v->name))) return PARE_OK;
-  list_names(d, names, sizeof names);
-  return pare_data_error(c, d, PARE_DATA, "the model's input '%s' has no array of that name; the data have: %s", v->name,
-                         names);
+static void list_arrays(char *buf, size_t cap, const PareData *d) {
+  char type[PARE_TYPE_TEXT];
+  size_t n = 0;
+  for (size_t i = 0; i < d->narrays && n < cap; i++)
+    n += (size_t)snprintf(buf + n, cap - n, "%s%s %s", i ? ", " : "", d->arrays[i].name,
+                          pare_type_text(&d->arrays[i].type, type));
 }
 
-/* The dims of one input from its array. */
-static PareStatus bind_input(PareCtx *c, PareValue *v, const PareData *d, const PareArray *a, int64_t batch) {
-  if (a->type.rank != v->type.rank)
-    return pare_data_error(c, d, PARE_DATA, "array '%s' has rank %d, the model's input has rank %d", v->name,
-                           a->type.rank, v->type.rank);
-  for (int i = 0; i < v->type.rank; i++) {
-    int64_t has = i ? a->type.dim[i] : batch;
-    if (v->type.dim[i] < 0) v->type.dim[i] = has;
-    else if (i && v->type.dim[i] != has)
-      return pare_data_error(c, d, PARE_DATA, "axis %d of array '%s' has %" PRId64 " elements, the model wants %" PRId64,
-                             i, v->name, has, v->type.dim[i]);
+static PareStatus no_array(PareCtx *c, const PareGraph *g, const PareData *d, const char *name) {
+  char want[220], have[220];
+  list_inputs(want, sizeof want, g);
+  list_arrays(have, sizeof have, d);
+  return pare_data_error(c, d, PARE_DATA, "no array is named '%s'; the model's inputs are %s; the file holds %s", name,
+                         want, have);
+}
+
+static PareStatus check_input(PareCtx *c, const PareGraph *g, const PareData *d, const PareValue *v,
+                              const PareArray **out) {
+  char want[PARE_TYPE_TEXT], have[PARE_TYPE_TEXT];
+  if (v->type.rank < 1)
+    return pare_error(c, PARE_UNSUPPORTED, "the input '%s' is a scalar: axis 0 of every input must count the samples",
+                      v->name);
+  const PareArray *a = pare_data_find(d, v->name);
+  if (!a) return no_array(c, g, d, v->name);
+  bool fits = a->type.rank == v->type.rank;
+  for (int axis = 1; fits && axis < v->type.rank; axis++)
+    fits = v->type.dim[axis] < 0 || v->type.dim[axis] == a->type.dim[axis];
+  if (!fits)
+    return pare_data_error(c, d, PARE_DATA, "array '%s' is %s, but the model wants %s", a->name,
+                           pare_type_text(&a->type, have), pare_type_text(&v->type, want));
+  *out = a;
+  return pare_data_batch(c, d, a, NULL, 0, v->type.dtype, NULL); /* can it be converted? */
+}
+
+/* The axis-0 size that inputs insist on; 0 where all are dynamic. */
+static PareStatus fixed_batch(PareCtx *c, const PareGraph *g, int64_t *out) {
+  const PareValue *by = NULL;
+  *out = 0;
+  for (size_t i = 0; i < g->inputs.n; i++) {
+    const PareValue *v = g->inputs.at[i];
+    if (v->type.dim[0] < 0) continue;
+    if (by && v->type.dim[0] != *out)
+      return pare_error(c, PARE_UNSUPPORTED,
+                        "axis 0 of the inputs '%s' and '%s' is %" PRId64 " and %" PRId64
+                        ": it must count the samples in both",
+                        by->name, v->name, *out, v->type.dim[0]);
+    by = v;
+    *out = v->type.dim[0];
   }
+  return by && *out < 1 ? pare_error(c, PARE_UNSUPPORTED, "the input '%s' is empty", by->name) : PARE_OK;
+}
+
+/* Axes of one name must have one length in the data. */
+static PareStatus check_names(PareCtx *c, const PareData *d, const PareArray *const *array, const PareGraph *g) {
+  for (size_t i = 0; i < g->inputs.n; i++)
+    for (size_t j = 0; j < i; j++) {
+      const PareValue *v = g->inputs.at[i], *w = g->inputs.at[j];
+      for (int x = 1; v->dim_name && x < v->type.rank; x++)
+        for (int y = 1; w->dim_name && y < w->type.rank; y++) {
+          bool one = v->dim_name[x] && w->dim_name[y] && !strcmp(v->dim_name[x], w->dim_name[y]);
+          int64_t a = array[i]->type.dim[x], b = array[j]->type.dim[y];
+          if (one && a != b)
+            return pare_data_error(c, d, PARE_DATA,
+                                   "the axis '%s' is %" PRId64 " long in '%s', but %" PRId64 " in '%s'", v->dim_name[x],
+                                   a, v->name, b, w->name);
+        }
+    }
   return PARE_OK;
 }
 
-static void log_strays(PareCtx *c, const PareGraph *g, const PareData *d) {
-  for (size_t i = 0; i < d->narrays; i++) {
-    bool used = !strcmp(d->arrays[i].name, "labels");
-    for (size_t k = 0; k < g->inputs.n; k++) used |= !strcmp(g->inputs.at[k]->name, d->arrays[i].name);
-    if (!used) pare_log(c, 1, "%s: array '%s' is no input of the model", d->file ? d->file : "data", d->arrays[i].name);
-  }
-}
+/* --- binding --- */
 
-PareStatus pare_feed_bind(PareCtx *c, PareGraph *g, const PareData *d, int64_t batch, int64_t *out) {
-  *out = batch;
+static PareStatus bind(PareCtx *c, PareGraph *g, const PareArray *const *array, int64_t batch) {
   for (size_t i = 0; i < g->inputs.n; i++) {
-    const PareValue *v = g->inputs.at[i];
-    if (v->type.rank == 0)
-      return pare_error(c, PARE_UNSUPPORTED, "input '%s' is a scalar: it has no axis for samples", v->name);
-    if (v->type.dim[0] >= 0) *out = v->type.dim[0];
+    PareValue *v = g->inputs.at[i];
+    for (int axis = 1; axis < v->type.rank; axis++) v->type.dim[axis] = array[i]->type.dim[axis];
+    v->type.dim[0] = batch;
   }
-  for (size_t i = 0; i < g->inputs.n; i++) {
-    const PareArray *a;
-    PARE_TRY(find_array(c, d, g->inputs.at[i], &a));
-    PARE_TRY(bind_input(c, g->inputs.at[i], d, a, *out));
-  }
-  log_strays(c, g, d);
   return pare_bind_shapes(c, g, 0, NULL);
 }
+
+static bool outputs_follow(const PareGraph *g, int64_t batch) {
+  for (size_t i = 0; i < g->outputs.n; i++) {
+    const PareType *t = &g->outputs.at[i]->type;
+    if (t->rank < 1 || t->dim[0] != batch) return false;
+  }
+  return true;
+}
+
+/* A batch of 1 may be baked into the model: then 1 is what it gets. */
+static PareStatus bind_batch(PareCtx *c, PareGraph *g, const PareArray *const *array, int64_t *batch) {
+  int64_t fixed;
+  PARE_TRY(fixed_batch(c, g, &fixed));
+  if (fixed) return bind(c, g, array, *batch = fixed);
+  PareDiag before = c->diag;
+  PareStatus s = bind(c, g, array, *batch);
+  if (s == PARE_NOMEM || *batch == 1 || (s == PARE_OK && outputs_follow(g, *batch))) return s;
+  PareDiag first = c->diag;
+  c->diag = before;
+  if (bind(c, g, array, 1) == PARE_OK) return *batch = 1, PARE_OK;
+  if (first.code != PARE_OK) c->diag = first;
+  return c->diag.code;
+}
+
+static PareStatus check_and_bind(PareCtx *c, PareGraph *g, const PareData *d, int64_t *batch) {
+  const PareArray **array = PARE_NEW_N(c->scratch, g->inputs.n + 1, const PareArray *);
+  if (!array) return pare_nomem(c);
+  for (size_t i = 0; i < g->inputs.n; i++) PARE_TRY(check_input(c, g, d, g->inputs.at[i], &array[i]));
+  PARE_TRY(check_names(c, d, array, g));
+  return bind_batch(c, g, array, batch);
+}
+
+PareStatus pare_feed_bind(PareCtx *c, PareGraph *g, const PareData *d, int64_t *batch) {
+  PareMark mark = pare_arena_mark(c->scratch);
+  if (*batch > d->nsamples) *batch = d->nsamples;
+  PareStatus s = check_and_bind(c, g, d, batch);
+  pare_arena_rewind(c->scratch, mark);
+  return s;
+}
+
+/* --- feeding --- */
+
+static bool is_ours(const PareValue *v) { return !strncmp(v->name, "pare.", 5); }
 
 PareStatus pare_feed_fill(PareCtx *c, const PareGraph *g, const PareProgram *p, const PareData *d,
                           const int64_t *samples, int64_t count, int64_t batch) {

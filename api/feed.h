@@ -5,12 +5,11 @@
 #include "runtime/data.h"
 #include "runtime/program.h"
 
-/* Gives the unknown dims of g's inputs the data's: axis 0 is the batch where it is
- * dynamic (else what the model has fixed, usually 1), other axes take the data's
- * lengths. Then binds all shapes. *batch: samples a run takes. Errors (PARE_DATA)
- * name the array and what the model wants; arrays that the model has no input for
- * are logged. */
-PARE_MUST_USE PareStatus pare_feed_bind(PareCtx *c, PareGraph *g, const PareData *d, int64_t batch, int64_t *out);
+/* Checks that the data fit the inputs of g (unbound; a clone of the model) and
+ * binds its shapes: axis 0 is *batch where it is dynamic and nothing in the model
+ * insists on 1, other axes take the data's lengths. *batch becomes what it is.
+ * Errors (PARE_DATA) name the array and what the model wants. */
+PARE_MUST_USE PareStatus pare_feed_bind(PareCtx *c, PareGraph *g, const PareData *d, int64_t *batch);
 
 /* Copies samples into the program's input buffers; `count` samples, the rest of
  * the batch repeats the last. Inputs of ours ("pare.") are left alone. */

@@ -5,7 +5,7 @@
 enum { CACHE_LIMIT = 512 << 20 };
 
 typedef struct Output {
-  const PareValue *value;
+  size_t number; /* among the model's */
   size_t each;  /* floats a sample */
   float *now;   /* [batch] samples */
   float *cache; /* [nsamples], or NULL */
@@ -13,8 +13,7 @@ typedef struct Output {
 
 struct PareTeacher {
   PareArena *arena;
-  PareGraph *g;
-  PareProgram *program;
+  PareForward *model;
   const PareData *data;
   int64_t batch;
   size_t noutputs;
@@ -24,17 +23,18 @@ struct PareTeacher {
 
 static PareStatus add_outputs(PareCtx *c, PareTeacher *t) {
   size_t total = 0;
-  t->outputs = PARE_NEW_N(t->arena, t->g->outputs.n + 1, Output);
+  size_t n = pare_forward_outputs(t->model);
+  t->outputs = PARE_NEW_N(t->arena, n + 1, Output);
   if (!t->outputs) return pare_nomem(c);
-  for (size_t i = 0; i < t->g->outputs.n; i++) {
-    const PareValue *v = t->g->outputs.at[i];
+  for (size_t i = 0; i < n; i++) {
+    const PareValue *v = pare_forward_value(t->model, i);
     if (!pare_dtype_is_float(v->type.dtype)) continue;
     if (v->type.dtype != PARE_F32)
       return pare_error(c, PARE_UNSUPPORTED, "output '%s' is %s; tuning wants f32", v->name,
                         pare_dtype_name(v->type.dtype));
     if (v->type.rank < 1 || v->type.dim[0] != t->batch)
       return pare_error(c, PARE_UNSUPPORTED, "axis 0 of output '%s' does not count samples", v->name);
-    Output o = {.value = v, .each = (size_t)(pare_type_count(&v->type) / t->batch)};
+    Output o = {.number = i, .each = (size_t)pare_forward_width(t->model, i)};
     o.now = PARE_NEW_N(t->arena, o.each * (size_t)t->batch, float);
     if (!o.now) return pare_nomem(c);
     total += o.each * sizeof(float) * (size_t)t->data->nsamples;
@@ -50,9 +50,8 @@ static PareStatus add_outputs(PareCtx *c, PareTeacher *t) {
 }
 
 static PareStatus start(PareCtx *c, PareTeacher *t, const PareGraph *g, int64_t batch) {
-  if (!(t->g = pare_graph_clone(c, t->arena, g))) return c->diag.code;
-  PARE_TRY(pare_feed_bind(c, t->g, t->data, batch, &t->batch));
-  PARE_TRY(pare_program_new(c, t->g, pare_cpu_kernels(), &t->program));
+  PARE_TRY(pare_forward_new(c, g, t->data, batch, &t->model));
+  t->batch = pare_forward_batch(t->model);
   return add_outputs(c, t);
 }
 
@@ -73,14 +72,14 @@ PareStatus pare_teacher_new(PareCtx *c, const PareGraph *g, const PareData *d, i
 
 void pare_teacher_free(PareTeacher *t) {
   if (!t) return;
-  pare_program_free(t->program);
+  pare_forward_free(t->model);
   pare_arena_free(t->arena);
 }
 
 static void store(PareTeacher *t, const int64_t *samples) {
   for (size_t i = 0; i < t->noutputs; i++) {
     Output *o = &t->outputs[i];
-    const float *y = pare_program_buffer(t->program, o->value);
+    const float *y = pare_forward_output(t->model, o->number);
     memcpy(o->now, y, o->each * (size_t)t->batch * sizeof *y);
     for (int64_t s = 0; o->cache && s < t->batch; s++)
       memcpy(o->cache + (size_t)samples[s] * o->each, y + (size_t)s * o->each, o->each * sizeof *y);
@@ -92,8 +91,7 @@ PareStatus pare_teacher_run(PareCtx *c, PareTeacher *t, const int64_t *samples) 
   bool known = t->cached != NULL;
   for (int64_t s = 0; known && s < t->batch; s++) known = t->cached[samples[s]];
   if (!known) {
-    PARE_TRY(pare_feed_fill(c, t->g, t->program, t->data, samples, t->batch, t->batch));
-    PARE_TRY(pare_program_run(c, t->program, -1));
+    PARE_TRY(pare_forward_run(c, t->model, samples, t->batch));
     store(t, samples);
     return PARE_OK;
   }

@@ -4,7 +4,7 @@
 #ifndef PARE_API_TEACHER_H
 #define PARE_API_TEACHER_H
 
-#include "api/feed.h"
+#include "api/forward.h"
 #include "passes/training.h"
 
 typedef struct PareTeacher PareTeacher;

@@ -137,7 +137,8 @@ static PareStatus enter_stage(PareTuner *t) {
   count_groups(t, t->stage_keep, &all, &dead);
   if (dead) PARE_TRY(pare_cut_dims(c, t->stage, t->model->graph, t->dims, &cut));
   if (!(g = pare_graph_clone(c, t->stage, cut))) return c->diag.code;
-  PARE_TRY(pare_feed_bind(c, g, t->data, t->o->batch, &t->batch));
+  t->batch = t->o->batch;
+  PARE_TRY(pare_feed_bind(c, g, t->data, &t->batch));
   t->micro = (t->o->batch + t->batch - 1) / t->batch;
   PARE_TRY(labels_type(t));
   PareAdapters adapters;

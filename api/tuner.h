@@ -4,6 +4,7 @@
 #define PARE_API_TUNER_H
 
 #include "api/params.h"
+#include "api/feed.h"
 #include "api/teacher.h"
 #include "frontend/model.h"
 #include "pare/pare.h"

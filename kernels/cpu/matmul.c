@@ -1,10 +1,7 @@
-/* matmul.c - MatMul, FusedMatMul and Gemm. f32, f64 and integers go through
- * gemm.c, a matrix at a time; bf16 is a oneDNN primitive made in plan, or, on a
- * CPU without bf16 instructions, f32 copies in the workspace. */
-#include <oneapi/dnnl/dnnl.h>
-
-#include "base/arena.h"
-#include "kernels/cpu/cpu.h"
+/* matmul.c - MatMul, FusedMatMul and Gemm. f32 and bf16 are products made in plan
+ * (product.h); f64 and integers go through gemm.c, a matrix at a time, and so do f32
+ * shapes that have no primitive; bf16, on a CPU without it, as f32 copies in the workspace. */
+#include "kernels/cpu/product.h"
 
 /* y[batch][m,n] = alpha·op(a)·op(b) + beta·y. Batch axes broadcast: step 0. */
 typedef struct Product {
@@ -95,98 +92,38 @@ static PareStatus product(const Product *p, PareDtype d, const void *a, const vo
   return (PareStatus)failed;
 }
 
-/* --- bf16 --- */
-typedef struct Bf16 {
-  PareArena *arena; /* holds this struct */
-  dnnl_engine_t engine;
-  dnnl_stream_t stream;
-  dnnl_primitive_t matmul; /* NULL: this CPU has none */
-  dnnl_memory_t a, b, y, scratch;
-} Bf16;
+/* --- f32 and bf16 --- */
 
-void PARE_CPU(release_MATMUL)(void *state) {
-  Bf16 *s = state;
-  if (!s) return;
-  dnnl_memory_t m[] = {s->a, s->b, s->y, s->scratch};
-  for (int i = 0; i < 4; i++)
-    if (m[i]) dnnl_memory_destroy(m[i]);
-  if (s->matmul) dnnl_primitive_destroy(s->matmul);
-  if (s->stream) dnnl_stream_destroy(s->stream);
-  if (s->engine) dnnl_engine_destroy(s->engine);
-  pare_arena_free(s->arena);
-}
+void PARE_CPU(release_MATMUL)(void *state) { PARE_CPU(product_free)(state); }
 
-/* A matrix [rows, cols], stored the other way round when `transposed`, with batch axes in front. */
-static bool describe(dnnl_memory_desc_t *md, const Product *p, const int64_t *step, int64_t rows, int64_t cols,
-                     bool transposed, dnnl_data_type_t type) {
-  dnnl_dims_t dims, strides;
-  int n = p->rank;
-  for (int i = 0; i < n; i++) {
-    dims[i] = step[i] ? p->dim[i] : 1;
-    strides[i] = (step[i] ? step[i] : 1) * rows * cols;
+/* Matrices [rows, cols], stored the other way round when `transposed`, with batch axes in front. */
+static PareView view(const Product *p, PareDtype d, const int64_t *step, int64_t rows, int64_t cols, bool transposed) {
+  PareView v = {.dtype = d, .rank = p->rank + 2};
+  for (int i = 0; i < p->rank; i++) {
+    v.dim[i] = step[i] ? p->dim[i] : 1;
+    v.stride[i] = (step[i] ? step[i] : 1) * rows * cols;
   }
-  dims[n] = rows, dims[n + 1] = cols;
-  strides[n] = transposed ? 1 : cols, strides[n + 1] = transposed ? rows : 1;
-  return dnnl_memory_desc_init_by_strides(md, n + 2, dims, type, strides) == dnnl_success;
+  v.dim[p->rank] = rows, v.dim[p->rank + 1] = cols;
+  v.stride[p->rank] = transposed ? 1 : cols, v.stride[p->rank + 1] = transposed ? rows : 1;
+  return v;
 }
 
-/* The matmul primitive with scratch memory of our own; false when there is none for these types here. */
-static bool bf16_primitive(Bf16 *s, const Product *p, PareDtype out, size_t *scratch) {
-  dnnl_memory_desc_t a, b, y;
+/* The primitive, unless there is none for this shape and type: then *out is NULL. */
+static PareStatus primitive(const PareKernelArgs *args, const Product *p, PareProduct **out) {
   int64_t ystep[PARE_MAX_RANK], n = 1;
+  PareDtype d = args->in[0].type.dtype;
+  *out = NULL;
+  if (p->batch * p->m * p->n * p->k == 0 || p->rank + 2 > PARE_MAX_RANK) return PARE_OK;
   for (int i = p->rank - 1; i >= 0; i--) ystep[i] = n, n *= p->dim[i];
-  if (!describe(&a, p, p->astep, p->m, p->k, p->ta, dnnl_bf16) ||
-      !describe(&b, p, p->bstep, p->k, p->n, p->tb, dnnl_bf16) ||
-      !describe(&y, p, ystep, p->m, p->n, false, out == PARE_F32 ? dnnl_f32 : dnnl_bf16))
-    return false;
-  dnnl_matmul_desc_t desc;
-  dnnl_primitive_attr_t attr = NULL;
-  dnnl_post_ops_t ops = NULL;
-  dnnl_primitive_desc_t pd = NULL;
-  float alpha = (float)p->alpha;
-  bool ok = dnnl_matmul_desc_init(&desc, &a, &b, NULL, &y) == dnnl_success &&
-            dnnl_primitive_attr_create(&attr) == dnnl_success &&
-            dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user) == dnnl_success &&
-            dnnl_primitive_attr_set_output_scales(attr, 1, 0, &alpha) == dnnl_success &&
-            dnnl_post_ops_create(&ops) == dnnl_success &&
-            (p->beta == 0 || dnnl_post_ops_append_sum(ops, (float)p->beta) == dnnl_success) &&
-            dnnl_primitive_attr_set_post_ops(attr, ops) == dnnl_success &&
-            dnnl_primitive_desc_create(&pd, &desc, attr, s->engine, NULL) == dnnl_success &&
-            dnnl_primitive_create(&s->matmul, pd) == dnnl_success;
-  if (ok) {
-    const dnnl_memory_desc_t *md = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
-    *scratch = dnnl_memory_desc_get_size(md);
-    ok = dnnl_memory_create(&s->a, &a, s->engine, DNNL_MEMORY_NONE) == dnnl_success &&
-         dnnl_memory_create(&s->b, &b, s->engine, DNNL_MEMORY_NONE) == dnnl_success &&
-         dnnl_memory_create(&s->y, &y, s->engine, DNNL_MEMORY_NONE) == dnnl_success &&
-         dnnl_memory_create(&s->scratch, md, s->engine, DNNL_MEMORY_NONE) == dnnl_success;
-  }
-  if (pd) dnnl_primitive_desc_destroy(pd);
-  if (ops) dnnl_post_ops_destroy(ops);
-  if (attr) dnnl_primitive_attr_destroy(attr);
-  return ok;
+  PareProductSpec s = {.a = view(p, d, p->astep, p->m, p->k, p->ta),
+                       .b = view(p, d, p->bstep, p->k, p->n, p->tb),
+                       .c = view(p, args->out[0].type.dtype, ystep, p->m, p->n, false),
+                       .alpha = p->alpha, .beta = p->beta};
+  PareStatus status = PARE_CPU(product_new)(&s, out);
+  return status == PARE_UNSUPPORTED ? PARE_OK : status;
 }
 
 static size_t round_up(int64_t floats) { return ((size_t)floats * sizeof(float) + 63) & ~(size_t)63; }
-
-static PareStatus bf16_plan(PareKernelArgs *args, const Product *p) {
-  PareArena *arena = pare_arena_new(sizeof(Bf16) + 256);
-  Bf16 *s = arena ? PARE_NEW(arena, Bf16) : NULL;
-  if (!s) return pare_arena_free(arena), PARE_NOMEM;
-  s->arena = arena;
-  if (dnnl_engine_create(&s->engine, dnnl_cpu, 0) != dnnl_success ||
-      dnnl_stream_create(&s->stream, s->engine, dnnl_stream_default_flags) != dnnl_success)
-    return PARE_CPU(release_MATMUL)(s), PARE_NOMEM;
-  args->state = s;
-  bool empty = p->batch * p->m * p->n * p->k == 0;
-  if (empty || !bf16_primitive(s, p, args->out[0].type.dtype, &args->workspace_bytes)) {
-    if (s->matmul) dnnl_primitive_destroy(s->matmul);
-    s->matmul = NULL;
-    args->workspace_bytes = round_up(pare_count(&args->in[0])) + round_up(pare_count(&args->in[1])) +
-                            round_up(pare_count(&args->out[0]));
-  }
-  return PARE_OK;
-}
 
 static PareStatus bf16_widened(PareKernelArgs *args, const Product *p) {
   int64_t na = pare_count(&args->in[0]), nb = pare_count(&args->in[1]), ny = pare_count(&args->out[0]);
@@ -201,34 +138,27 @@ static PareStatus bf16_widened(PareKernelArgs *args, const Product *p) {
   return s;
 }
 
-static PareStatus bf16_run(PareKernelArgs *args, const Product *p) {
-  Bf16 *s = args->state;
-  if (!s->matmul) return bf16_widened(args, p);
-  const struct { int arg; dnnl_memory_t m; void *data; } use[] = {
-      {DNNL_ARG_SRC, s->a, args->in[0].data},
-      {DNNL_ARG_WEIGHTS, s->b, args->in[1].data},
-      {DNNL_ARG_DST, s->y, args->out[0].data},
-      {DNNL_ARG_SCRATCHPAD, s->scratch, args->workspace},
-  };
-  dnnl_exec_arg_t exec[4];
-  for (int i = 0; i < 4; i++) {
-    if (dnnl_memory_set_data_handle(use[i].m, use[i].data) != dnnl_success) return PARE_DEVICE;
-    exec[i] = (dnnl_exec_arg_t){use[i].arg, use[i].m};
-  }
-  bool ok = dnnl_primitive_execute(s->matmul, s->stream, 4, exec) == dnnl_success &&
-            dnnl_stream_wait(s->stream) == dnnl_success;
-  return ok ? PARE_OK : PARE_DEVICE;
-}
-
 /* --- the kernels --- */
 static PareStatus plan(PareKernelArgs *args, const Product *p) {
-  return args->in[0].type.dtype == PARE_BF16 ? bf16_plan(args, p) : PARE_OK;
+  PareDtype d = args->in[0].type.dtype;
+  if (d != PARE_F32 && d != PARE_BF16) return PARE_OK;
+  PareProduct *made;
+  PareStatus s = primitive(args, p, &made);
+  if (s != PARE_OK) return s;
+  args->state = made;
+  if (made) args->workspace_bytes = PARE_CPU(product_scratch)(made);
+  else if (d == PARE_BF16)
+    args->workspace_bytes = round_up(pare_count(&args->in[0])) + round_up(pare_count(&args->in[1])) +
+                            round_up(pare_count(&args->out[0]));
+  return PARE_OK;
 }
 static PareStatus run(PareKernelArgs *args, const Product *p) {
   PareDtype d = args->in[0].type.dtype;
-  if (d == PARE_BF16) return bf16_run(args, p);
+  const void *a = args->in[0].data, *b = args->in[1].data;
+  if (args->state) return PARE_CPU(product_run)(args->state, a, b, NULL, args->out[0].data, args->workspace);
+  if (d == PARE_BF16) return bf16_widened(args, p);
   if (d != PARE_F32 && d != PARE_F64 && !pare_is_index(&args->in[0])) return pare_bad_type(args);
-  return product(p, d, args->in[0].data, args->in[1].data, args->out[0].data);
+  return product(p, d, a, b, args->out[0].data);
 }
 
 PareStatus PARE_CPU(plan_MATMUL)(PareKernelArgs *args) {

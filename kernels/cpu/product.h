@@ -13,7 +13,7 @@ typedef struct PareView {
   int64_t dim[PARE_MAX_RANK], stride[PARE_MAX_RANK];
 } PareView;
 
-/* c = alpha·a·b + beta·c [+ bias, f32 of b's columns]. Sums are f32. */
+/* c = alpha·a·b + beta·c [+ bias, f32 of b's columns]., sums in f32. */
 typedef struct PareProductSpec {
   PareView a, b, c;
   double alpha, beta;

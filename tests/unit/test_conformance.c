@@ -108,7 +108,8 @@ static PareStatus compare(Fix *f, size_t i, const PareTensor *got, const PareTen
   if (!pare_type_equal(&got->type, &want->type))
     return pare_error(&f->c, PARE_GATE, "output %zu is %s, expected %s", i, a, b);
   if (tolerance > 0)
-    return pare_error(&f->c, PARE_GATE, "output %zu (%s) is %.3g away, more than %.3g", i, a, distance(want, got), tolerance);
+    return pare_error(&f->c, PARE_GATE, "output %zu (%s) is %.3g away, more than %.3g", i, a, distance(want, got),
+                      tolerance);
   return pare_error(&f->c, PARE_GATE, "output %zu (%s): element %lld is %.9g, expected %.9g", i, a, (long long)at,
                     element(got, at), element(want, at));
 }

@@ -163,36 +163,43 @@ static const struct {
   int leaves;
   const char *text;
 } cases[] = {
-    {PARE_OP_WHERE, 3, "const %c : bool[4,1] = 1 0 0 1\nconst %a : f32[3,4,5] = random(1)\nconst %b : f32[5] = random(2)\n"
+    {PARE_OP_WHERE, 3, "const %c : bool[4,1] = 1 0 0 1\nconst %a : f32[3,4,5] = random(1)\n"
+                       "const %b : f32[5] = random(2)\n"
                        "%y = Where(%c, %a, %b)\n"},
     {PARE_OP_AND, 2, "const %a : bool[2,3] = 1 0 1 1 0 0\nconst %b : bool[3] = 1 1 0\n%y = And(%a, %b)\n"},
     {PARE_OP_OR, 2, "const %a : bool[2,3] = 1 0 1 1 0 0\nconst %b : bool[2,1] = 1 0\n%y = Or(%a, %b)\n"},
     {PARE_OP_NOT, 2, "const %a : bool[2,3] = 1 0 1 1 0 0\n%y = Not(%a)\n"},
     {PARE_OP_CAST, 2, "const %a : f32[3,4] = random(1)\n%y = Cast(%a) {to=f64}\n"},
     {PARE_OP_MATMUL, 4, "const %a : f32[2,5,6] = random(1)\nconst %b : f32[6,7] = random(2)\n%y = MatMul(%a, %b)\n"},
-    {PARE_OP_MATMUL, 5, "const %a : f32[2,3,5,6] = random(1)\nconst %b : f32[3,6,7] = random(2)\n%y = MatMul(%a, %b)\n"},
+    {PARE_OP_MATMUL, 5, "const %a : f32[2,3,5,6] = random(1)\nconst %b : f32[3,6,7] = random(2)\n"
+                        "%y = MatMul(%a, %b)\n"},
     {PARE_OP_MATMUL, 3, "const %a : f32[6] = random(1)\nconst %b : f32[2,6,7] = random(2)\n%y = MatMul(%a, %b)\n"},
     {PARE_OP_MATMUL, 3, "const %a : f32[2,5,6] = random(1)\nconst %b : f32[6] = random(2)\n%y = MatMul(%a, %b)\n"},
     {PARE_OP_FUSEDMATMUL, 4, "const %a : f32[2,6,5] = random(1)\nconst %b : f32[2,7,6] = random(2)\n"
                              "%y = com.microsoft.FusedMatMul(%a, %b) {transA=1, transB=1, alpha=0.5}\n"},
-    {PARE_OP_GEMM, 3, "const %a : f32[5,6] = random(1)\nconst %b : f32[6,7] = random(2)\nconst %c : f32[7] = random(3)\n"
+    {PARE_OP_GEMM, 3, "const %a : f32[5,6] = random(1)\nconst %b : f32[6,7] = random(2)\n"
+                      "const %c : f32[7] = random(3)\n"
                       "%y = Gemm(%a, %b, %c)\n"},
-    {PARE_OP_GEMM, 3, "const %a : f32[6,5] = random(1)\nconst %b : f32[7,6] = random(2)\nconst %c : f32[5,1] = random(3)\n"
+    {PARE_OP_GEMM, 3, "const %a : f32[6,5] = random(1)\nconst %b : f32[7,6] = random(2)\n"
+                      "const %c : f32[5,1] = random(3)\n"
                       "%y = Gemm(%a, %b, %c) {transA=1, transB=1, alpha=0.5, beta=2.0}\n"},
     {PARE_OP_CONV, 3, "const %x : f32[2,3,6,6] = random(1)\nconst %w : f32[4,3,2,2] = random(2)\n"
                       "const %b : f32[4] = random(3)\n%y = Conv(%x, %w, %b) {strides=[2,2]}\n"},
     {PARE_OP_SOFTMAX, 2, "const %a : f32[3,4,5] = random(1)\n%y = Softmax(%a) {axis=1}\n"},
     {PARE_OP_SOFTMAX, 1, "const %a : f32[3,4,5] = random(1)\n%y = Softmax(%a) {axis=1, flatten=1}\n"},
     {PARE_OP_LOGSOFTMAX, 1, "const %a : f32[3,4] = random(1)\n%y = LogSoftmax(%a) {axis=-1}\n"},
-    {PARE_OP_LAYERNORM, 2, "const %a : f32[3,4,5] = random(1)\nconst %g : f32[5] = random(2)\nconst %b : f32[5] = random(3)\n"
+    {PARE_OP_LAYERNORM, 2, "const %a : f32[3,4,5] = random(1)\nconst %g : f32[5] = random(2)\n"
+                           "const %b : f32[5] = random(3)\n"
                            "%y, %m, %s = LayerNormalization(%a, %g, %b) {axis=-1}\n"},
     {PARE_OP_LAYERNORM, 1, "const %a : f32[3,4,5] = random(1)\nconst %g : f32[4,5] = random(2)\n"
                            "%y = LayerNormalization(%a, %g) {axis=1}\n"},
     {PARE_OP_REDUCEMEAN, 2, "const %a : f32[3,4,5] = random(1)\nconst %x : i64[1] = 1\n%y = ReduceMean(%a, %x)\n"},
-    {PARE_OP_REDUCESUM, 1, "const %a : f32[3,4,5] = random(1)\nconst %x : i64[2] = 0 -1\n%y = ReduceSum(%a, %x) {keepdims=0}\n"},
+    {PARE_OP_REDUCESUM, 1, "const %a : f32[3,4,5] = random(1)\nconst %x : i64[2] = 0 -1\n"
+                           "%y = ReduceSum(%a, %x) {keepdims=0}\n"},
     {PARE_OP_REDUCEMAX, 0, "const %a : f32[3,4,5] = random(1)\n%y = ReduceMax(%a)\n"},
     {PARE_OP_REDUCEMIN, 3, "const %a : f32[3,4,5] = random(1)\n%y = ReduceMin(%a) {noop_with_empty_axes=1}\n"},
-    {PARE_OP_REDUCEPROD, 2, "const %a : f32[3,4,5] = random(1)\nconst %x : i64[1] = 2\n%y = ReduceProd(%a, %x) {keepdims=0}\n"},
+    {PARE_OP_REDUCEPROD, 2, "const %a : f32[3,4,5] = random(1)\nconst %x : i64[1] = 2\n"
+                            "%y = ReduceProd(%a, %x) {keepdims=0}\n"},
     {PARE_OP_CUMSUM, 2, "const %a : f32[3,4,5] = random(1)\nconst %x : i64[] = -2\n%y = CumSum(%a, %x)\n"},
     {PARE_OP_RESHAPE, 3, "const %a : f32[3,20] = random(1)\nconst %s : i64[3] = 0 4 5\n%y = Reshape(%a, %s)\n"},
     {PARE_OP_RESHAPE, 3, "const %a : f32[3,4,5] = random(1)\nconst %s : i64[2] = 3 -1\n%y = Reshape(%a, %s)\n"},
@@ -203,14 +210,19 @@ static const struct {
     {PARE_OP_UNSQUEEZE, 2, "const %a : f32[3,5] = random(1)\nconst %x : i64[2] = 0 2\n%y = Unsqueeze(%a, %x)\n"},
     {PARE_OP_TRANSPOSE, 3, "const %a : f32[3,4,5] = random(1)\n%y = Transpose(%a) {perm=[2,0,1]}\n"},
     {PARE_OP_TRANSPOSE, 3, "const %a : f32[3,4,5] = random(1)\n%y = Transpose(%a)\n"},
-    {PARE_OP_CONCAT, 4, "const %a : f32[3,4] = random(1)\nconst %b : f32[3,2] = random(2)\nconst %c : f32[3,5] = random(3)\n"
+    {PARE_OP_CONCAT, 4, "const %a : f32[3,4] = random(1)\nconst %b : f32[3,2] = random(2)\n"
+                        "const %c : f32[3,5] = random(3)\n"
                         "%y = Concat(%a, %b, %c) {axis=1}\n"},
-    {PARE_OP_SPLIT, 4, "const %a : f32[3,12] = random(1)\nconst %s : i64[3] = 3 4 5\n%y, %z, %w = Split(%a, %s) {axis=1}\n"},
-    {PARE_OP_SLICE, 4, "const %a : f32[3,12] = random(1)\nconst %s : i64[1] = 3\nconst %e : i64[1] = -4\nconst %x : i64[1] = 1\n"
+    {PARE_OP_SPLIT, 4, "const %a : f32[3,12] = random(1)\nconst %s : i64[3] = 3 4 5\n"
+                       "%y, %z, %w = Split(%a, %s) {axis=1}\n"},
+    {PARE_OP_SLICE, 4, "const %a : f32[3,12] = random(1)\nconst %s : i64[1] = 3\nconst %e : i64[1] = -4\n"
+                       "const %x : i64[1] = 1\n"
                        "%y = Slice(%a, %s, %e, %x)\n"},
-    {PARE_OP_SLICE, 3, "const %a : f32[3,12] = random(1)\nconst %s : i64[2] = 0 -5\nconst %e : i64[2] = 100 9223372036854775807\n"
+    {PARE_OP_SLICE, 3, "const %a : f32[3,12] = random(1)\nconst %s : i64[2] = 0 -5\n"
+                       "const %e : i64[2] = 100 9223372036854775807\n"
                        "%y = Slice(%a, %s, %e)\n"},
-    {PARE_OP_GATHER, 4, "const %a : f32[4,5,6] = random(1)\nconst %i : i64[2,3] = 0 3 -1 2 1 1\n%y = Gather(%a, %i) {axis=1}\n"},
+    {PARE_OP_GATHER, 4, "const %a : f32[4,5,6] = random(1)\nconst %i : i64[2,3] = 0 3 -1 2 1 1\n"
+                        "%y = Gather(%a, %i) {axis=1}\n"},
     {PARE_OP_GATHER, 2, "const %a : f32[3,5,6] = random(1)\nconst %i : i64[] = 2\n%y = Gather(%a, %i) {axis=0}\n"},
     {PARE_OP_EXPAND, 3, "const %a : f32[3,1,5] = random(1)\nconst %s : i64[4] = 2 1 1 5\n%y = Expand(%a, %s)\n"},
     {PARE_OP_CONSTANTOFSHAPE, 2, "const %s : i64[2] = 3 4\n%y = ConstantOfShape(%s)\n"},
@@ -222,7 +234,8 @@ static bool law_of_row(PareOp op, Fix *f) {
   if (i->cut != pare_cut_same) return false;
   const char *text = fmt(f, "const %%a : f32[3,4,5] = random(1)\n%%y = %s(%%a)\n", i->name);
   if (i->min_in == 2 || i->max_in < 0)
-    text = fmt(f, "const %%a : f32[3,4,5] = random(1)\nconst %%b : f32[4,1] = random(2)\n%%y = %s(%%a, %%b)\n", i->name);
+    text = fmt(f, "const %%a : f32[3,4,5] = random(1)\nconst %%b : f32[4,1] = random(2)\n%%y = %s(%%a, %%b)\n",
+               i->name);
   int n = check_law(text);
   cr_expect_eq(n, 3, "%d leaves, expected 3\n%s", n, text);
   return true;

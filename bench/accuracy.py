@@ -1,0 +1,84 @@
+#!/usr/bin/env python3
+"""accuracy.py - what a criterion is worth: every method at one sparsity, some seeds,
+and the dense model tuned with the same budget. Writes a JSON file and a table.
+
+    bench/accuracy.py --model M.onnx --train train.npz --eval test.npz --name demo-vit \
+        --sparsity 0.5 --seeds 3 -- --steps 600 --batch 64 --lr 2e-3
+
+What follows -- goes to every `pare compress`. The test data decide nothing: all
+runs have the same options. Comparisons are paired by seed.
+"""
+import argparse
+import datetime
+import json
+import math
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+METHODS = ["loraprune", "gate", "magnitude", "random"]
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+def compress(a, out, method, sparsity, seed):
+    with tempfile.TemporaryDirectory() as report:
+        cmd = [a.pare, "compress", a.model, out, "--train", a.train, "--eval", a.eval, "--method", method,
+               "--sparsity", str(sparsity), "--seed", str(seed), "--report", report, "-q", *a.options]
+        subprocess.run(cmd, check=True)
+        r = json.load(open(pathlib.Path(report) / "report.json"))
+    return {"method": method if sparsity else "dense", "seed": seed, "metric": r["metrics"]["name"],
+            "before": r["metrics"]["dense"], "value": r["metrics"]["compact"], "seconds": r["training"]["seconds"],
+            "params": r["output"]["params"], "macs": r["output"]["macs"]}
+
+
+def mean_sd(xs):
+    m = sum(xs) / len(xs)
+    sd = math.sqrt(sum((x - m) ** 2 for x in xs) / (len(xs) - 1)) if len(xs) > 1 else 0.0
+    return m, sd
+
+
+def table(rows, a):
+    by = {}
+    for r in rows:
+        by.setdefault(r["method"], {})[r["seed"]] = 100 * r["value"]
+    lines = [f"{rows[0]['metric']} in %, {a.sparsity:g} of heads and FFN channels gone, {a.seeds} seeds, "
+             f"untouched model {100 * rows[0]['before']:.2f}", "",
+             "| method | mean ± s.d. | to the tuned dense model | to random (paired, ± standard error) |",
+             "|---|---|---|---|"]
+    for m, v in by.items():
+        mean, sd = mean_sd(list(v.values()))
+        gap = mean_sd([v[s] - by["dense"][s] for s in v])[0] if m != "dense" else 0.0
+        paired, psd = mean_sd([v[s] - by["random"][s] for s in v])
+        lines.append(f"| {m} | {mean:.2f} ± {sd:.2f} | {gap:+.2f} | {paired:+.2f} ± {psd / math.sqrt(len(v)):.2f} |")
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    argv = sys.argv[1:]
+    at = argv.index("--") if "--" in argv else len(argv)
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--pare", default=str(ROOT / "build" / "pare"))
+    for name in ("model", "train", "eval", "name"):
+        p.add_argument("--" + name, required=True)
+    p.add_argument("--sparsity", type=float, default=0.5)
+    p.add_argument("--seeds", type=int, default=3)
+    p.add_argument("--methods", default=",".join(METHODS))
+    p.add_argument("--out", default=str(ROOT / "bench" / "results"))
+    a = p.parse_args(argv[:at])
+    a.options = argv[at + 1:]
+    rows = []
+    with tempfile.TemporaryDirectory() as tmp:
+        for seed in range(a.seeds):
+            for method, sparsity in [("magnitude", 0)] + [(m, a.sparsity) for m in a.methods.split(",")]:
+                rows.append(compress(a, str(pathlib.Path(tmp) / "out.onnx"), method, sparsity, seed))
+                print(f"seed {seed} {rows[-1]['method']:10s} {100 * rows[-1]['value']:.2f}", file=sys.stderr, flush=True)
+    stem = pathlib.Path(a.out) / f"accuracy-{a.name}-{datetime.date.today()}"
+    text = f"# {a.name}\n\n`--sparsity {a.sparsity:g} {' '.join(a.options)}`\n\n" + table(rows, a)
+    stem.with_suffix(".json").write_text(json.dumps({"options": a.options, "sparsity": a.sparsity, "rows": rows}, indent=1) + "\n")
+    stem.with_suffix(".md").write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
