@@ -10,6 +10,7 @@
 #include "api/shapes.h"
 #include "api/tuner.h"
 #include "base/rng.h"
+#include "passes/classes.h"
 #include "passes/probe_dims.h"
 #include "passes/trace_dims.h"
 

@@ -5,6 +5,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "passes/classes.h"
+
 /* --- which output, which metric --- */
 
 /* Axes 1.. of labels and output are the same, but for `less` at the end. */
@@ -46,26 +48,11 @@ PareStatus pare_judge_find(PareCtx *c, const PareForward *f, const PareData *d, 
                          pare_type_text(&labels->type, have), want);
 }
 
-/* Does the value come out of a linear layer or a Softmax, through views and biases? */
-static bool is_linear(const PareValue *v) {
-  for (const PareNode *n = v->def; n; n = v->def) {
-    if (n->op == PARE_OP_MATMUL || n->op == PARE_OP_GEMM || n->op == PARE_OP_FUSEDMATMUL || n->op == PARE_OP_SOFTMAX ||
-        n->op == PARE_OP_LOGSOFTMAX)
-      return true;
-    bool second = n->nin == 2 && n->in[0]->role == PARE_CONST;
-    bool bias = n->op == PARE_OP_ADD && (second || n->in[1]->role == PARE_CONST);
-    if (!bias && n->op != PARE_OP_CAST && pare_op_info[n->op].kernel != PARE_KERNEL_VIEW) return false;
-    v = n->in[bias && second];
-  }
-  return false;
-}
-
 PareStatus pare_judge_pick(PareCtx *c, const PareForward *f, size_t *output, PareMetricKind *kind) {
   for (size_t i = 0; i < pare_forward_outputs(f); i++) {
     const PareValue *v = pare_forward_value(f, i);
     if (!pare_dtype_is_float(v->type.dtype)) continue;
-    bool classes = v->type.rank > 1 && v->type.dim[v->type.rank - 1] > 1 && is_linear(v);
-    *kind = classes ? PARE_METRIC_AGREEMENT : PARE_METRIC_COSINE;
+    *kind = pare_output_is_classes(v) ? PARE_METRIC_AGREEMENT : PARE_METRIC_COSINE;
     *output = i;
     return PARE_OK;
   }

@@ -5,9 +5,10 @@
 #include <string.h>
 
 #include "passes/autodiff.h"
+#include "passes/classes.h"
 #include "passes/pass.h"
 
-enum { HYPER = 8, MAX_CLASSES_AXIS = 1 << 17 };
+enum { HYPER = 8 };
 
 typedef struct Build {
   PareCtx *c;
@@ -44,13 +45,6 @@ static PareStatus effect(Build *b, PareOp op, const char *name, const PareAttrs 
 }
 
 /* --- losses --- */
-
-bool pare_output_is_classes(const PareValue *v) {
-  if (!pare_dtype_is_float(v->type.dtype) || v->type.rank < 1) return false;
-  int64_t last = v->type.dim[v->type.rank - 1];
-  if (last < 2 || last > MAX_CLASSES_AXIS) return false;
-  return v->type.rank == 2 || strstr(v->name, "logits") != NULL;
-}
 
 static PareStatus add_loss(Build *b, PareValue **total, PareValue *v) {
   if (!v) return oom(b);

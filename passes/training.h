@@ -71,7 +71,4 @@ PARE_MUST_USE PareStatus pare_build_training(PareCtx *c, PareGraph *g, const Par
                                              const PareAdapters *adapters, const PareTrainSpec *spec,
                                              PareTrainGraph *out);
 
-/* Whether an output of this type and name is read as distributions over classes. */
-bool pare_output_is_classes(const PareValue *v);
-
 #endif

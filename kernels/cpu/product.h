@@ -13,7 +13,7 @@ typedef struct PareView {
   int64_t dim[PARE_MAX_RANK], stride[PARE_MAX_RANK];
 } PareView;
 
-/* c = alpha·a·b + beta·c [+ bias, f32 of b's columns]., sums in f32. */
+/* c = alpha·a·b + beta·c [+ bias, f32 of b's columns], sums in f32. */
 typedef struct PareProductSpec {
   PareView a, b, c;
   double alpha, beta;
@@ -33,8 +33,8 @@ enum { PARE_BLOCK = 64 }; /* the most that kb and nb can be */
 
 typedef struct PareProduct PareProduct;
 
-/* PARE_UNSUPPORTED when this CPU has no such primitive (b packed in an order that
- * PareOrder cannot tell, bf16); *why says so. Pair: product_free. */
+/* PARE_UNSUPPORTED when oneDNN has no fast code for it on this CPU (bf16, strides), or
+ * packs b in an order that PareOrder cannot tell. Pair: product_free. */
 PareStatus PARE_CPU(product_new)(const PareProductSpec *spec, PareProduct **out);
 void PARE_CPU(product_free)(PareProduct *p); /* NULL is fine */
 size_t PARE_CPU(product_scratch)(const PareProduct *p);
