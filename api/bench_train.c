@@ -103,7 +103,7 @@ static PareStatus run(PareCtx *c, Watch *w, const PareModel *m, const PareBenchO
   c->diag = (PareDiag){0}; /* we stopped it */
   qsort(w->seconds, (size_t)w->runs, sizeof *w->seconds, by_value);
   r->min_seconds = w->seconds[0];
-  r->median_seconds = w->runs % 2 ? w->seconds[w->runs / 2] : (w->seconds[w->runs / 2 - 1] + w->seconds[w->runs / 2]) / 2;
+  r->median_seconds = (w->seconds[(w->runs - 1) / 2] + w->seconds[w->runs / 2]) / 2;
   r->samples_per_second = (double)n / r->median_seconds;
   r->memory_bytes = (int64_t)w->tuner.peak_bytes;
   r->macs = pare_graph_macs(w->tuner.graph.g) / n;
@@ -119,9 +119,10 @@ PareStatus pare_bench_train(PareCtx *c, PareArena *a, const PareModel *m, const 
   w.seconds = work ? PARE_NEW_N(work, w.runs, double) : NULL;
   PareGraph *bound = NULL;
   PareData *d = NULL;
-  PareStatus s = w.row && w.seconds ? pare_shapes_bind(c, work, m->graph, o->shape, o->batch > 0 ? o->batch : 1, 1, &bound)
-                                    : pare_nomem(c);
-  int64_t batch = s == PARE_OK && bound->inputs.n && bound->inputs.at[0]->type.rank ? bound->inputs.at[0]->type.dim[0] : 1;
+  PareStatus s = w.row && w.seconds ? PARE_OK : pare_nomem(c);
+  int64_t batch = o->batch > 0 ? o->batch : 1;
+  if (s == PARE_OK) s = pare_shapes_bind(c, work, m->graph, o->shape, batch, 1, &bound);
+  if (s == PARE_OK && bound->inputs.n && bound->inputs.at[0]->type.rank) batch = bound->inputs.at[0]->type.dim[0];
   if (s == PARE_OK) s = pare_samples_random(c, bound, batch, 0, &d);
   if (s == PARE_OK) s = add_labels(c, bound, d);
   if (s == PARE_OK) s = run(c, &w, m, o, d, r);

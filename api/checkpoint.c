@@ -21,16 +21,31 @@ static uint64_t hash(uint64_t h, const void *p, size_t n) { /* FNV-1a */
   return h;
 }
 
-/* What must be the same for a checkpoint to fit: the model, the schedule, and all that steers a step. */
+/* The type and the first bytes: enough to tell apart two tunings of one model, or two sets of samples. */
+static uint64_t hash_head(uint64_t h, const PareType *type, const void *data) {
+  size_t bytes;
+  h = hash(h, type->dim, (size_t)type->rank * sizeof *type->dim);
+  return data && pare_type_bytes(type, &bytes) ? hash(h, data, bytes < 256 ? bytes : 256) : h;
+}
+
+/* What must be the same for a checkpoint to fit: the model, the data, the schedule, and all that steers a step. */
 static uint64_t fingerprint(const PareTuner *t) {
   const PareCompressOptions *o = t->o;
   uint64_t h = 14695981039346656037u;
   int64_t ints[] = {o->seed, o->batch, o->rank, o->method, o->ranking, o->importance, o->loss, o->prune_every,
-                    o->lr_decay, o->precision, t->nsamples, (int64_t)t->model->file.len, (int64_t)t->dims->dims.n};
+                    o->lr_decay, o->precision, o->steps, t->nsamples, (int64_t)t->model->file.len,
+                    (int64_t)t->dims->dims.n};
   double reals[] = {o->alpha, o->eta, o->ema, o->lr, o->lr_warmup, o->weight_decay, o->clip, o->temperature,
-                    o->prune_warmup, o->prune_cooldown, t->ratio};
+                    o->prune_warmup, o->prune_cooldown, o->epochs, t->ratio};
   h = hash(hash(h, ints, sizeof ints), reals, sizeof reals);
-  for (size_t i = 0; i < t->dims->dims.n; i++) h = hash(h, t->dims->dims.at[i].name, strlen(t->dims->dims.at[i].name));
+  for (size_t i = 0; i < t->dims->dims.n; i++) {
+    h = hash(h, t->dims->dims.at[i].name, strlen(t->dims->dims.at[i].name));
+    h = hash(h, &t->pruned[i], sizeof t->pruned[i]);
+  }
+  for (size_t i = 0; i < t->model->ninitializers; i++)
+    h = hash_head(h, &t->model->initializer[i]->type, t->model->initializer[i]->data);
+  for (size_t i = 0; t->data && i < t->data->narrays; i++)
+    h = hash_head(h, &t->data->arrays[i].type, t->data->arrays[i].data);
   return h;
 }
 

@@ -1,8 +1,10 @@
 /* compress.c - `pare compress`: the pipeline from top to bottom. */
+#include <errno.h>
 #include <math.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "api/account.h"
 #include "api/costs.h"
@@ -44,19 +46,52 @@ static bool same_file(const char *a, const char *b) {
   return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
+/* A file can be put at `path`: said before time is spent on tuning. */
+static PareStatus check_place(Compress *k, const char *path) {
+  struct stat st;
+  const char *slash = strrchr(path, '/');
+  const char *folder = !slash ? "." : pare_arena_printf(k->arena, "%.*s", (int)(slash - path + 1), path);
+  if (!folder) return pare_nomem(k->c);
+  if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) return pare_error(k->c, PARE_IO, "'%s' is a folder", path);
+  if (access(folder, W_OK | X_OK)) return pare_error(k->c, PARE_IO, "cannot write '%s': %s", path, strerror(errno));
+  if (same_file(path, k->o->train) || same_file(path, k->o->eval))
+    return pare_error(k->c, PARE_USAGE, "'%s' would overwrite the data", path);
+  return PARE_OK;
+}
+
 static PareStatus check_paths(Compress *k) {
   if (same_file(k->path, k->out) && !k->o->overwrite)
     return pare_error(k->c, PARE_USAGE, "OUT is MODEL: give another name, or --overwrite");
   if (*k->o->save_masked && same_file(k->path, k->o->save_masked))
     return pare_error(k->c, PARE_USAGE, "--save-masked would overwrite the model");
+  if (*k->o->save_masked && (!strcmp(k->out, k->o->save_masked) || same_file(k->out, k->o->save_masked)))
+    return pare_error(k->c, PARE_USAGE, "--save-masked and OUT are the same file");
+  PARE_TRY(check_place(k, k->out));
+  if (*k->o->save_masked) PARE_TRY(check_place(k, k->o->save_masked));
   if (*k->o->device && strcmp(k->o->device, "auto") && strcmp(k->o->device, "cpu"))
     return pare_error(k->c, PARE_DEVICE, "there is no device '%s' here: --device cpu", k->o->device);
+  return PARE_OK;
+}
+
+/* Neither the model nor its weights, which go to PATH.data, may fall on weights that the model reads. */
+static PareStatus check_external(Compress *k, const char *path) {
+  const char *data = pare_arena_printf(k->arena, "%s.data", path);
+  if (!data) return pare_nomem(k->c);
+  for (size_t i = 0; i < k->model->external.n; i++) {
+    const char *in = pare_path_beside(k->arena, k->path, k->model->external.at[i].location);
+    if (!in) return pare_nomem(k->c);
+    if (same_file(in, data) || same_file(in, path))
+      return pare_error(k->c, PARE_USAGE, "'%s' would overwrite '%s', which holds the model's weights: give "
+                        "another name", path, in);
+  }
   return PARE_OK;
 }
 
 static PareStatus load(Compress *k) {
   PareCtx *c = k->c;
   PARE_TRY(pare_model_load(c, k->path, &k->model));
+  PARE_TRY(check_external(k, k->out));
+  if (*k->o->save_masked) PARE_TRY(check_external(k, k->o->save_masked));
   c->file = k->path;
   PARE_TRY(pare_probe_dims(c, k->arena, k->model->graph, 0, &k->probe));
   PARE_TRY(pare_trace_dims(c, k->arena, k->probe, &k->dims));
@@ -94,7 +129,8 @@ static PareStatus prepare(Compress *k) {
   pare_target_read(k->o, &k->target);
   PARE_TRY(size_up(k));
   PARE_TRY(pare_tuner_init(&k->tuner, k->c, k->arena, k->model, k->dims, k->o, k->h, k->train, samples, n));
-  return pare_target_ratio(k->c, &k->target, k->dims, k->tuner.pruned, k->sized, &k->tuner.ratio);
+  return pare_target_ratio(k->c, &k->target, k->dims, k->tuner.pruned, k->sized, pare_model_bytes(k->model),
+                           &k->tuner.ratio);
 }
 
 /* --- what goes out --- */
@@ -156,7 +192,7 @@ static PareStatus judge_pair(Compress *k, PareForward *dense, PareForward *compa
   k->result->dense = labels ? pare_metric_value(&a) : 1;
   k->result->compact = pare_metric_value(&b);
   double drop = k->result->dense - k->result->compact, points = kind == PARE_METRIC_MSE ? -drop : 100 * drop;
-  if (k->o->max_drop >= 0 && points > k->o->max_drop)
+  if (k->o->max_drop >= 0 && !(points <= k->o->max_drop)) /* NaN fails */
     return pare_error(k->c, PARE_GATE, "%s fell from %.4f to %.4f, by more than --max-drop %g: nothing was written",
                       k->result->metric, k->result->dense, k->result->compact, k->o->max_drop);
   return PARE_OK;
@@ -167,8 +203,8 @@ static PareStatus judge(Compress *k) {
   if (!d) return PARE_OK;
   PareChoice chosen = {k->eval ? NULL : k->split.held, k->eval ? d->nsamples : k->split.nheld};
   PareForward *dense = NULL, *compact = NULL;
-  PareStatus s = pare_forward_new(k->c, k->model->graph, d, k->o->batch, &dense);
-  if (s == PARE_OK) s = pare_forward_new(k->c, k->emitted->graph, d, k->o->batch, &compact);
+  PareStatus s = pare_forward_new(k->c, k->model->graph, d, k->o->batch, true, &dense);
+  if (s == PARE_OK) s = pare_forward_new(k->c, k->emitted->graph, d, k->o->batch, true, &compact);
   if (s == PARE_OK) s = judge_pair(k, dense, compact, d, chosen);
   pare_forward_free(dense);
   pare_forward_free(compact);

@@ -4,6 +4,7 @@
 #include <assert.h>
 
 #include "api/feed.h"
+#include "passes/pass.h"
 
 struct PareForward {
   PareArena *arena;
@@ -20,10 +21,12 @@ void pare_forward_free(PareForward *f) {
   pare_arena_free(f->arena);
 }
 
-static PareStatus make(PareCtx *c, PareForward *f, const PareGraph *g, int64_t batch) {
+static PareStatus make(PareCtx *c, PareForward *f, const PareGraph *g, int64_t batch, bool fused) {
   if (!(f->graph = pare_graph_clone(c, f->arena, g))) return c->diag.code;
   f->batch = batch;
   PARE_TRY(pare_feed_bind(c, f->graph, f->data, &f->batch));
+  if (fused)
+    PARE_TRY(pare_run_passes(c, f->graph, "fold-constants,fuse-layernorm,fuse-gelu,fuse-linear,fuse-attention", NULL));
   PARE_TRY(pare_program_new(c, f->graph, pare_cpu_kernels(), &f->program));
   size_t nout = f->graph->outputs.n;
   f->floats = PARE_NEW_N(f->arena, nout, float *);
@@ -37,14 +40,15 @@ static PareStatus make(PareCtx *c, PareForward *f, const PareGraph *g, int64_t b
   return PARE_OK;
 }
 
-PareStatus pare_forward_new(PareCtx *c, const PareGraph *g, const PareData *d, int64_t batch, PareForward **out) {
+PareStatus pare_forward_new(PareCtx *c, const PareGraph *g, const PareData *d, int64_t batch, bool fused,
+                            PareForward **out) {
   *out = NULL;
   PareArena *a = pare_arena_new(1 << 16);
   PareForward *f = a ? PARE_NEW(a, PareForward) : NULL;
   if (!f) return pare_arena_free(a), pare_nomem(c);
   f->arena = a;
   f->data = d;
-  PareStatus s = make(c, f, g, batch);
+  PareStatus s = make(c, f, g, batch, fused);
   if (s == PARE_OK) *out = f;
   else pare_forward_free(f);
   return s;

@@ -7,6 +7,9 @@
 #include "api/options.h"
 #include "runtime/rank.h"
 
+/* What emission may add to a file: provenance, and copies of shape constants for their reader alone. */
+enum { ADDED_BYTES = 512, ADDED_BYTES_A_DIM = 256 };
+
 void pare_target_read(const PareCompressOptions *o, PareTarget *out) {
   *out = (PareTarget){"sparsity", o->sparsity};
   pare_option_target(o, &out->kind, &out->requested);
@@ -43,13 +46,13 @@ static PareStatus group_macs(PareCtx *c, const PareDims *d, const PareDim *dim, 
 }
 
 PareStatus pare_target_ratio(PareCtx *c, const PareTarget *t, const PareDims *d, const bool *pruned,
-                             const PareGraph *sized, double *ratio) {
+                             const PareGraph *sized, size_t file_bytes, double *ratio) {
   *ratio = t->requested;
   if (!strcmp(t->kind, "sparsity")) return PARE_OK;
   PareWeights w;
   PARE_TRY(pare_graph_weights(c, sized, &w));
   bool macs = !strcmp(t->kind, "macs"), bytes = !strcmp(t->kind, "bytes");
-  double all = macs ? (double)pare_graph_macs(sized) : bytes ? (double)w.bytes : (double)w.params, fixed = all;
+  double all = macs ? (double)pare_graph_macs(sized) : bytes ? (double)file_bytes : (double)w.params, fixed = all;
   double unit = bytes ? (double)w.bytes / (double)(w.params ? w.params : 1) : 1;
   PareMark mark = pare_arena_mark(c->scratch);
   PareLayer *layer = PARE_NEW_N(c->scratch, d->dims.n + 1, PareLayer);
@@ -63,6 +66,7 @@ PareStatus pare_target_ratio(PareCtx *c, const PareTarget *t, const PareDims *d,
     fixed -= layer[n].cost * (double)dim->count;
     n++;
   }
+  if (bytes) fixed += ADDED_BYTES + ADDED_BYTES_A_DIM * (double)n;
   PARE_TRY(pare_rank_budget(c, n, layer, fixed, t->requested * all, ratio));
   pare_arena_rewind(c->scratch, mark);
   return PARE_OK;

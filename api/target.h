@@ -14,8 +14,9 @@ typedef struct PareTarget {
 void pare_target_read(const PareCompressOptions *o, PareTarget *out);
 
 /* The ratio of groups of each pruned dimension that reaches it. `sized` is the
- * model bound to the sizes at which MACs count. PARE_TARGET when it cannot be reached. */
+ * model bound to the sizes at which MACs count, `file_bytes` what its files take. PARE_TARGET when it cannot be
+ * reached. */
 PARE_MUST_USE PareStatus pare_target_ratio(PareCtx *c, const PareTarget *t, const PareDims *d, const bool *pruned,
-                                           const PareGraph *sized, double *ratio);
+                                           const PareGraph *sized, size_t file_bytes, double *ratio);
 
 #endif

@@ -50,7 +50,7 @@ static PareStatus add_outputs(PareCtx *c, PareTeacher *t) {
 }
 
 static PareStatus start(PareCtx *c, PareTeacher *t, const PareGraph *g, int64_t batch) {
-  PARE_TRY(pare_forward_new(c, g, t->data, batch, &t->model));
+  PARE_TRY(pare_forward_new(c, g, t->data, batch, true, &t->model));
   t->batch = pare_forward_batch(t->model);
   return add_outputs(c, t);
 }
@@ -82,7 +82,8 @@ static void store(PareTeacher *t, const int64_t *samples) {
     const float *y = pare_forward_output(t->model, o->number);
     memcpy(o->now, y, o->each * (size_t)t->batch * sizeof *y);
     for (int64_t s = 0; o->cache && s < t->batch; s++)
-      memcpy(o->cache + (size_t)samples[s] * o->each, y + (size_t)s * o->each, o->each * sizeof *y);
+      if (!t->cached[samples[s]])
+        memcpy(o->cache + (size_t)samples[s] * o->each, y + (size_t)s * o->each, o->each * sizeof *y);
   }
   for (int64_t s = 0; t->cached && s < t->batch; s++) t->cached[samples[s]] = true;
 }
@@ -102,5 +103,7 @@ PareStatus pare_teacher_run(PareCtx *c, PareTeacher *t, const int64_t *samples) 
   }
   return PARE_OK;
 }
+
+bool pare_teacher_knows(const PareTeacher *t, int64_t sample) { return !t->cached || t->cached[sample]; }
 
 const float *pare_teacher_output(const PareTeacher *t, size_t i) { return t->outputs[i].now; }

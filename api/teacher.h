@@ -15,6 +15,8 @@ PARE_MUST_USE PareStatus pare_teacher_new(PareCtx *c, const PareGraph *g, const 
 void pare_teacher_free(PareTeacher *t);
 /* Makes the outputs of these samples (a whole batch of the program's) ready. */
 PARE_MUST_USE PareStatus pare_teacher_run(PareCtx *c, PareTeacher *t, const int64_t *samples);
+/* Whether the outputs for a sample are remembered, or need not be: nothing is. */
+bool pare_teacher_knows(const PareTeacher *t, int64_t sample);
 /* Float output number i (as PareTrainGraph.outputs counts them) of the samples that were run. */
 const float *pare_teacher_output(const PareTeacher *t, size_t i);
 

@@ -8,8 +8,10 @@
 
 #include "api/call.h"
 #include "api/checkpoint.h"
+#include "api/forward.h"
 #include "base/rng.h"
 #include "passes/fold_constants.h"
+#include "passes/probe_dims.h"
 
 enum {
   SCORE_BATCHES = 32, /* for scores without tuning */
@@ -128,6 +130,21 @@ static void set_leaves(PareTuner *t) {
     if (t->keep[i]) memcpy(t->stage_keep[i], t->keep[i], (size_t)t->dims->dims.at[i].count * sizeof(bool));
 }
 
+/* Labels fill the input that was made for them, and classes exist. */
+static PareStatus check_labels(PareTuner *t) {
+  const PareValue *want = t->graph.labels, *y = t->graph.outputs[0].output;
+  if (!want) return PARE_OK;
+  const PareArray *l = pare_data_find(t->data, "labels");
+  char have[PARE_TYPE_TEXT], out[PARE_TYPE_TEXT];
+  int64_t classes = t->spec.loss == PARE_LOSS_CE ? y->type.dim[y->type.rank - 1] : 1;
+  int64_t n = pare_type_count(&l->type) / l->type.dim[0] * t->batch;
+  if (n != pare_type_count(&want->type) || n * classes != pare_type_count(&y->type))
+    return pare_data_error(t->c, t->data, PARE_DATA, "the labels are %s, which does not fit output '%s', %s",
+                           pare_type_text(&l->type, have), y->name, pare_type_text(&y->type, out));
+  if (t->spec.loss != PARE_LOSS_CE || l->type.rank > 1) return PARE_OK; /* negative: not this token */
+  return pare_data_check_range(t->c, t->data, l, classes, "the model's classes number");
+}
+
 /* Compiles the training program on the model cut as the leaves' flags say. */
 static PareStatus enter_stage(PareTuner *t) {
   PareCtx *c = t->c;
@@ -144,6 +161,7 @@ static PareStatus enter_stage(PareTuner *t) {
   PareAdapters adapters;
   PARE_TRY(pare_params_cut(c, t->stage, &t->params, t->dims, &adapters));
   PARE_TRY(pare_build_training(c, g, t->dims, &adapters, &t->spec, &t->graph));
+  PARE_TRY(check_labels(t));
   PARE_TRY(pare_program_new_pinned(c, g, pare_cpu_kernels(), 1, &t->graph.outputs[0].output, &t->program));
   PARE_TRY(pare_params_load(c, &t->params, t->dims, &t->graph, t->program));
   PARE_TRY(carry_scores(t, true));
@@ -175,6 +193,29 @@ static void choose_samples(const PareTuner *t, int64_t first, int64_t *out) {
   }
 }
 
+static PareStatus note_first_runs(PareTuner *t) {
+  if (!(t->first_run = PARE_NEW_N(t->arena, t->data->nsamples + 1, int64_t))) return pare_nomem(t->c);
+  for (int64_t i = 0; i < t->nsamples; i++)
+    t->first_run[t->samples[pare_data_order((uint64_t)t->o->seed, 0, t->nsamples, i)]] = i / t->batch;
+  return PARE_OK;
+}
+
+/* The teacher's outputs for a run. What it remembers of a sample must come from the batch that the sample was first
+ * in, also when that was before a resume: the last bits of an output depend on its neighbours. */
+static PareStatus teach(PareTuner *t, int64_t run) {
+  PareMark mark = pare_arena_mark(t->c->scratch);
+  int64_t *samples = PARE_NEW_N(t->c->scratch, t->batch, int64_t);
+  if (!samples) return pare_nomem(t->c);
+  if (!t->first_run) PARE_TRY(note_first_runs(t));
+  choose_samples(t, run * t->batch, samples);
+  for (int64_t i = 0; i < t->batch; i++)
+    if (t->first_run[samples[i]] < run && !pare_teacher_knows(t->teacher, samples[i]))
+      PARE_TRY(teach(t, t->first_run[samples[i]]));
+  PARE_TRY(pare_teacher_run(t->c, t->teacher, samples));
+  pare_arena_rewind(t->c->scratch, mark);
+  return PARE_OK;
+}
+
 static int64_t draw(const float *logits, int64_t n, double u) {
   double max = -INFINITY, sum = 0;
   for (int64_t i = 0; i < n; i++) max = fmax(max, (double)logits[i]);
@@ -203,7 +244,7 @@ static PareStatus fill_targets(PareTuner *t, const int64_t *samples, int64_t run
                              pare_program_buffer(t->program, t->graph.labels)));
   }
   if (!t->teacher) return PARE_OK;
-  PARE_TRY(pare_teacher_run(t->c, t->teacher, samples));
+  PARE_TRY(teach(t, run));
   for (size_t i = 0; i < t->graph.noutputs; i++) {
     const PareTeacherOutput *o = &t->graph.outputs[i];
     const float *y = pare_teacher_output(t->teacher, i);
@@ -257,10 +298,7 @@ static void fill_hyper(PareTuner *t) {
   memcpy(pare_program_buffer(t->program, t->graph.hyper), h, sizeof h);
 }
 
-static bool pruning_is_over(const PareTuner *t) {
-  int64_t last = t->schedule.steps - (int64_t)floor(t->schedule.cooldown * (double)t->schedule.steps);
-  return t->step >= last;
-}
+static bool pruning_is_over(const PareTuner *t) { return pare_schedule_over(&t->schedule, t->step); }
 
 static PareStatus tune_step(PareTuner *t) {
   bool score = !pruning_is_over(t) && (!t->graph.score_phase || t->step % SCORE_EVERY == 0);
@@ -291,7 +329,7 @@ static PareStatus prune(PareTuner *t, double ratio) {
       layer[n++] = (PareLayer){.kind = (int)d->kind, .count = d->count, .score = t->score[i], .keep = t->keep[i],
                                .cost = (double)d->params};
   }
-  PARE_TRY(pare_rank_ratio(t->c, n, layer, ratio, t->o->ranking == 1));
+  PARE_TRY(pare_rank_ratio(t->c, n, layer, ratio, t->ratio, t->o->ranking == 1));
   pare_arena_rewind(t->c->scratch, mark);
   return PARE_OK;
 }
@@ -311,7 +349,9 @@ static PareStatus prune_now(PareTuner *t) {
   return enter_stage(t);
 }
 
+/* For a criterion that appends no scores. Others start at zero: the moving average would keep what stood there. */
 static void draw_scores(PareTuner *t) {
+  if (strcmp(t->criterion->name, "random")) return;
   for (size_t i = 0; i < t->dims->dims.n; i++)
     for (int64_t k = 0; t->score[i] && k < t->dims->dims.at[i].count; k++)
       t->score[i][k] = pare_rng_uniform(pare_rng_u64((uint64_t)t->o->seed, 0x5c0 + i), (uint64_t)k);
@@ -320,11 +360,12 @@ static void draw_scores(PareTuner *t) {
 /* Without tuning: scores from a number of batches, then one prune. */
 static PareStatus prune_once(PareTuner *t) {
   double loss = 0;
-  if (t->criterion->needs != PARE_NEEDS_NOTHING && !t->data)
-    return pare_error(t->c, PARE_USAGE, "--method %s scores groups on data: give --train", t->criterion->name);
   if (t->program) {
     int64_t runs = t->criterion->needs == PARE_NEEDS_NOTHING ? 0 : SCORE_BATCHES;
-    for (int64_t r = 0; r < runs; r++) PARE_TRY(run_micro(t, r, 1 / (double)runs, true, &loss));
+    for (int64_t r = 0; r < runs; r++) {
+      if (pare_stopped(t->h)) return pare_error(t->c, PARE_INTERRUPTED, "interrupted");
+      PARE_TRY(run_micro(t, r, 1 / (double)runs, true, &loss));
+    }
     PARE_TRY(pare_program_run(t->c, t->program, PARE_PHASE_RANK));
   }
   return prune(t, t->ratio);
@@ -390,11 +431,12 @@ static PareStatus steps(PareTuner *t) {
     report(t, started);
     if (pare_now() - t->saved_at > SAVE_SECONDS) PARE_TRY(save(t));
   }
+  PARE_TRY(save(t)); /* what follows may be interrupted, or fail a gate */
   return pare_schedule_prunes(&t->schedule, t->step) ? prune_now(t) : PARE_OK;
 }
 
 PareStatus pare_tuner_run(PareTuner *t) {
-  if (t->criterion->needs == PARE_NEEDS_NOTHING) draw_scores(t); /* magnitude overwrites them */
+  draw_scores(t);
   if (t->o->resume) {
     if (!*t->o->checkpoint) return pare_error(t->c, PARE_USAGE, "--resume needs --checkpoint DIR");
     PARE_TRY(pare_checkpoint_load(t, t->o->checkpoint));
@@ -419,11 +461,22 @@ static PareStatus choose_loss(PareTuner *t) {
   return PARE_OK;
 }
 
+/* Scores of the weights alone come from the program as well, which reads no data. */
+static PareStatus stand_in(PareTuner *t) {
+  PareGraph *bound;
+  PARE_TRY(pare_probe_dims(t->c, t->arena, t->model->graph, 0, &bound));
+  PARE_TRY(pare_samples_random(t->c, bound, 1, 0, &t->stand_in));
+  t->data = t->stand_in;
+  return PARE_OK;
+}
+
 static PareStatus choose_steps(PareTuner *t) {
   const PareCompressOptions *o = t->o;
   int64_t steps = o->steps >= 0 ? o->steps : 0;
   if (o->steps < 0 && t->data) steps = (int64_t)ceil(o->epochs * (double)t->nsamples / (double)o->batch);
   if (steps > 0 && !t->data) return pare_error(t->c, PARE_USAGE, "tuning needs data: give --train, or --steps 0");
+  if (t->criterion->needs != PARE_NEEDS_NOTHING && !t->data)
+    return pare_error(t->c, PARE_USAGE, "--method %s scores groups on data: give --train", t->criterion->name);
   t->schedule = (PareSchedule){steps, o->prune_every, o->prune_warmup, o->prune_cooldown};
   return PARE_OK;
 }
@@ -448,12 +501,13 @@ PareStatus pare_tuner_init(PareTuner *t, PareCtx *c, PareArena *arena, const Par
   t->spec.dump_after = o->dump_after;
   t->spec.bf16 = o->precision == 2; /* auto is fp32 on a CPU */
   PARE_TRY(pare_params_new(c, arena, dims, o->rank, o->alpha, (uint64_t)o->seed, &t->params));
-  if (data && t->spec.loss == PARE_LOSS_KD) PARE_TRY(pare_teacher_new(c, model->graph, data, o->batch, &t->teacher));
-  return PARE_OK;
+  if (!data) return stand_in(t);
+  return t->spec.loss == PARE_LOSS_KD ? pare_teacher_new(c, model->graph, data, o->batch, &t->teacher) : PARE_OK;
 }
 
 void pare_tuner_free(PareTuner *t) {
   pare_program_free(t->program);
   pare_arena_free(t->stage);
   pare_teacher_free(t->teacher);
+  pare_data_free(t->stand_in);
 }

@@ -30,6 +30,7 @@ typedef struct PareTuner {
   const PareHooks *h;
   const PareModel *model;
   const PareData *data;   /* NULL: no tuning */
+  PareData *stand_in;     /* random inputs, where scores of the weights alone need a program and there are no data */
   const int64_t *samples; /* those to tune on */
   int64_t nsamples;
   PareArena *arena;
@@ -50,6 +51,7 @@ typedef struct PareTuner {
   PareTrainGraph graph;
   PareProgram *program;
   PareTeacher *teacher;
+  int64_t *first_run; /* by sample of the data: the run that it is first in; NULL without a teacher */
   int64_t batch, micro; /* samples a run; runs a step */
   int64_t stage_alive;  /* groups when it was made */
 

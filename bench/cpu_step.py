@@ -105,7 +105,8 @@ def table(report):
              "pare MB | ratio | importance |", "|---|---|---|---|---|---|---|---|---|---|---|---|"]
     for r in report["results"]:
         s = r["summary"]
-        lines.append(f"| {r['model']} | {r['precision']} | {s['torch_ms']:.0f} | {s['pare_ms']:.0f} | {s['ratio']:.2f} | "
+        lines.append(f"| {r['model']} | {r['precision']} | "
+                     f"{s['torch_ms']:.0f} | {s['pare_ms']:.0f} | {s['ratio']:.2f} | "
                      f"{s['torch_cpu_ms']:.0f} | {s['pare_cpu_ms']:.0f} | {s['cpu_ratio']:.2f} | {s['torch_mb']:.0f} | "
                      f"{s['pare_mb']:.0f} | {s['memory_ratio']:.2f} | {100 * s['importance_share']:.1f} % |")
     return "\n".join(lines) + "\n"
@@ -123,7 +124,8 @@ def main():
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--out", default=os.path.join(HERE, "results", "cpu-step"))
     args = p.parse_args()
-    shown = f"bench/cpu_step.py --models {args.models} --rounds {args.rounds} --steps {args.steps} --threads {args.threads}"
+    shown = (f"bench/cpu_step.py --models {args.models} --rounds {args.rounds} --steps {args.steps} "
+             f"--threads {args.threads}")
     report = {"cpu": cpu_name(), "threads": args.threads, "command": shown, "results": [],
               "date": subprocess.run(["date", "-u", "+%Y-%m-%d"], capture_output=True, text=True).stdout.strip(),
               "load": " ".join(f"{x:.1f}" for x in os.getloadavg())}

@@ -414,7 +414,8 @@ static PareStatus check_lora(PareCtx *c, PareNode *n, PareDtype sums, int64_t k,
   if (given(n, 3)) {
     const PareType *a = &n->in[3]->type, *b = &n->in[4]->type;
     if (a->rank != 2 || a->dim[0] != k || a->dim[1] < 1) return bad_input(c, n, 3, "does not fit the weight");
-    if (b->rank != 2 || b->dim[0] != a->dim[1] || b->dim[1] != cols) return clash(c, n, 3, 4, "an adapter is A[K,r], B[r,N]");
+    if (b->rank != 2 || b->dim[0] != a->dim[1] || b->dim[1] != cols)
+      return clash(c, n, 3, 4, "an adapter is A[K,r], B[r,N]");
   }
   if (given(n, 5) && (n->in[5]->type.rank != 1 || n->in[5]->type.dim[0] != k))
     return bad_input(c, n, 5, "a mask has one number for each row of the weight");
@@ -436,12 +437,12 @@ static PareStatus check_linear(PareCtx *c, PareNode *n, int64_t *cols) {
 }
 
 PareStatus pare_infer_linear(PareCtx *c, PareNode *n) {
-  PareType t = {0};
   int64_t cols;
   PARE_TRY(check_linear(c, n, &cols));
-  t = n->in[0]->type;
+  PareType t = n->in[0]->type;
   t.dim[t.rank - 1] = cols;
-  if (given(n, 2) && (n->in[2]->type.rank != 1 || n->in[2]->type.dim[0] != cols || n->in[2]->type.dtype != n->in[1]->type.dtype))
+  const PareType *bias = given(n, 2) ? &n->in[2]->type : NULL;
+  if (bias && (bias->rank != 1 || bias->dim[0] != cols || bias->dtype != n->in[1]->type.dtype))
     return bad_input(c, n, 2, "a bias has one number for each column of the weight");
   return set_out(c, n, 0, t);
 }
@@ -465,7 +466,8 @@ PareStatus pare_infer_lineargrad(PareCtx *c, PareNode *n) {
 static PareStatus attention_side(PareCtx *c, const PareNode *n, int i, int64_t heads, int64_t dim[4]) {
   PARE_TRY(need_input(c, n, i));
   const PareType *t = &n->in[i]->type;
-  if (t->rank != 4 || t->dtype != n->in[0]->type.dtype) return bad_input(c, n, i, "attention is of rank 4 and one type");
+  if (t->rank != 4 || t->dtype != n->in[0]->type.dtype)
+    return bad_input(c, n, i, "attention is of rank 4 and one type");
   if (heads != 1 && heads != 2) return bad_input(c, n, i, "the heads are on axis 1 or 2");
   dim[0] = t->dim[0], dim[1] = t->dim[heads], dim[2] = t->dim[3 - heads], dim[3] = t->dim[3];
   return PARE_OK;

@@ -117,6 +117,10 @@ PareStatus pare_insert_lora(PareCtx *c, PareGraph *g, const PareAdapters *adapte
     lora[i].b = pare_value_add(c, g, PARE_STATE, a->name, (PareType){dtype, 2, {a->rank, a->n}});
     if (!lora[i].a || !lora[i].b) return c->diag.code;
     lora[i].w = by_id[a->sites.at[0].node]->in[a->sites.at[0].w];
+    if (lora[i].w->type.dtype != dtype)
+      return pare_error(c, PARE_UNSUPPORTED, "node '%s' multiplies in %s: tuning is done in %s",
+                        by_id[a->sites.at[0].node]->name, pare_dtype_name(lora[i].w->type.dtype),
+                        pare_dtype_name(dtype));
     for (size_t s = 0; s < a->sites.n; s++)
       PARE_TRY(add_branch(c, g, by_id[a->sites.at[s].node], &a->sites.at[s], &lora[i], a->scale));
   }

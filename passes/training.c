@@ -260,6 +260,18 @@ static PareStatus start(Build *b) {
 
 static PareStatus done(Build *b, const char *step) { return pare_pass_done(b->c, b->g, step, b->spec->dump_after); }
 
+/* --dump-after names a pass or a step of pare_build_training. */
+static PareStatus check_dump(Build *b) {
+  static const char *const steps[] = {"insert-masks", "insert-lora", "loss", "autodiff", "scores", "update"};
+  const char *name = b->spec->dump_after;
+  if (!name || !*name || pare_pass_find(name)) return PARE_OK;
+  for (size_t i = 0; i < sizeof steps / sizeof *steps; i++)
+    if (!strcmp(name, steps[i])) return PARE_OK;
+  return pare_error(b->c, PARE_USAGE, "--dump-after: there is no pass '%s'; there are insert-masks, insert-lora, "
+                    "fold-constants, fuse-layernorm, fuse-gelu, fuse-linear, fuse-attention, fuse-masks, "
+                    "lower-precision, loss, autodiff, scores, update", name);
+}
+
 /* Speed alone: nothing that is scored may be fused away, so masks stay apart where their gradients are read. */
 static PareStatus optimise(Build *b) {
   const char *dump = b->spec->dump_after;
@@ -275,6 +287,7 @@ PareStatus pare_build_training(PareCtx *c, PareGraph *g, const PareDims *d, cons
                                const PareTrainSpec *spec, PareTrainGraph *out) {
   Build b = {.c = c, .g = g, .d = d, .adapters = adapters, .spec = spec, .t = out};
   PARE_TRY(start(&b));
+  PARE_TRY(check_dump(&b));
   PARE_TRY(pare_insert_masks(c, g, d, &out->masks));
   PARE_TRY(done(&b, "insert-masks"));
   b.dmask = PARE_NEW_N(g->arena, out->masks.at.n + 1, PareValue *);

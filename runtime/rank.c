@@ -84,18 +84,20 @@ static size_t gather(const PareLayer *layer, size_t i, bool per_cost, Candidate 
   return n;
 }
 
-PareStatus pare_rank_ratio(PareCtx *c, size_t n, PareLayer *layer, double ratio, bool global) {
+PareStatus pare_rank_ratio(PareCtx *c, size_t n, PareLayer *layer, double ratio, double final, bool global) {
   PareMark mark = pare_arena_mark(c->scratch);
   size_t all = 0;
   for (size_t i = 0; i < n; i++) all += (size_t)layer[i].count;
   Candidate *cand = PARE_NEW_N(c->scratch, all + 1, Candidate);
-  int64_t *quota = PARE_NEW_N(c->scratch, n + 1, int64_t);
+  int64_t *quota = PARE_NEW_N(c->scratch, n + 1, int64_t), *most = PARE_NEW_N(c->scratch, n + 1, int64_t);
   bool *done = PARE_NEW_N(c->scratch, n + 1, bool);
-  if (!cand || !quota || !done) return pare_nomem(c);
+  if (!cand || !quota || !most || !done) return pare_nomem(c);
   PARE_TRY(pare_rank_quota(c, n, layer, ratio, quota));
+  PARE_TRY(pare_rank_quota(c, n, layer, final, most));
   for (size_t first = 0; first < n; first++) {
     if (!global) {
-      kill(layer, cand, gather(layer, first, false, cand), quota[first] - dead_of(&layer[first]));
+      int64_t dead = quota[first] < most[first] ? quota[first] : most[first];
+      kill(layer, cand, gather(layer, first, false, cand), dead - dead_of(&layer[first]));
       continue;
     }
     if (done[first]) continue;

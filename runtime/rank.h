@@ -18,9 +18,11 @@ typedef struct PareLayer {
 
 /* Drops the lowest scores until round(ratio · n) groups of each kind are dead,
  * n being all its groups; at least one group a layer stays. Uniform: the layers
- * share that number in proportion (largest remainder). Else the lowest
- * score / cost of the kind goes. Ties go to the lower layer and index. */
-PARE_MUST_USE PareStatus pare_rank_ratio(PareCtx *c, size_t n, PareLayer *layer, double ratio, bool global);
+ * share that number in proportion (largest remainder); as what a layer shares
+ * may fall while the ratio rises, none loses more than `final`, the ratio at the
+ * end, takes from it. Else the lowest score / cost of the kind goes. Ties go to the lower layer and index. */
+PARE_MUST_USE PareStatus pare_rank_ratio(PareCtx *c, size_t n, PareLayer *layer, double ratio, double final,
+                                         bool global);
 
 /* The smallest ratio at which what is left costs at most `budget`, `fixed` being
  * the cost of what cannot go. PARE_TARGET when the floor of one group a layer

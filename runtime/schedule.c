@@ -5,8 +5,11 @@
 static int64_t first_prune(const PareSchedule *s) { return (int64_t)ceil(s->warmup * (double)s->steps); }
 static int64_t last_prune(const PareSchedule *s) {
   int64_t last = s->steps - (int64_t)floor(s->cooldown * (double)s->steps), first = first_prune(s);
-  return last < first ? first : last;
+  if (last < first) last = first;
+  return last == 0 && s->steps > 0 ? 1 : last; /* not before a step was scored */
 }
+
+bool pare_schedule_over(const PareSchedule *s, int64_t step) { return step >= last_prune(s); }
 
 double pare_schedule_sparsity(const PareSchedule *s, int64_t step) {
   int64_t first = first_prune(s), last = last_prune(s);

@@ -16,6 +16,8 @@ double pare_schedule_sparsity(const PareSchedule *s, int64_t step);
 /* Whether groups are dropped before step `step` (0-based; step == steps: after the
  * last one). The last prune is made whatever the interval, at the final ratio. */
 bool pare_schedule_prunes(const PareSchedule *s, int64_t step);
+/* Whether `step` is behind the last prune: scores are of no use any more. */
+bool pare_schedule_over(const PareSchedule *s, int64_t step);
 
 typedef enum PareDecay { PARE_DECAY_LINEAR, PARE_DECAY_COSINE, PARE_DECAY_NONE } PareDecay;
 /* The factor of the learning rate at a step: a linear rise over `warmup` of all

@@ -33,8 +33,9 @@ static dnnl_data_type_t type_of(PareDtype d) { return d == PARE_BF16 ? dnnl_bf16
 static bool describe(dnnl_memory_desc_t *md, const PareView *v, bool any) {
   dnnl_dims_t dims, strides;
   for (int i = 0; i < v->rank; i++) dims[i] = v->dim[i], strides[i] = v->stride[i];
-  if (any) return dnnl_memory_desc_init_by_tag(md, v->rank, dims, type_of(v->dtype), dnnl_format_tag_any) == dnnl_success;
-  return dnnl_memory_desc_init_by_strides(md, v->rank, dims, type_of(v->dtype), strides) == dnnl_success;
+  dnnl_data_type_t type = type_of(v->dtype);
+  if (any) return dnnl_memory_desc_init_by_tag(md, v->rank, dims, type, dnnl_format_tag_any) == dnnl_success;
+  return dnnl_memory_desc_init_by_strides(md, v->rank, dims, type, strides) == dnnl_success;
 }
 
 /* [K, N] row-major, or in blocks kb@k nb@n, or kb@k nb@n pair@k; anything else cannot be told. */
@@ -77,7 +78,8 @@ static bool make_memory(PareProduct *p, dnnl_primitive_desc_t pd, bool packed) {
 /* oneDNN's reference code takes any shape and is a hundred times slower. */
 static bool is_fast(dnnl_primitive_desc_t pd) {
   const char *name = NULL;
-  return dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, &name) == dnnl_success && name && !strstr(name, "ref");
+  dnnl_status_t s = dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, &name);
+  return s == dnnl_success && name && !strstr(name, "ref");
 }
 
 static bool make_primitive(PareProduct *p, const PareProductSpec *s) {

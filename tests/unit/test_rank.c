@@ -1,0 +1,220 @@
+/* test_rank.c - quotas, ranking, budgets and the schedule. Truth: METHOD 3's rules,
+ * checked by counting and by brute force. */
+#include <criterion/criterion.h>
+#include <math.h>
+
+#include "base/rng.h"
+#include "runtime/rank.h"
+#include "runtime/schedule.h"
+#include "support.h"
+
+enum { LAYERS = 5, MOST = 24 };
+
+typedef struct Case {
+  Fix f;
+  PareLayer layer[LAYERS];
+  double score[LAYERS][MOST];
+  bool keep[LAYERS][MOST];
+} Case;
+
+/* Layers of unequal counts, as in networks whose stages differ; the last is of another kind. */
+static void start(Case *k, const int64_t *counts) {
+  fix_init(&k->f);
+  for (size_t i = 0; i < LAYERS; i++) {
+    k->layer[i] = (PareLayer){.kind = i == LAYERS - 1, .count = counts[i], .score = k->score[i], .keep = k->keep[i],
+                              .cost = 1};
+    for (int64_t j = 0; j < counts[i]; j++) {
+      k->score[i][j] = pare_rng_uniform(7 + i, (uint64_t)j);
+      k->keep[i][j] = true;
+    }
+  }
+}
+
+static int64_t dead_in(const Case *k, size_t i) {
+  int64_t n = 0;
+  for (int64_t j = 0; j < k->layer[i].count; j++) n += !k->keep[i][j];
+  return n;
+}
+
+static int64_t dead_of_kind(const Case *k, int kind) {
+  int64_t n = 0;
+  for (size_t i = 0; i < LAYERS; i++) n += k->layer[i].kind == kind ? dead_in(k, i) : 0;
+  return n;
+}
+
+/* round(ratio · n), less where one group a layer must stay */
+static int64_t wanted(const Case *k, int kind, double ratio) {
+  int64_t n = 0, most = 0;
+  for (size_t i = 0; i < LAYERS; i++)
+    if (k->layer[i].kind == kind) n += k->layer[i].count, most += k->layer[i].count - 1;
+  int64_t dead = (int64_t)floor(ratio * (double)n + 0.5);
+  return dead < most ? dead : most;
+}
+
+static const int64_t UNEQUAL[LAYERS] = {3, 6, 12, 24, 7};
+
+Test(rank, drops_exactly_the_rounded_share_of_every_kind_at_every_ratio) {
+  Case k;
+  for (int global = 0; global < 2; global++)
+    for (int p = 0; p <= 100; p++) {
+      double ratio = p / 100.0;
+      start(&k, UNEQUAL);
+      MUST(&k.f, pare_rank_ratio(&k.f.c, LAYERS, k.layer, ratio, ratio, global));
+      for (int kind = 0; kind < 2; kind++)
+        cr_assert_eq(dead_of_kind(&k, kind), wanted(&k, kind, ratio), "ratio %g, kind %d: %ld dead, not %ld", ratio,
+                     kind, (long)dead_of_kind(&k, kind), (long)wanted(&k, kind, ratio));
+      for (size_t i = 0; i < LAYERS; i++)
+        cr_assert_lt(dead_in(&k, i), k.layer[i].count, "ratio %g: nothing is left of layer %zu", ratio, i);
+      fix_free(&k.f);
+    }
+}
+
+Test(rank, uniform_shares_are_within_one_group_of_the_ratio) {
+  Case k;
+  for (int p = 0; p <= 80; p++) { /* above, the floor of one group moves shares to other layers */
+    double ratio = p / 100.0;
+    start(&k, UNEQUAL);
+    MUST(&k.f, pare_rank_ratio(&k.f.c, LAYERS, k.layer, ratio, ratio, false));
+    for (size_t i = 0; i < LAYERS; i++) {
+      double share = ratio * (double)k.layer[i].count;
+      if (share > (double)k.layer[i].count - 1) continue;
+      cr_assert_leq(fabs((double)dead_in(&k, i) - share), 1.0 + 1e-9, "ratio %g, layer %zu: %ld dead for a share of %g",
+                    ratio, i, (long)dead_in(&k, i), share);
+    }
+    fix_free(&k.f);
+  }
+}
+
+Test(rank, a_rising_ratio_ends_at_its_exact_count_though_shares_may_fall) {
+  Case k;
+  for (uint64_t seed = 0; seed < 300; seed++) {
+    int64_t counts[LAYERS];
+    for (size_t i = 0; i < LAYERS; i++) counts[i] = 2 + (int64_t)(pare_rng_u64(seed, i) % (MOST - 1));
+    double final = 0.05 + 0.9 * pare_rng_uniform(seed, 99);
+    start(&k, counts);
+    for (int step = 1; step <= 12; step++)
+      MUST(&k.f, pare_rank_ratio(&k.f.c, LAYERS, k.layer, final * step / 12, final, false));
+    int64_t quota[LAYERS];
+    MUST(&k.f, pare_rank_quota(&k.f.c, LAYERS, k.layer, final, quota));
+    for (size_t i = 0; i < LAYERS; i++)
+      cr_assert_eq(dead_in(&k, i), quota[i], "seed %lu, ratio %g, layer %zu: %ld dead, not %ld", (unsigned long)seed,
+                   final, i, (long)dead_in(&k, i), (long)quota[i]);
+    fix_free(&k.f);
+  }
+}
+
+Test(rank, the_lowest_scores_go_and_ties_go_to_the_lower_index) {
+  Case k;
+  start(&k, UNEQUAL);
+  const double score[6] = {0.5, 0.1, 0.3, 0.1, 0.3, 0.9};
+  memcpy(k.score[1], score, sizeof score);
+  MUST(&k.f, pare_rank_ratio(&k.f.c, 1, k.layer + 1, 0.5, 0.5, false));
+  const bool keep[6] = {true, false, false, false, true, true};
+  for (int j = 0; j < 6; j++)
+    cr_assert_eq(k.keep[1][j], keep[j], "group %d: kept %d, not %d", j, k.keep[1][j], keep[j]);
+  fix_free(&k.f);
+}
+
+Test(rank, what_is_dead_stays_dead) {
+  Case k;
+  start(&k, UNEQUAL);
+  k.keep[3][5] = k.keep[3][6] = false;
+  k.score[3][5] = k.score[3][6] = 1e9;
+  MUST(&k.f, pare_rank_ratio(&k.f.c, LAYERS, k.layer, 0.5, 0.5, false));
+  cr_assert(!k.keep[3][5] && !k.keep[3][6]);
+  cr_assert_eq(dead_in(&k, 3), 12, "%ld dead, not 12", (long)dead_in(&k, 3));
+  fix_free(&k.f);
+}
+
+Test(rank, global_ranking_compares_score_over_cost_across_layers) {
+  Case k;
+  start(&k, UNEQUAL);
+  for (int64_t j = 0; j < 6; j++) k.score[1][j] = 2; /* 2 / 4 */
+  for (int64_t j = 0; j < 12; j++) k.score[2][j] = 1; /* 1 / 1 */
+  k.layer[1].cost = 4;
+  MUST(&k.f, pare_rank_ratio(&k.f.c, 2, k.layer + 1, 4 / 18.0, 4 / 18.0, true));
+  cr_assert_eq(dead_in(&k, 1), 4, "%ld dead, not 4", (long)dead_in(&k, 1));
+  cr_assert_eq(dead_in(&k, 2), 0, "%ld dead, not 0", (long)dead_in(&k, 2));
+  fix_free(&k.f);
+}
+
+Test(rank, a_budget_gives_the_smallest_ratio_that_keeps_it) {
+  Case k;
+  start(&k, UNEQUAL);
+  double all = 0, fixed = 40;
+  for (size_t i = 0; i < LAYERS; i++) all += (k.layer[i].cost = (double)(1 + i)) * (double)k.layer[i].count;
+  for (int p = 30; p < 100; p++) {
+    int64_t dead[LAYERS];
+    double budget = (all + fixed) * p / 100, ratio, cost = fixed, before = fixed;
+    MUST(&k.f, pare_rank_budget(&k.f.c, LAYERS, k.layer, fixed, budget, &ratio));
+    MUST(&k.f, pare_rank_quota(&k.f.c, LAYERS, k.layer, ratio, dead));
+    for (size_t i = 0; i < LAYERS; i++) cost += k.layer[i].cost * (double)(k.layer[i].count - dead[i]);
+    MUST(&k.f, pare_rank_quota(&k.f.c, LAYERS, k.layer, ratio - 1e-9, dead));
+    for (size_t i = 0; i < LAYERS; i++) before += k.layer[i].cost * (double)(k.layer[i].count - dead[i]);
+    cr_assert_leq(cost, budget, "%d %%: %g is over %g", p, cost, budget);
+    cr_assert_gt(before, budget, "%d %%: a smaller ratio keeps %g too", p, budget);
+  }
+  fix_free(&k.f);
+}
+
+Test(rank, a_budget_below_one_group_a_layer_is_refused_and_says_what_can_be_reached) {
+  Case k;
+  double ratio;
+  start(&k, UNEQUAL);
+  cr_assert_eq(pare_rank_budget(&k.f.c, LAYERS, k.layer, 10, 14.9, &ratio), PARE_TARGET); /* 10 + 5 */
+  cr_assert(strstr(fix_why(&k.f), "at least 15 would be left"), "%s", fix_why(&k.f));
+  fix_free(&k.f);
+}
+
+/* --- schedule --- */
+
+Test(schedule, follows_the_cubic_of_the_paper) {
+  PareSchedule s = {.steps = 200, .prune_every = 10, .warmup = 0.1, .cooldown = 0.1};
+  for (int64_t t = 0; t <= 200; t++) {
+    double want = t < 20 ? 0 : t >= 180 ? 1 : 1 - pow(1 - (double)(t - 20) / 160, 3);
+    cr_assert_float_eq(pare_schedule_sparsity(&s, t), want, 1e-12, "step %ld: %g, not %g", (long)t,
+                       pare_schedule_sparsity(&s, t), want);
+  }
+}
+
+Test(schedule, prunes_at_the_final_ratio_exactly_once_and_last_at_any_number_of_steps) {
+  for (int64_t steps = 1; steps <= 60; steps++)
+    for (int every = 1; every <= 20; every += 19)
+      for (int share = 0; share <= 10; share++)
+        for (int cool = 0; cool <= 10 - share; cool++) {
+          PareSchedule s = {steps, every, share / 10.0, cool / 10.0};
+          int final = 0;
+          double before = 0;
+          for (int64_t t = 0; t <= steps; t++) {
+            if (!pare_schedule_prunes(&s, t)) continue;
+            double now = pare_schedule_sparsity(&s, t);
+            cr_assert(t > 0, "steps %ld, warm-up %d: a prune before any score", (long)steps, share);
+            cr_assert_geq(now, before, "steps %ld: sparsity falls at %ld", (long)steps, (long)t);
+            cr_assert_eq(pare_schedule_over(&s, t), now == 1, "steps %ld, step %ld", (long)steps, (long)t);
+            cr_assert_eq(final, 0, "steps %ld: a prune at %ld, behind the last", (long)steps, (long)t);
+            final += now == 1;
+            before = now;
+          }
+          cr_assert_eq(final, 1, "steps %ld, every %d, warm-up %d, cool-down %d: %d prunes at the final ratio",
+                       (long)steps, every, share, cool, final);
+        }
+}
+
+Test(schedule, the_rate_rises_to_one_and_falls_to_zero) {
+  for (int d = 0; d < 2; d++) {
+    PareDecay decay = d ? PARE_DECAY_COSINE : PARE_DECAY_LINEAR;
+    double before = 0;
+    for (int64_t t = 0; t < 5; t++) {
+      double r = pare_schedule_rate(t, 100, 0.05, decay);
+      cr_assert(r > before && r <= 1, "step %ld: %g after %g", (long)t, r, before);
+      before = r;
+    }
+    for (int64_t t = 5; t < 100; t++) {
+      double r = pare_schedule_rate(t, 100, 0.05, decay);
+      cr_assert(r <= before && r > 0, "step %ld: %g after %g", (long)t, r, before);
+      before = r;
+    }
+    cr_assert_lt(before, 0.02);
+  }
+  cr_assert_float_eq(pare_schedule_rate(0, 1, 0, PARE_DECAY_LINEAR), 1, 1e-12);
+}

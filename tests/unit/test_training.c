@@ -1,0 +1,288 @@
+/* test_training.c - the training graph on real models: the pass law, and the
+ * scores of METHOD 2 to 4 against slow double arithmetic and finite differences. */
+#include <criterion/criterion.h>
+#include <math.h>
+#include <string.h>
+
+#include "passes/probe_dims.h"
+#include "passes/trace_dims.h"
+#include "passes/training.h"
+#include "runtime/program.h"
+#include "support.h"
+
+enum { RANK = 3 };
+
+typedef struct Bench {
+  Fix f;
+  PareModel *m;
+  PareDims *d;
+  PareGraph *plain, *g; /* bound: the model, the training graph */
+  PareAdapters adapters;
+  bool *pruned;
+  PareTrainSpec spec;
+  PareTrainGraph t;
+  PareProgram *p;
+} Bench;
+
+static const PareCriterion *criterion(const char *name) {
+  const PareCriterion *c = pare_criterion_find(name);
+  cr_assert_not_null(c, "no criterion '%s'", name);
+  return c;
+}
+
+static void load(Bench *b, const char *path) {
+  const int64_t sizes[] = {3, 7};
+  Fix *f = &b->f;
+  PareGraph *probe;
+  MUST(f, pare_model_load(&f->c, path, &b->m));
+  MUST(f, pare_probe_dims(&f->c, f->arena, b->m->graph, 0, &probe));
+  MUST(f, pare_trace_dims(&f->c, f->arena, probe, &b->d));
+  MUST(f, pare_find_adapters(&f->c, f->arena, b->d, RANK, 6, &b->adapters));
+  b->plain = bound_at(f, b->m->graph, 2, sizes);
+  b->g = bound_at(f, b->m->graph, 2, sizes);
+  b->pruned = PARE_NEW_N(f->arena, b->d->dims.n + 1, bool);
+  for (size_t i = 0; i < b->d->dims.n; i++)
+    b->pruned[i] = b->d->dims.at[i].kind == PARE_KIND_HEADS || b->d->dims.at[i].kind == PARE_KIND_FFN;
+  b->spec = (PareTrainSpec){.loss = PARE_LOSS_KD, .temperature = 2, .criterion = criterion("loraprune"), .power = 2,
+                            .eta = 1, .ema = 0.9, .pruned = b->pruned};
+}
+
+static void fill(PareProgram *p, const PareGraph *g) {
+  for (size_t i = 0; i < g->inputs.n; i++) {
+    const PareValue *v = g->inputs.at[i];
+    void *to = pare_program_buffer(p, v);
+    if (!to || !strncmp(v->name, "pare.", 5)) continue;
+    fill_random(&v->type, to, 40 + i);
+    bool mask = strstr(v->name, "mask") != NULL, type = strstr(v->name, "type") != NULL;
+    for (int64_t k = 0; v->type.dtype == PARE_I64 && (mask || type) && k < pare_type_count(&v->type); k++)
+      ((int64_t *)to)[k] = mask;
+  }
+}
+
+static void build(Bench *b) {
+  Fix *f = &b->f;
+  MUST(f, pare_build_training(&f->c, b->g, b->d, &b->adapters, &b->spec, &b->t));
+  MUST(f, pare_program_new_pinned(&f->c, b->g, pare_cpu_kernels(), 1, &b->t.outputs[0].output, &b->p));
+  fill(b->p, b->g);
+  *(float *)pare_program_buffer(b->p, b->t.dloss) = 1;
+  const float hyper[8] = {1e-3f, 0.9f, 0.999f, 1e-8f, 0, 10, 1000, 1};
+  memcpy(pare_program_buffer(b->p, b->t.hyper), hyper, sizeof hyper);
+}
+
+static float *buffer(const Bench *b, const PareValue *v) { return pare_program_buffer(b->p, v); }
+
+static void randomise(const Bench *b, const PareValue *v, uint64_t seed) {
+  fill_random(&v->type, buffer(b, v), seed);
+  for (int64_t i = 0; i < pare_type_count(&v->type); i++) buffer(b, v)[i] *= 0.1f;
+}
+
+static void run(Bench *b, int phase) { MUST(&b->f, pare_program_run(&b->f.c, b->p, phase)); }
+
+static void unload(Bench *b) {
+  pare_program_free(b->p);
+  pare_model_free(b->m);
+}
+
+/* --- the pass law --- */
+
+static double outputs_apart(Bench *b) {
+  Fix *f = &b->f;
+  PareProgram *p;
+  const PareValue *y = NULL;
+  for (size_t i = 0; !y; i++)
+    if (pare_dtype_is_float(b->plain->outputs.at[i]->type.dtype)) y = b->plain->outputs.at[i];
+  MUST(f, pare_program_new(&f->c, b->plain, pare_cpu_kernels(), &p));
+  fill(p, b->plain);
+  MUST(f, pare_program_run(&f->c, p, -1));
+  run(b, PARE_PHASE_TUNE);
+  PareTensor want = {.type = y->type, .data = pare_program_buffer(p, y)};
+  PareTensor got = {.type = b->t.outputs[0].output->type, .data = buffer(b, b->t.outputs[0].output)};
+  double apart = distance(&want, &got);
+  pare_program_free(p);
+  return apart;
+}
+
+Test(training, leaves_the_outputs_of_every_model_as_they_are_while_b_is_zero) {
+  Bench b = {0};
+  Row *rows;
+  fix_init(&b.f);
+  for (size_t i = 0, n = fixtures(&b.f, 'A', &rows); i < n; i++) {
+    load(&b, rows[i].path);
+    build(&b);
+    for (size_t k = 0; k < b.t.nadapters; k++) randomise(&b, b.t.a[k].value, k);
+    double apart = outputs_apart(&b), limit = rounding_tolerance(b.plain);
+    cr_expect_leq(apart, limit, "%s: outputs differ by %g, rounding is %g", rows[i].name, apart, limit);
+    unload(&b);
+  }
+  fix_free(&b.f);
+}
+
+/* --- scores --- */
+
+/* A vision transformer: in every block qkv [64, 192], o [64, 64], fc1 [64, 128], fc2 [128, 64], 4 heads of 16. */
+enum { WIDTH = 64, HEADS = 4, CHANNELS = 128 };
+#define VIT "deit-fashion-ts-op17-dyn"
+
+static void supervised(Bench *b, const char *name, int power, double eta) {
+  load(b, fixture(&b->f, VIT));
+  b->spec.loss = PARE_LOSS_CE;
+  b->spec.labels = (PareType){PARE_I64, 1, {b->g->outputs.at[0]->type.dim[0]}};
+  b->spec.criterion = criterion(name);
+  b->spec.power = power;
+  b->spec.eta = eta;
+  build(b);
+  int64_t *label = pare_program_buffer(b->p, b->t.labels);
+  for (int64_t i = 0; i < b->t.labels->type.dim[0]; i++) label[i] = 3 * i + 1;
+  for (size_t k = 0; k < b->t.nadapters; k++) randomise(b, b->t.a[k].value, k), randomise(b, b->t.b[k].value, 100 + k);
+}
+
+/* Which head or channel element (k, n) of adapter i belongs to: by its place in the block. */
+static int64_t group_of(size_t i, int64_t k, int64_t n) {
+  switch (i % 4) {
+    case 0: return n % WIDTH / (WIDTH / HEADS);
+    case 1: return k / (WIDTH / HEADS);
+    case 2: return n;
+    default: return k;
+  }
+}
+
+static const float *weight(const Bench *b, size_t i) {
+  const PareSite *s = &b->adapters.at.at[i].sites.at[0];
+  for (const PareNode *n = b->plain->first; n; n = n->next)
+    if (n->id == s->node) return n->in[s->w]->data;
+  return NULL;
+}
+
+/* Adds (Ĝ ⊙ W)^power of adapter i to its groups: Ĝ = dB·A + B·dA − η·dB·dA, W = W0 + s·B·A (METHOD 2), in our
+ * orientation W [K, N], A [K, r], B [r, N]. */
+static void add_importance(const Bench *b, size_t i, double *group) {
+  const PareAdapter *x = &b->adapters.at.at[i];
+  const float *w = weight(b, i), *a = buffer(b, b->t.a[i].value), *bb = buffer(b, b->t.b[i].value);
+  const float *da = buffer(b, b->t.a[i].score_grad), *db = buffer(b, b->t.b[i].score_grad);
+  cr_assert(w && !x->transposed);
+  for (int64_t k = 0; k < x->k; k++)
+    for (int64_t n = 0; n < x->n; n++) {
+      double g = 0, delta = 0;
+      for (int r = 0; r < RANK; r++) {
+        double A = a[k * RANK + r], B = bb[r * x->n + n], dA = da[k * RANK + r], dB = db[r * x->n + n];
+        g += A * dB + dA * B - b->spec.eta * dA * dB;
+        delta += A * B;
+      }
+      if (!strcmp(b->spec.criterion->name, "magnitude")) g = 1;
+      double e = fabs(g * ((double)w[k * x->n + n] + x->scale * delta));
+      group[group_of(i, k, n)] += b->spec.power == 2 ? e * e : e;
+    }
+}
+
+/* Updates the moving averages average[dim][group]; dimensions come in the order of blocks. */
+static void reference(const Bench *b, double average[8][CHANNELS]) {
+  double now[8][CHANNELS] = {{0}};
+  cr_assert_eq(b->adapters.at.n, 16);
+  for (size_t i = 0; i < 16; i++) add_importance(b, i, now[i / 2]);
+  for (int d = 0; d < 8; d++)
+    for (int g = 0; g < CHANNELS; g++) average[d][g] = b->spec.ema * average[d][g] + (1 - b->spec.ema) * now[d][g];
+}
+
+static void compare_scores(const Bench *b, double average[8][CHANNELS], const char *what) {
+  int at[2] = {0, 0};
+  for (size_t i = 0; i < b->d->dims.n; i++) {
+    const PareDim *d = &b->d->dims.at[i];
+    if (!b->pruned[i]) continue;
+    bool ffn = d->kind == PARE_KIND_FFN;
+    const double *want = average[2 * at[ffn]++ + ffn];
+    const float *got = buffer(b, b->t.score[i]);
+    for (int64_t g = 0; g < d->count; g++)
+      cr_assert(fabs((double)got[g] - want[g]) <= 1e-4 * want[g], "%s, %s, group %ld: %.8g, not %.8g", what, d->name,
+                (long)g, (double)got[g], want[g]);
+  }
+}
+
+static void check_scores(const char *name, int power, double eta) {
+  Bench b = {0};
+  double average[8][CHANNELS] = {{0}};
+  fix_init(&b.f);
+  supervised(&b, name, power, eta);
+  for (int step = 0; step < 3; step++) {
+    run(&b, PARE_PHASE_TUNE);
+    if (step == 1) run(&b, PARE_PHASE_TUNE); /* gradients of two micro-batches add up */
+    reference(&b, average);
+    run(&b, PARE_PHASE_RANK);
+    run(&b, PARE_PHASE_UPDATE);
+    compare_scores(&b, average, fmt(&b.f, "%s^%d, eta %g, step %d", name, power, eta, step));
+  }
+  unload(&b);
+  fix_free(&b.f);
+}
+
+Test(scores, of_the_adapters_are_those_of_double_arithmetic_over_three_steps) {
+  check_scores("loraprune", 2, 1);
+  check_scores("loraprune", 1, 0.5);
+}
+
+Test(scores, of_magnitude_are_those_of_the_merged_weights) {
+  check_scores("magnitude", 2, 1);
+  check_scores("magnitude", 1, 1);
+}
+
+static double loss(Bench *b) {
+  run(b, PARE_PHASE_TUNE);
+  return (double)*(float *)pare_program_buffer(b->p, b->t.loss);
+}
+
+/* d loss / d gate of group g, the gate being a factor on the group's whole fan-in. */
+static double difference(Bench *b, size_t dim, int64_t g) {
+  const float h = 0.05f;
+  double at[2];
+  for (int side = 0; side < 2; side++) {
+    for (size_t i = 0; i < b->t.masks.at.n; i++) {
+      const PareMask *m = &b->t.masks.at.at[i];
+      for (int64_t k = 0; k < m->k; k++)
+        buffer(b, m->mask)[k] = m->dim == (int)dim && m->group[k] == g ? (side ? 1 + h : 1 - h) : 1;
+    }
+    at[side] = loss(b);
+  }
+  for (size_t i = 0; i < b->t.masks.at.n; i++)
+    for (int64_t k = 0; k < b->t.masks.at.at[i].k; k++) buffer(b, b->t.masks.at.at[i].mask)[k] = 1;
+  return (at[1] - at[0]) / (2 * (double)h);
+}
+
+Test(scores, of_the_gate_are_squared_finite_differences_of_the_loss) {
+  Bench b = {0};
+  fix_init(&b.f);
+  supervised(&b, "gate", 2, 1);
+  run(&b, PARE_PHASE_TUNE);
+  run(&b, PARE_PHASE_RANK);
+  for (size_t i = 0; i < b.d->dims.n; i++) {
+    if (!b.pruned[i]) continue;
+    const PareDim *d = &b.d->dims.at[i];
+    double most = 0;
+    for (int64_t g = 0; g < d->count; g++) most = fmax(most, sqrt((double)buffer(&b, b.t.score[i])[g]));
+    for (int64_t g = 0; g < d->count; g += d->count / 4) {
+      double got = sqrt((double)buffer(&b, b.t.score[i])[g]), want = sqrt(1 - b.spec.ema) * fabs(difference(&b, i, g));
+      cr_assert_leq(fabs(got - want), 0.02 * most + 1e-5, "%s, group %ld: %g, not %g", d->name, (long)g, got, want);
+    }
+  }
+  unload(&b);
+  fix_free(&b.f);
+}
+
+Test(training, an_update_moves_every_adapter_and_empties_its_gradient) {
+  Bench b = {0};
+  fix_init(&b.f);
+  supervised(&b, "loraprune", 2, 1);
+  double before = loss(&b);
+  run(&b, PARE_PHASE_UPDATE);
+  for (size_t i = 0; i < 2 * b.t.nadapters; i++) {
+    const PareParam *p = i % 2 ? &b.t.a[i / 2] : &b.t.b[i / 2];
+    double moment = 0, grad = 0;
+    for (int64_t k = 0; k < pare_type_count(&p->value->type); k++) {
+      moment += fabs((double)buffer(&b, p->m)[k]);
+      grad += fabs((double)buffer(&b, p->grad)[k]);
+    }
+    cr_assert(moment > 0 && grad == 0, "parameter %zu: moments of %g, a gradient of %g", i, moment, grad);
+  }
+  double after = loss(&b);
+  cr_assert_lt(after, before, "the loss went from %g to %g", before, after);
+  unload(&b);
+  fix_free(&b.f);
+}
