@@ -29,6 +29,11 @@ def models(which):
     return [pytest.param((r, next((FIXTURES / r["name"]).glob("*.onnx"))), id=r["name"]) for r in rows]
 
 
+def example():
+    """The committed model: what the same tests run on where there are no fixtures."""
+    return [pytest.param((None, ROOT / "examples" / "fashion-vit" / "model.onnx"), id="fashion-vit")]
+
+
 def run(*args, code=0):
     r = subprocess.run([PARE, *map(str, args)], capture_output=True, text=True, timeout=300)
     assert r.returncode == code, f"exit {r.returncode}, not {code}: {r.stderr[-2000:]}"

@@ -6,7 +6,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from conftest import feeds, models, run
+from conftest import example, feeds, models, run
 
 LEVELS = [ort.GraphOptimizationLevel.ORT_DISABLE_ALL, ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
           ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED, ort.GraphOptimizationLevel.ORT_ENABLE_ALL]
@@ -58,7 +58,7 @@ def check_equal(original, masked, compact):
                 assert relative(x, y) <= REL, f"{out.name} at {level}, batch {batch}: {relative(x, y)}"
 
 
-@pytest.mark.parametrize("fixture", models("A"))
+@pytest.mark.parametrize("fixture", example() + models("A"))
 def test_half_of_heads_and_channels_without_tuning(fixture, tmp_path):
     row, path = fixture
     compact, masked = tmp_path / "compact.onnx", tmp_path / "masked.onnx"
@@ -76,7 +76,7 @@ def data(path, tmp_path):
     return npz
 
 
-@pytest.mark.parametrize("fixture", models("A"))
+@pytest.mark.parametrize("fixture", example() + models("A"))
 def test_half_of_heads_and_channels_with_distillation(fixture, tmp_path):
     row, path = fixture
     compact, masked = tmp_path / "compact.onnx", tmp_path / "masked.onnx"
@@ -86,7 +86,7 @@ def test_half_of_heads_and_channels_with_distillation(fixture, tmp_path):
     assert compact.stat().st_size < path.stat().st_size
 
 
-@pytest.mark.parametrize("fixture", models("A")[:1])
+@pytest.mark.parametrize("fixture", example())
 def test_the_same_input_gives_the_same_bytes(fixture, tmp_path):
     row, path = fixture
     npz = data(path, tmp_path)
@@ -95,7 +95,7 @@ def test_the_same_input_gives_the_same_bytes(fixture, tmp_path):
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
 
 
-@pytest.mark.parametrize("fixture", models("A")[:1])
+@pytest.mark.parametrize("fixture", example())
 def test_nothing_is_left_behind_when_the_gate_fails(fixture, tmp_path):
     row, path = fixture
     npz = data(path, tmp_path)
