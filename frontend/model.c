@@ -59,19 +59,6 @@ void pare_model_free(PareModel *m) {
   pare_arena_free(m->arena);
 }
 
-/* Weights: what a reader of the model would call its parameters. */
-static bool is_weight(const PareValue *v) {
-  if (v->role != PARE_CONST || !pare_dtype_is_float(v->type.dtype)) return false;
-  return v->origin.kind == PARE_ORIGIN_INITIALIZER || (v->origin.kind == PARE_ORIGIN_NODE && v->type.rank > 0);
-}
-
-int64_t pare_model_params(const PareModel *m) {
-  int64_t n = 0;
-  for (size_t i = 0; i < m->graph->values.n; i++)
-    if (is_weight(m->graph->values.at[i])) n += pare_type_count(&m->graph->values.at[i]->type);
-  return n;
-}
-
 size_t pare_model_bytes(const PareModel *m) {
   size_t n = m->file.len;
   for (size_t i = 0; i < m->external.n; i++) n += m->external.at[i].file.len;

@@ -33,8 +33,7 @@ PARE_MUST_USE PareStatus pare_model_load_bytes(PareCtx *c, const char *path, con
                                                PareModel **out);
 void pare_model_free(PareModel *m);
 
-/* Elements and bytes of all initializers (and Constant nodes of rank > 0). */
-int64_t pare_model_params(const PareModel *m);
+/* Bytes of the file and of its external data. */
 size_t pare_model_bytes(const PareModel *m);
 
 /* A TensorProto in a file of its own (ONNX's test data): name, type and data. Lives in a. */
