@@ -146,10 +146,10 @@ static int64_t group_of(size_t i, int64_t k, int64_t n) {
   }
 }
 
-static const float *weight(const Bench *b, size_t i) {
+static const PareValue *weight(const Bench *b, size_t i) {
   const PareSite *s = &b->adapters.at.at[i].sites.at[0];
   for (const PareNode *n = b->plain->first; n; n = n->next)
-    if (n->id == s->node) return n->in[s->w]->data;
+    if (n->id == s->node) return n->in[s->w];
   return NULL;
 }
 
@@ -157,9 +157,10 @@ static const float *weight(const Bench *b, size_t i) {
  * orientation W [K, N], A [K, r], B [r, N]. */
 static void add_importance(const Bench *b, size_t i, double *group) {
   const PareAdapter *x = &b->adapters.at.at[i];
-  const float *w = weight(b, i), *a = buffer(b, b->t.a[i].value), *bb = buffer(b, b->t.b[i].value);
+  const PareValue *w = weight(b, i);
+  const float *a = buffer(b, b->t.a[i].value), *bb = buffer(b, b->t.b[i].value);
   const float *da = buffer(b, b->t.a[i].score_grad), *db = buffer(b, b->t.b[i].score_grad);
-  cr_assert(w && !x->transposed);
+  cr_assert(w && w->data && !x->transposed);
   for (int64_t k = 0; k < x->k; k++)
     for (int64_t n = 0; n < x->n; n++) {
       double g = 0, delta = 0;
@@ -169,7 +170,7 @@ static void add_importance(const Bench *b, size_t i, double *group) {
         delta += A * B;
       }
       if (!strcmp(b->spec.criterion->name, "magnitude")) g = 1;
-      double e = fabs(g * ((double)w[k * x->n + n] + x->scale * delta));
+      double e = fabs(g * (pare_data_float(w, k * x->n + n) + x->scale * delta));
       group[group_of(i, k, n)] += b->spec.power == 2 ? e * e : e;
     }
 }
