@@ -191,7 +191,7 @@ static PARE_INLINE C FN(normalise)(int64_t n, C *s, T *p) {
   for (int64_t j = 0; j < n; j++) max = s[j] > max ? s[j] : max;
 #pragma omp simd reduction(+ : sum)
   for (int64_t j = 0; j < n; j++) {
-    s[j] = MATH(exp)(s[j] - max);
+    s[j] = ROUGH(exp)(s[j] - max);
     sum += s[j];
   }
   C scale = 1 / sum;
@@ -236,7 +236,7 @@ static PareStatus FN(backward_head)(PareKernelArgs *a, const FN(Desk) *k, int64_
     for (int64_t j = 0; j < w; j++) delta += LOAD(yi[j]) * LOAD(di[j]);
 #pragma omp simd
     for (int64_t j = 0; j < n; j++) {
-      C p = MATH(exp)(s[j] - row), ds = p * (d[j] - delta);
+      C p = ROUGH(exp)(s[j] - row), ds = p * (d[j] - delta);
       low[j] = STORE(p);
       dlow[j] = STORE(ds);
     }

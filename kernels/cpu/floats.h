@@ -1,6 +1,10 @@
 /* floats.h - includes the file PARE_TEMPLATE for each float storage type (see
- * cpu.h). BF16 is a storage type: its arithmetic is fp32. */
+ * cpu.h). BF16 is a storage type: its arithmetic is fp32. FN(Vec) is a vector of
+ * LANES numbers of the arithmetic, VEC(p) the one at p, which need not be aligned.
+ * ROUGH(f) is for exp and normal_cdf whose result is rounded to the storage type. */
 #define PICK(f, i) f
+#define LANES (64 / (int64_t)sizeof(C))
+#define VEC(p) (*(FN(Vec) *)(uintptr_t)(p))
 
 #define T float
 #define C float
@@ -8,7 +12,9 @@
 #define LOAD(v) (v)
 #define STORE(v) (v)
 #define MATH(f) vm_##f
+#define ROUGH(f) vm_##f
 #define GEMM PARE_CPU(gemm_f32)
+typedef C FN(Vec) __attribute__((vector_size(64), aligned(sizeof(C)), may_alias));
 #include PARE_TEMPLATE
 #undef T
 #undef C
@@ -16,6 +22,7 @@
 #undef LOAD
 #undef STORE
 #undef MATH
+#undef ROUGH
 #undef GEMM
 
 #define T double
@@ -24,7 +31,9 @@
 #define LOAD(v) (v)
 #define STORE(v) (v)
 #define MATH(f) f
+#define ROUGH(f) f
 #define GEMM PARE_CPU(gemm_f64)
+typedef C FN(Vec) __attribute__((vector_size(64), aligned(sizeof(C)), may_alias));
 #include PARE_TEMPLATE
 #undef T
 #undef C
@@ -32,6 +41,7 @@
 #undef LOAD
 #undef STORE
 #undef MATH
+#undef ROUGH
 #undef GEMM
 
 #define T uint16_t
@@ -40,7 +50,9 @@
 #define LOAD(v) pare_bf16_to_f32(v)
 #define STORE(v) pare_f32_to_bf16(v)
 #define MATH(f) vm_##f
+#define ROUGH(f) vh_##f
 #define GEMM PARE_CPU(gemm_f32)
+typedef C FN(Vec) __attribute__((vector_size(64), aligned(sizeof(C)), may_alias));
 #include PARE_TEMPLATE
 #undef T
 #undef C
@@ -48,6 +60,9 @@
 #undef LOAD
 #undef STORE
 #undef MATH
+#undef ROUGH
 #undef GEMM
 
 #undef PICK
+#undef LANES
+#undef VEC

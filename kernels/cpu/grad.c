@@ -31,8 +31,7 @@ PareStatus PARE_CPU(GELUGRAD)(PareKernelArgs *a) {
 #else /* the template */
 /* d/dx of x·Phi(x): Phi(x) + x·phi(x). */
 static inline C FN(gelu_slope)(C x) {
-  return (C)0.5 * (1 + MATH(erf)(x * (C)0.70710678118654752440)) +
-         x * (C)0.39894228040143267794 * MATH(exp)(-(C)0.5 * x * x);
+  return ROUGH(normal_cdf)(x) + x * (C)0.39894228040143267794 * ROUGH(exp)(-(C)0.5 * x * x);
 }
 /* Of the approximation x/2·(1 + tanh u), u = sqrt(2/pi)·(x + 0.044715·x³). */
 static inline C FN(gelu_tanh_slope)(C x) {

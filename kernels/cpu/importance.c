@@ -9,32 +9,37 @@
  * positions:  G = sum u_r·P_r + v_r·Q_r,  A·B = sum w_r·Q_r.
  *   W[K,N], line k:  P = dB, Q = B,   u = A_k - eta·dA_k, v = dA_k, w = A_k
  *   W[N,K], line n:  P = dA', Q = A', u = B_n - eta·dB_n, v = dB_n, w = B_n   (A' is A transposed)
- * With dA and dB left out G is 1: the magnitude of the merged weights. */
+ * With dA and dB left out G is 1: the magnitude of the merged weights. Adapters and sums have the type of the
+ * arithmetic (f32 for W in bf16). */
 #ifndef T
-enum { BLOCK = 256 };
+/* So many lines of W are read side by side, a vector of each while P and Q stay in registers. */
+enum { LINES = 16, TERMS = 8 };
 
 typedef struct Scores {
   int64_t lines, width, r, parts; /* of W as it is stored */
+  int64_t terms, padded;          /* r and width with zeros up to whole groups of TERMS and whole vectors */
   bool square, gradient;
   double scale;
 } Scores;
 
+static size_t sum_bytes(PareDtype d) { return d == PARE_F64 ? sizeof(double) : sizeof(float); }
+
 static Scores scores_of(const PareKernelArgs *a) {
-  const PareType *w = &a->in[0].type, *adapter = &a->in[1].type;
-  return (Scores){.lines = w->dim[0], .width = w->dim[1], .r = adapter->dim[1],
-                  .parts = pare_min_i64(PARE_PARTS, w->dim[0]), .square = a->attr->power == 2,
-                  .gradient = pare_given(a, 4), .scale = pare_attr_get(a->attr, scale, 1.0)};
+  const PareType *w = &a->in[0].type;
+  Scores s = {.lines = w->dim[0], .width = w->dim[1], .r = a->in[1].type.dim[1], .square = a->attr->power == 2,
+              .gradient = pare_given(a, 4), .scale = pare_attr_get(a->attr, scale, 1.0)};
+  int64_t lanes = 64 / (int64_t)sum_bytes(w->dtype);
+  s.parts = pare_min_i64(PARE_PARTS, s.lines);
+  s.terms = pare_ceil_div(s.r, TERMS) * TERMS;
+  s.padded = pare_ceil_div(s.width, lanes) * lanes;
+  return s;
 }
 
-/* P and Q are stored in blocks of positions, each block [r, BLOCK]: rows of a power of two apart would fight for the
- * same sets of the cache. */
-static size_t blocked(const Scores *s) { return (size_t)(pare_ceil_div(s->width, BLOCK) * BLOCK * s->r); }
-
-/* u, v, w [lines, r]; P, Q; sums of the lines [lines]; by parts, of the positions [parts, width]. */
+/* u, v, w [lines, terms]; P, Q [vectors, terms, lanes]; sums of the lines; by parts, of the positions. */
 PareStatus PARE_CPU(plan_IMPORTANCE)(PareKernelArgs *a) {
   Scores s = scores_of(a);
-  size_t size = a->in[0].type.dtype == PARE_F64 ? sizeof(double) : sizeof(float);
-  a->workspace_bytes = size * (2 * blocked(&s) + (size_t)((3 * s.r + 1) * s.lines + PARE_PARTS * s.width));
+  a->workspace_bytes = sum_bytes(a->in[0].type.dtype) *
+                       (size_t)(3 * s.terms * s.lines + 2 * s.terms * s.padded + s.lines + PARE_PARTS * s.padded);
   return PARE_OK;
 }
 
@@ -45,95 +50,131 @@ PARE_FLOAT_KERNEL(IMPORTANCE, importance)
 PARE_FLOAT_KERNEL(GROUPSUM, group_sum)
 
 #else /* the template */
-/* u, v, w of all lines and P, Q from the adapters; the stored line of W runs along `b` unless it is transposed. */
-static void FN(pack)(const PareKernelArgs *a, const Scores *s, C *u, C *v, C *w, C *p, C *q) {
-  double eta = pare_attr_get(a->attr, alpha, 1.0);
+/* u, v, w of the lines lo..hi-1. The stored line of W runs along B's rows unless it is transposed. */
+static void FN(pack_lines)(const PareKernelArgs *a, const Scores *s, int64_t lo, int64_t hi, C *u, C *v, C *w) {
+  C eta = (C)pare_attr_get(a->attr, alpha, 1.0);
   bool t = a->attr->transB;
-  const PareTensor *A = &a->in[1], *B = &a->in[2], *dA = &a->in[3], *dB = &a->in[4];
-  const PareTensor *line = t ? B : A, *dline = t ? dB : dA, *across = t ? A : B, *dacross = t ? dA : dB;
-  for (int64_t i = 0; i < s->lines; i++)
-    for (int64_t j = 0; j < s->r; j++) {
-      int64_t at = t ? j * s->lines + i : i * s->r + j;
-      double x = pare_get_float(line, at), d = s->gradient ? pare_get_float(dline, at) : 0;
-      u[i * s->r + j] = s->gradient ? (C)(x - eta * d) : 0;
-      v[i * s->r + j] = (C)d;
-      w[i * s->r + j] = (C)x;
-    }
-  for (int64_t j = 0; j < s->r; j++)
-    for (int64_t i = 0; i < s->width; i++) {
-      int64_t at = t ? i * s->r + j : j * s->width + i, to = (i / BLOCK * s->r + j) * BLOCK + i % BLOCK;
-      p[to] = s->gradient ? (C)pare_get_float(dacross, at) : 0;
-      q[to] = (C)pare_get_float(across, at);
+  const C *x = a->in[t ? 2 : 1].data, *d = s->gradient ? a->in[t ? 4 : 3].data : NULL;
+  for (int64_t i = lo; i < hi; i++)
+    for (int64_t j = 0; j < s->terms; j++) {
+      int64_t at = t ? j * s->lines + i : i * s->r + j, to = i * s->terms + j;
+      bool real = j < s->r;
+      w[to] = real ? x[at] : 0;
+      v[to] = real && d ? d[at] : 0;
+      u[to] = real && d ? x[at] - eta * d[at] : 0;
     }
 }
 
-/* g[i] += u·P + v·Q and d[i] += w·Q over `r` (1 or 4) terms. */
-static PARE_INLINE void FN(terms)(int r, int64_t n, const C *u, const C *v, const C *w, const C *p,
-                                  const C *q, C *g, C *d) {
-#pragma omp simd
-  for (int64_t i = 0; i < n; i++) {
-    C gi = g[i], di = d[i];
-    for (int j = 0; j < r; j++) {
-      C pj = p[j * BLOCK + i], qj = q[j * BLOCK + i];
-      gi += u[j] * pj;
-      gi += v[j] * qj;
-      di += w[j] * qj;
+/* P and Q of the positions at..at+LANES-1. */
+static void FN(pack_positions)(const PareKernelArgs *a, const Scores *s, int64_t at, C *p, C *q) {
+  bool t = a->attr->transB;
+  const C *x = a->in[t ? 1 : 2].data, *d = s->gradient ? a->in[t ? 3 : 4].data : NULL;
+  for (int64_t j = 0; j < s->terms; j++)
+    for (int64_t i = 0; i < LANES; i++) {
+      int64_t from = t ? (at + i) * s->r + j : j * s->width + at + i, to = at * s->terms + j * LANES + i;
+      bool real = j < s->r && at + i < s->width;
+      q[to] = real ? x[from] : 0;
+      p[to] = real && d ? d[from] : 0;
     }
-    g[i] = gi;
-    d[i] = di;
+}
+
+/* Vectors go by pointer: levels without AVX-512 have no registers to pass them in. */
+static PARE_INLINE void FN(load_weights)(const T *x, int64_t n, FN(Vec) *out) {
+  C full[64 / sizeof(C)] = {0};
+  for (int64_t i = 0; i < n; i++) full[i] = LOAD(x[i]);
+  *out = VEC(full);
+}
+
+/* A vector of a line of W becomes e = |G·(W + s·A·B)| ^ power. */
+static PARE_INLINE void FN(score)(const Scores *s, int64_t terms, const C *u, const C *v, const C *w,
+                                  const FN(Vec) *p, const FN(Vec) *q, FN(Vec) *x) {
+  FN(Vec) zero = {0}, g = zero, h = zero, d = zero;
+  for (int64_t j = 0; j < terms; j++) {
+    g += u[j] * p[j];
+    h += v[j] * q[j];
+    d += w[j] * q[j];
   }
+  if (!s->gradient) g = zero + 1;
+  FN(Vec) e = (g + h) * (*x + (C)s->scale * d);
+  __typeof__(e < zero) negative = e < zero;
+  *x = s->square ? e * e : e - 2 * (FN(Vec))((__typeof__(negative))e & negative);
 }
 
-/* Adds the scores of n <= BLOCK elements of a line to col; returns their sum. */
-static C FN(score)(const Scores *s, int64_t n, const T *x, const C *u, const C *v, const C *w, const C *p, const C *q,
-                   C *col) {
-  C g[BLOCK], d[BLOCK] = {0}, sum = 0, scale = (C)s->scale;
-  for (int i = 0; i < BLOCK; i++) g[i] = s->gradient ? 0 : 1;
-  int64_t j = 0;
-  for (; j + 4 <= s->r; j += 4) FN(terms)(4, n, u + j, v + j, w + j, p + j * BLOCK, q + j * BLOCK, g, d);
-  for (; j < s->r; j++) FN(terms)(1, n, u + j, v + j, w + j, p + j * BLOCK, q + j * BLOCK, g, d);
-  bool square = s->square;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < n; i++) {
-    C e = MATH(fabs)(g[i] * (LOAD(x[i]) + scale * d[i]));
-    e = square ? e * e : e;
-    col[i] += e;
-    sum += e;
+/* The vector at `at` of the lines lo..hi-1: adds to a sum for each line, and to the sum over them. */
+static PARE_INLINE void FN(score_column)(const Scores *s, int64_t terms, int64_t lo, int64_t hi, int64_t at,
+                                            const T *x, const C *u, const C *v, const C *w, const FN(Vec) *p,
+                                            const FN(Vec) *q, FN(Vec) *line, FN(Vec) *sum) {
+  FN(Vec) col = {0};
+  int64_t n = pare_min_i64(LANES, s->width - at);
+  for (int64_t k = lo; k < hi; k++) {
+    const T *from = x + k * s->width + at;
+    FN(Vec) e;
+    if (n == LANES) FN(load_weights)(from, LANES, &e);
+    else FN(load_weights)(from, n, &e);
+    FN(score)(s, terms, u + k * terms, v + k * terms, w + k * terms, p, q, &e);
+    col += e;
+    line[k - lo] += e;
   }
-  return sum;
+  *sum += col;
 }
 
-/* Lines lo..hi-1: their sums, and their share of the positions' sums. P and Q stay in the cache for a block. */
+/* The same with P and Q of a usual rank in registers. */
+static void FN(score_column_short)(const Scores *s, int64_t lo, int64_t hi, int64_t at, const T *x, const C *u,
+                                   const C *v, const C *w, const FN(Vec) *p, const FN(Vec) *q, FN(Vec) *line,
+                                   FN(Vec) *sum) {
+  FN(Vec) pr[TERMS], qr[TERMS];
+  for (int64_t j = 0; j < TERMS; j++) pr[j] = p[j], qr[j] = q[j];
+  FN(score_column)(s, TERMS, lo, hi, at, x, u, v, w, pr, qr, line, sum);
+}
+
+/* Lines lo..hi-1: their sums, and their share of the positions' sums. */
 static void FN(score_part)(const Scores *s, int64_t lo, int64_t hi, const T *x, const C *u, const C *v, const C *w,
                            const C *p, const C *q, C *line, C *col) {
-  for (int64_t i = 0; i < s->width; i++) col[i] = 0;
-  for (int64_t k = lo; k < hi; k++) line[k] = 0;
-  for (int64_t at = 0; at < s->width; at += BLOCK)
-    for (int64_t k = lo; k < hi; k++)
-      line[k] += FN(score)(s, pare_min_i64(BLOCK, s->width - at), x + k * s->width + at, u + k * s->r, v + k * s->r,
-                           w + k * s->r, p + at * s->r, q + at * s->r, col + at);
+  FN(Vec) sum[LINES];
+  for (int64_t i = 0; i < s->padded; i++) col[i] = 0;
+  for (int64_t k0 = lo; k0 < hi; k0 += LINES) {
+    int64_t k1 = pare_min_i64(hi, k0 + LINES);
+    memset(sum, 0, sizeof sum);
+    for (int64_t at = 0; at < s->width; at += LANES) {
+      const FN(Vec) *pv = &VEC(p + at * s->terms), *qv = &VEC(q + at * s->terms);
+      if (s->terms == TERMS) FN(score_column_short)(s, k0, k1, at, x, u, v, w, pv, qv, sum, &VEC(col + at));
+      else FN(score_column)(s, s->terms, k0, k1, at, x, u, v, w, pv, qv, sum, &VEC(col + at));
+    }
+    for (int64_t k = k0; k < k1; k++) {
+      line[k] = 0;
+      for (int64_t i = 0; i < LANES; i++) line[k] += sum[k - k0][i];
+    }
+  }
 }
 
 /* Outputs: row[K], col[N]; a transposed W's lines are columns. */
 static PareStatus FN(importance)(PareKernelArgs *a) {
   Scores s = scores_of(a);
-  C *u = a->workspace, *v = u + s.lines * s.r, *w = v + s.lines * s.r, *p = w + s.lines * s.r;
-  C *q = p + blocked(&s), *line = q + blocked(&s), *col = line + s.lines;
-  int by_line = a->attr->transB ? 1 : 0, by_position = 1 - by_line;
+  C *u = a->workspace, *v = u + s.lines * s.terms, *w = v + s.lines * s.terms, *p = w + s.lines * s.terms;
+  C *q = p + s.padded * s.terms, *col = q + s.padded * s.terms;
+  int by_line = a->attr->transB ? 1 : 0;
+  C *line = a->out[by_line].data, *position = a->out[1 - by_line].data;
   const T *x = a->in[0].data;
-  FN(pack)(a, &s, u, v, w, p, q);
-#pragma omp parallel for schedule(static) if (pare_threaded(s.lines * s.width))
-  for (int64_t k = 0; k < s.parts; k++) {
-    int64_t lo, hi;
-    pare_part(s.lines, s.parts, k, &lo, &hi);
-    FN(score_part)(&s, lo, hi, x, u, v, w, p, q, line, col + k * s.width);
+#pragma omp parallel if (pare_threaded(s.lines * s.width))
+  {
+#pragma omp for schedule(static) nowait
+    for (int64_t k = 0; k < s.parts; k++) {
+      int64_t lo, hi;
+      pare_part(s.lines, s.parts, k, &lo, &hi);
+      FN(pack_lines)(a, &s, lo, hi, u, v, w);
+    }
+#pragma omp for schedule(static)
+    for (int64_t at = 0; at < s.padded; at += LANES) FN(pack_positions)(a, &s, at, p, q);
+#pragma omp for schedule(static)
+    for (int64_t k = 0; k < s.parts; k++) {
+      int64_t lo, hi;
+      pare_part(s.lines, s.parts, k, &lo, &hi);
+      FN(score_part)(&s, lo, hi, x, u, v, w, p, q, line, col + k * s.padded);
+    }
   }
-  for (int64_t i = 0; i < s.lines; i++) pare_put_float(&a->out[by_line], i, (double)line[i]);
-  for (int64_t i = 0; i < s.width; i++) {
-    double sum = 0;
-    for (int64_t k = 0; k < s.parts; k++) sum += (double)col[k * s.width + i];
-    pare_put_float(&a->out[by_position], i, sum);
-  }
+  for (int64_t i = 0; i < s.width; i++) position[i] = 0;
+  for (int64_t k = 0; k < s.parts; k++)
+    for (int64_t i = 0; i < s.width; i++) position[i] += col[k * s.padded + i];
   return PARE_OK;
 }
 

@@ -31,8 +31,8 @@ static Linear linear_of(const PareKernelArgs *args) {
 
 static size_t up(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
 static int64_t up_to(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
-/* Elements of the factors that merging reads: [rows, r] and [r, cols] of W as it is stored. */
-static int64_t factors(const Linear *l) { return (l->k + l->n) * l->r; }
+/* Elements of the factors that merging reads: [rows, r] and panels of [r, at most PARE_BLOCK] of W as it is stored. */
+static int64_t factors(const Linear *l) { return (l->k + l->n + PARE_BLOCK) * l->r; }
 
 /* What the gradients of A and B take: A', B padded [r8, kp], [r8, np]; sums by part; rows by part, where they must be
  * widened or padded. */
@@ -98,6 +98,30 @@ PareStatus PARE_CPU(plan_LINEARGRAD)(PareKernelArgs *args) {
   return plan_product(args, &l, true, (size_t)n * sum_size(d));
 }
 
+/* Rows p and p + 1 of the tile [np, nq] as pairs of bf16: out[p/2][q]. */
+static void put_pairs(int64_t np, int64_t nq, const float *tile, int64_t stride, uint32_t *out) {
+  for (int64_t p = 0; p < np; p += 2) {
+    const float *even = tile + p * PARE_BLOCK, *odd = even + PARE_BLOCK;
+    uint32_t *to = out + p / 2 * stride;
+#pragma omp simd
+    for (int64_t q = 0; q < nq; q++)
+      to[q] = (uint32_t)pare_f32_to_bf16(even[q]) | (uint32_t)pare_f32_to_bf16(odd[q]) << 16;
+  }
+}
+
+/* The same of the tile's transpose: a pair stands side by side in a row of the tile. */
+static void put_pairs_turned(int64_t np, int64_t nq, const float *tile, int64_t stride, uint32_t *out) {
+  uint32_t pair[PARE_BLOCK][PARE_BLOCK / 2 + 1]; /* an odd width: columns of it spread over the cache */
+  for (int64_t q = 0; q < nq; q++) {
+    const float *row = tile + q * PARE_BLOCK;
+#pragma omp simd
+    for (int64_t p = 0; p < PARE_BLOCK / 2; p++)
+      pair[q][p] = (uint32_t)pare_f32_to_bf16(row[2 * p]) | (uint32_t)pare_f32_to_bf16(row[2 * p + 1]) << 16;
+  }
+  for (int64_t p = 0; p < np / 2; p++)
+    for (int64_t q = 0; q < nq; q++) out[p * stride + q] = pair[q][p];
+}
+
 #define PARE_TEMPLATE "kernels/cpu/linear.c"
 #include "kernels/cpu/floats.h"
 
@@ -105,36 +129,35 @@ PARE_FLOAT_KERNEL(LINEAR, linear)
 PARE_FLOAT_KERNEL(LINEARGRAD, linear_grad)
 
 #else /* the template */
-typedef C FN(Vec) __attribute__((vector_size(64), aligned(sizeof(C)), may_alias));
-#define LANES (64 / (int64_t)sizeof(C))
-#define VEC(p) (*(FN(Vec) *)(uintptr_t)(p))
-
-/* W as it is stored, S[rows, cols], plus left[rows, r]·right[r, cols], times a factor for each row or column. */
+/* W as it is stored, S[rows, cols], plus left[rows, r]·right[r, cols], times a factor for each row or column. The
+ * columns are read in runs of `panel`, and `right` lies in panels [r, panel]: its rows would fight for the same sets
+ * of the cache where cols is a multiple of a page. */
 typedef struct FN(Merge) {
-  int64_t rows, cols, r;
+  int64_t rows, cols, r, panel;
   const C *w, *left, *right, *row_mask, *col_mask;
 } FN(Merge);
 
-/* W plus the adapter, elements [i][j0, j0 + n·LANES), n 4 or 1: the sums stay in registers. */
-static PARE_INLINE void FN(add_adapter)(int n, const FN(Merge) *m, const C *w, const C *left, int64_t j0, C *out) {
+/* W plus the adapter, n·LANES elements of a row, n 4 or 1: the sums stay in registers. */
+static PARE_INLINE void FN(add_adapter)(int n, const FN(Merge) *m, const C *w, const C *left, const C *right, C *out) {
   FN(Vec) sum[4];
   for (int v = 0; v < n; v++) sum[v] = VEC(w + v * LANES);
-  for (int64_t t = 0; t < m->r; t++) {
-    const C *right = m->right + t * m->cols + j0;
+  for (int64_t t = 0; t < m->r; t++, right += m->panel)
     for (int v = 0; v < n; v++) sum[v] += left[t] * VEC(right + v * LANES);
-  }
   for (int v = 0; v < n; v++) VEC(out + v * LANES) = sum[v];
 }
 
-/* S's elements [i][j0, j0 + n), n <= PARE_BLOCK. */
+/* S's elements [i][j0, j0 + n), n <= panel, j0 a multiple of it. The rows below are far apart in memory, where no
+ * processor looks ahead by itself. */
 static PARE_INLINE void FN(merge_run)(const FN(Merge) *m, int64_t i, int64_t j0, int64_t n, C *out) {
-  const C *w = m->w + i * m->cols + j0, *left = m->left + i * m->r;
+  enum { AHEAD = 12, LINE = 64 / sizeof(C) };
+  const C *w = m->w + i * m->cols + j0, *left = m->left + i * m->r, *right = m->right + j0 * m->r;
   int64_t j = 0;
-  for (; j + 4 * LANES <= n; j += 4 * LANES) FN(add_adapter)(4, m, w + j, left, j0 + j, out + j);
-  for (; j + LANES <= n; j += LANES) FN(add_adapter)(1, m, w + j, left, j0 + j, out + j);
+  for (; i + AHEAD < m->rows && j < n; j += LINE) __builtin_prefetch(w + AHEAD * m->cols + j);
+  for (j = 0; j + 4 * LANES <= n; j += 4 * LANES) FN(add_adapter)(4, m, w + j, left, right + j, out + j);
+  for (; j + LANES <= n; j += LANES) FN(add_adapter)(1, m, w + j, left, right + j, out + j);
   for (; j < n; j++) {
     C sum = w[j];
-    for (int64_t t = 0; t < m->r; t++) sum += left[t] * m->right[t * m->cols + j0 + j];
+    for (int64_t t = 0; t < m->r; t++) sum += left[t] * right[t * m->panel + j];
     out[j] = sum;
   }
   C scale = m->row_mask ? m->row_mask[i] : 1;
@@ -158,6 +181,10 @@ static void FN(merge_block)(const FN(Merge) *m, bool turned, const PareOrder *o,
     for (int64_t i = 0; i < np; i++) FN(merge_run)(m, p0 + i, q0, nq, tile[i]);
   if (o->padded) np = o->kb, nq = o->nb;
   T *to = out + p0 / o->kb * o->kblock + q0 / o->nb * o->nblock;
+  if (o->pair == 2 && sizeof(T) == 2) {
+    (turned ? put_pairs_turned : put_pairs)(np, nq, (const void *)tile, o->kin / 2, (uint32_t *)(void *)to);
+    return;
+  }
   for (int64_t p = 0; p < np; p++) {
     T *line = to + p / o->pair * o->kin + p % o->pair;
     if (turned)
@@ -171,18 +198,19 @@ static void FN(merge_block)(const FN(Merge) *m, bool turned, const PareOrder *o,
 }
 
 /* left[i, t] and right[t, j] of the stored matrix; the scale goes with left. */
-static void FN(factor)(const Linear *l, C *left, C *right) {
+static void FN(factor)(const Linear *l, int64_t panel, C *left, C *right) {
   const C *a = l->a->data, *b = l->b->data;
   C s = (C)l->scale;
-  if (!l->transposed) {
+  int64_t cols = l->transposed ? l->k : l->n;
+  if (!l->transposed)
     for (int64_t i = 0; i < l->k * l->r; i++) left[i] = s * a[i];
-    memcpy(right, b, (size_t)(l->r * l->n) * sizeof *b);
-    return;
-  }
-  for (int64_t t = 0; t < l->r; t++) {
-    for (int64_t i = 0; i < l->n; i++) left[i * l->r + t] = s * b[t * l->n + i];
-    for (int64_t j = 0; j < l->k; j++) right[t * l->k + j] = a[j * l->r + t];
-  }
+  else
+    for (int64_t i = 0; i < l->n; i++)
+      for (int64_t t = 0; t < l->r; t++) left[i * l->r + t] = s * b[t * l->n + i];
+  for (int64_t j0 = 0; j0 < cols; j0 += panel, right += l->r * panel)
+    for (int64_t t = 0; t < l->r; t++)
+      for (int64_t j = 0; j < pare_min_i64(panel, cols - j0); j++)
+        right[t * panel + j] = l->transposed ? a[(j0 + j) * l->r + t] : b[t * l->n + j0 + j];
 }
 
 /* W' [k, n], or its transpose, into `out` in the order o. work: factors() elements. */
@@ -191,12 +219,16 @@ static void FN(merge)(const Linear *l, bool transpose, const PareOrder *o, C *wo
   FN(Merge) m = {.rows = l->transposed ? l->n : l->k, .cols = l->transposed ? l->k : l->n, .r = l->r,
                  .w = l->w->data, .left = work, .right = work + (l->transposed ? l->n : l->k) * l->r,
                  .row_mask = l->transposed ? NULL : mask, .col_mask = l->transposed ? mask : NULL};
-  if (l->r) FN(factor)(l, work, work + m.rows * l->r);
   bool turned = transpose != l->transposed;
+  m.panel = turned ? o->kb : o->nb;
+  if (l->r) FN(factor)(l, m.panel, work, work + m.rows * l->r);
   int64_t rows = turned ? m.cols : m.rows, cols = turned ? m.rows : m.cols;
   int64_t nk = pare_ceil_div(rows, o->kb), nn = pare_ceil_div(cols, o->nb);
 #pragma omp parallel for schedule(static) if (pare_threaded(rows * cols))
-  for (int64_t i = 0; i < nk * nn; i++) FN(merge_block)(&m, turned, o, i / nn * o->kb, i % nn * o->nb, out);
+  for (int64_t i = 0; i < nk * nn; i++) { /* along S's rows, as it lies in memory */
+    int64_t p = turned ? i % nk : i / nn, q = turned ? i / nk : i % nn;
+    FN(merge_block)(&m, turned, o, p * o->kb, q * o->nb, out);
+  }
 }
 
 /* out[m, to] = in[m, from]·W' or its transpose [+ bias]. */
@@ -324,7 +356,4 @@ static PareStatus FN(linear_grad)(PareKernelArgs *args) {
   if (!pare_wanted(args, 0)) return PARE_OK;
   return FN(multiply)(args, &l, true, extra, args->in[DY].data, NULL, args->out[0].data);
 }
-
-#undef LANES
-#undef VEC
 #endif

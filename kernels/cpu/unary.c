@@ -17,7 +17,7 @@
   X(TANH, MATH(tanh)(x))                                                     \
   X(SIGMOID, 1 / (1 + MATH(exp)(-x)))                                        \
   X(RELU, x > 0 || x != x ? x : 0)                                           \
-  X(GELU, x * (C)0.5 * (1 + MATH(erf)(x * (C)0.70710678118654752440)))       \
+  X(GELU, x *ROUGH(normal_cdf)(x))                                            \
   X(GELU_TANH, x * (C)0.5 * (1 + MATH(tanh)((C)0.79788456080286535588 * (x + (C)0.044715 * x * x * x))))
 /* op, of floats, of integers */
 #define PARE_UNARY_NUMBER(X)                \

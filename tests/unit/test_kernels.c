@@ -185,6 +185,29 @@ Test(vmath, is_within_two_ulp_of_libm_over_all_magnitudes) {
   }
 }
 
+static double normal(double x) { return erfc(-x / sqrt(2)) / 2; }
+
+/* Where the functions do not end: exp from -87 on, Phi from -5.7 on. Beyond, Phi is nothing beside bf16's numbers. */
+Test(vmath, the_rough_ones_are_within_an_eighth_of_half_a_bf16_ulp) {
+  const struct {
+    const char *name;
+    float (*f)(float);
+    double (*g)(double);
+    double lo, hi, step;
+  } all[] = {{"exp", vh_exp, exp, -87, 88, 1e-3}, {"normal_cdf", vh_normal_cdf, normal, -5.7, 9, 1e-4}};
+  for (int k = 0; k < 2; k++) {
+    double worst = 0, at = 0;
+    for (double x = all[k].lo; x < all[k].hi; x += all[k].step) {
+      double want = all[k].g((double)(float)x), err = fabs((double)all[k].f((float)x) - want) / want;
+      if (err > worst) worst = err, at = x;
+    }
+    cr_log_info("%s: %.3g at %g", all[k].name, worst, at);
+    cr_assert(worst <= 0x1p-12, "%s: %.3g at %.9g", all[k].name, worst, at);
+  }
+  cr_assert(vh_exp(-1e4f) == 0 && vh_exp(-INFINITY) == 0 && isnan(vh_exp(NAN)), "%g %g %g", (double)vh_exp(-1e4f),
+            (double)vh_exp(-INFINITY), (double)vh_exp(NAN));
+}
+
 /* --- element-wise --- */
 static double gelu_tanh(double x) { return x / 2 * (1 + tanh(sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x))); }
 
