@@ -129,8 +129,8 @@ static PareStatus prepare(Compress *k) {
   pare_target_read(k->o, &k->target);
   PARE_TRY(size_up(k));
   PARE_TRY(pare_tuner_init(&k->tuner, k->c, k->arena, k->model, k->dims, k->o, k->h, k->train, samples, n));
-  return pare_target_ratio(k->c, &k->target, k->dims, k->tuner.pruned, k->sized, pare_model_bytes(k->model),
-                           &k->tuner.ratio);
+  return pare_target_ratio(k->c, k->arena, &k->target, k->dims, k->tuner.pruned, k->sized,
+                           pare_model_bytes(k->model), &k->tuner.ratio, &k->tuner.goal);
 }
 
 /* --- what goes out --- */

@@ -45,29 +45,31 @@ static PareStatus group_macs(PareCtx *c, const PareDims *d, const PareDim *dim, 
   return PARE_OK;
 }
 
-PareStatus pare_target_ratio(PareCtx *c, const PareTarget *t, const PareDims *d, const bool *pruned,
-                             const PareGraph *sized, size_t file_bytes, double *ratio) {
+PareStatus pare_target_ratio(PareCtx *c, PareArena *a, const PareTarget *t, const PareDims *d, const bool *pruned,
+                             const PareGraph *sized, size_t file_bytes, double *ratio, PareGoal *goal) {
   *ratio = t->requested;
+  *goal = (PareGoal){0};
   if (!strcmp(t->kind, "sparsity")) return PARE_OK;
   PareWeights w;
   PARE_TRY(pare_graph_weights(c, sized, &w));
   bool macs = !strcmp(t->kind, "macs"), bytes = !strcmp(t->kind, "bytes");
-  double all = macs ? (double)pare_graph_macs(sized) : bytes ? (double)file_bytes : (double)w.params, fixed = all;
+  double all = macs ? (double)pare_graph_macs(sized) : bytes ? (double)file_bytes : (double)w.params;
   double unit = bytes ? (double)w.bytes / (double)(w.params ? w.params : 1) : 1;
   PareMark mark = pare_arena_mark(c->scratch);
   PareLayer *layer = PARE_NEW_N(c->scratch, d->dims.n + 1, PareLayer);
+  *goal = (PareGoal){PARE_NEW_N(a, d->dims.n + 1, double), all, t->requested * all};
   size_t n = 0;
-  if (!layer) return pare_nomem(c);
+  if (!layer || !goal->cost) return pare_nomem(c);
   for (size_t i = 0; i < d->dims.n; i++) {
     const PareDim *dim = &d->dims.at[i];
     if (!pruned[i]) continue;
-    layer[n] = (PareLayer){.kind = (int)dim->kind, .count = dim->count, .cost = (double)dim->params * unit};
-    if (macs) PARE_TRY(group_macs(c, d, dim, sized, &layer[n].cost));
-    fixed -= layer[n].cost * (double)dim->count;
-    n++;
+    goal->cost[i] = (double)dim->params * unit;
+    if (macs) PARE_TRY(group_macs(c, d, dim, sized, &goal->cost[i]));
+    goal->fixed -= goal->cost[i] * (double)dim->count;
+    layer[n++] = (PareLayer){.kind = (int)dim->kind, .count = dim->count, .cost = goal->cost[i]};
   }
-  if (bytes) fixed += ADDED_BYTES + ADDED_BYTES_A_DIM * (double)n;
-  PARE_TRY(pare_rank_budget(c, n, layer, fixed, t->requested * all, ratio));
+  if (bytes) goal->fixed += ADDED_BYTES + ADDED_BYTES_A_DIM * (double)n;
+  PARE_TRY(pare_rank_budget(c, n, layer, goal->fixed, goal->budget, ratio));
   pare_arena_rewind(c->scratch, mark);
   return PARE_OK;
 }

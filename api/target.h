@@ -13,10 +13,17 @@ typedef struct PareTarget {
 /* --target, or --sparsity where there is none; the options have been checked. */
 void pare_target_read(const PareCompressOptions *o, PareTarget *out);
 
-/* The ratio of groups of each pruned dimension that reaches it. `sized` is the
- * model bound to the sizes at which MACs count, `file_bytes` what its files take. PARE_TARGET when it cannot be
- * reached. */
-PARE_MUST_USE PareStatus pare_target_ratio(PareCtx *c, const PareTarget *t, const PareDims *d, const bool *pruned,
-                                           const PareGraph *sized, size_t file_bytes, double *ratio);
+/* What reaching a target takes: cost[i] of a group of dimension i, the cost of what cannot go, and what may be left. */
+typedef struct PareGoal {
+  double *cost; /* NULL: the target is a ratio of groups */
+  double fixed, budget;
+} PareGoal;
+
+/* The ratio of groups of each pruned dimension that reaches it under uniform ranking, and the goal as such, which is
+ * in `a`. `sized` is the model bound to the sizes at which MACs count, `file_bytes` what its files take. PARE_TARGET
+ * when it cannot be reached. */
+PARE_MUST_USE PareStatus pare_target_ratio(PareCtx *c, PareArena *a, const PareTarget *t, const PareDims *d,
+                                           const bool *pruned, const PareGraph *sized, size_t file_bytes,
+                                           double *ratio, PareGoal *goal);
 
 #endif

@@ -317,8 +317,12 @@ static PareStatus tune_step(PareTuner *t) {
 
 /* --- pruning --- */
 
-static PareStatus prune(PareTuner *t, double ratio) {
+/* Drops groups to a share, 0 to 1, of what shall go in the end. Under global ranking the scores decide how many groups
+ * that takes, where they cost unlike much. */
+static PareStatus prune(PareTuner *t, double share) {
   size_t n = 0;
+  double ratio = t->ratio;
+  bool global = t->o->ranking == 1;
   PareMark mark = pare_arena_mark(t->c->scratch);
   PareLayer *layer = PARE_NEW_N(t->c->scratch, t->dims->dims.n + 1, PareLayer);
   if (!layer) return pare_nomem(t->c);
@@ -327,9 +331,11 @@ static PareStatus prune(PareTuner *t, double ratio) {
     const PareDim *d = &t->dims->dims.at[i];
     if (t->pruned[i])
       layer[n++] = (PareLayer){.kind = (int)d->kind, .count = d->count, .score = t->score[i], .keep = t->keep[i],
-                               .cost = (double)d->params};
+                               .cost = t->goal.cost ? t->goal.cost[i] : (double)d->params};
   }
-  PARE_TRY(pare_rank_ratio(t->c, n, layer, ratio, t->ratio, t->o->ranking == 1));
+  if (global && t->goal.cost)
+    PARE_TRY(pare_rank_budget_global(t->c, n, layer, t->goal.fixed, t->goal.budget, &ratio));
+  PARE_TRY(pare_rank_ratio(t->c, n, layer, share * ratio, ratio, global));
   pare_arena_rewind(t->c->scratch, mark);
   return PARE_OK;
 }
@@ -337,7 +343,7 @@ static PareStatus prune(PareTuner *t, double ratio) {
 static PareStatus prune_now(PareTuner *t) {
   int64_t all, before, after;
   pare_tuner_count(t, &all, &before);
-  PARE_TRY(prune(t, t->ratio * pare_schedule_sparsity(&t->schedule, t->step)));
+  PARE_TRY(prune(t, pare_schedule_sparsity(&t->schedule, t->step)));
   pare_tuner_count(t, &all, &after);
   bool much = (double)(t->stage_alive - (all - after)) >= RESTAGE_SHARE * (double)t->stage_alive;
   if (after == before || !(much || pruning_is_over(t)) || t->step >= t->schedule.steps) {
@@ -368,7 +374,7 @@ static PareStatus prune_once(PareTuner *t) {
     }
     PARE_TRY(pare_program_run(t->c, t->program, PARE_PHASE_RANK));
   }
-  return prune(t, t->ratio);
+  return prune(t, 1);
 }
 
 /* --- the whole --- */

@@ -5,6 +5,7 @@
 
 #include "api/params.h"
 #include "api/feed.h"
+#include "api/target.h"
 #include "api/teacher.h"
 #include "frontend/model.h"
 #include "pare/pare.h"
@@ -40,7 +41,8 @@ typedef struct PareTuner {
   bool **keep;      /* by dimension: what lives; NULL where not pruned */
   bool **stage_keep; /* what lived when the program was made: the leaves' flags */
   double **score;   /* by dimension, moving averages */
-  double ratio;     /* of the groups of each kind, at the end */
+  double ratio;     /* of the groups of each kind, at the end; global ranking to a goal has its own */
+  PareGoal goal;
   PareParams params;
   const PareCriterion *criterion;
   PareTrainSpec spec;

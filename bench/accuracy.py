@@ -5,8 +5,9 @@ and the dense model tuned with the same budget. Writes a JSON file and a table.
     bench/accuracy.py --model M.onnx --train train.npz --eval test.npz --name demo-vit \
         --sparsity 0.5 --seeds 3 -- --steps 600 --batch 64 --lr 2e-3
 
-What follows -- goes to every `pare compress`. The test data decide nothing: all
-runs have the same options. Comparisons are paired by seed.
+A method is a name, or a name and a ranking: gate:global. What follows -- goes to
+every `pare compress`. The test data decide nothing: all runs have the same
+options. Comparisons are paired by seed.
 """
 import argparse
 import datetime
@@ -17,14 +18,15 @@ import subprocess
 import sys
 import tempfile
 
-METHODS = ["loraprune", "gate", "magnitude", "random"]
+METHODS = ["loraprune", "loraprune:global", "gate", "gate:global", "magnitude", "random"]
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 def compress(a, out, method, sparsity, seed):
+    name, _, ranking = method.partition(":")
     with tempfile.TemporaryDirectory() as report:
-        cmd = [a.pare, "compress", a.model, out, "--train", a.train, "--eval", a.eval, "--method", method,
-               "--sparsity", str(sparsity), "--seed", str(seed), "--report", report, "-q", *a.options]
+        cmd = [a.pare, "compress", a.model, out, "--train", a.train, "--eval", a.eval, "--method", name,
+               "--ranking", ranking or "uniform", "--sparsity", str(sparsity), "--seed", str(seed), "--report", report, "-q", *a.options]
         subprocess.run(cmd, check=True)
         r = json.load(open(pathlib.Path(report) / "report.json"))
     return {"method": method if sparsity else "dense", "seed": seed, "metric": r["metrics"]["name"],
@@ -72,7 +74,7 @@ def main():
         for seed in range(a.seeds):
             for method, sparsity in [("magnitude", 0)] + [(m, a.sparsity) for m in a.methods.split(",")]:
                 rows.append(compress(a, str(pathlib.Path(tmp) / "out.onnx"), method, sparsity, seed))
-                print(f"seed {seed} {rows[-1]['method']:10s} {100 * rows[-1]['value']:.2f}", file=sys.stderr, flush=True)
+                print(f"seed {seed} {rows[-1]['method']:16s} {100 * rows[-1]['value']:.2f}", file=sys.stderr, flush=True)
     stem = pathlib.Path(a.out) / f"accuracy-{a.name}-{datetime.date.today()}"
     text = f"# {a.name}\n\n`--sparsity {a.sparsity:g} {' '.join(a.options)}`\n\n" + table(rows, a)
     stem.with_suffix(".json").write_text(json.dumps({"options": a.options, "sparsity": a.sparsity, "rows": rows}, indent=1) + "\n")

@@ -11,6 +11,7 @@ MODELS = {
     "minilm-l6": ("bert", 6, 384, 12, 1536, 16),
     "vit-ti16": ("vit", 12, 192, 3, 768, 16),
     "bert-base": ("bert", 12, 768, 12, 3072, 8),
+    "vit-b16": ("vit", 12, 768, 12, 3072, 4),
 }
 VOCAB, LENGTH, PIXELS, PATCH, RANK, ALPHA = 2000, 128, 224, 16, 8, 16
 

@@ -5,6 +5,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+enum { BISECTIONS = 60 };
+
 typedef struct Candidate {
   double score;
   size_t layer;
@@ -65,17 +67,7 @@ PareStatus pare_rank_quota(PareCtx *c, size_t n, const PareLayer *layer, double 
   return PARE_OK;
 }
 
-/* Kills the `drop` lowest living groups among candidates, keeping one a layer. */
-static void kill(PareLayer *layer, Candidate *cand, size_t n, int64_t drop) {
-  qsort(cand, n, sizeof *cand, by_score);
-  for (size_t i = 0; i < n && drop > 0; i++) {
-    PareLayer *l = &layer[cand[i].layer];
-    if (l->count - dead_of(l) <= 1) continue;
-    l->keep[cand[i].index] = false;
-    drop--;
-  }
-}
-
+/* The living groups of a layer as candidates; their number. */
 static size_t gather(const PareLayer *layer, size_t i, bool per_cost, Candidate *cand) {
   size_t n = 0;
   for (int64_t k = 0; k < layer[i].count; k++)
@@ -84,32 +76,62 @@ static size_t gather(const PareLayer *layer, size_t i, bool per_cost, Candidate 
   return n;
 }
 
-PareStatus pare_rank_ratio(PareCtx *c, size_t n, PareLayer *layer, double ratio, double final, bool global) {
-  PareMark mark = pare_arena_mark(c->scratch);
+/* Puts candidates in the order in which they go, those that the floor of one group a layer keeps left out. `alive` has
+ * what lives in each layer. Returns their number. */
+static size_t order_kills(Candidate *cand, size_t n, int64_t *alive) {
+  qsort(cand, n, sizeof *cand, by_score);
+  size_t m = 0;
+  for (size_t i = 0; i < n; i++)
+    if (alive[cand[i].layer] > 1) alive[cand[i].layer]--, cand[m++] = cand[i];
+  return m;
+}
+
+/* The kills of layer `first`, or of all layers of its kind, in order. */
+static size_t list_kills(size_t n, const PareLayer *layer, size_t first, bool global, Candidate *cand,
+                         int64_t *alive) {
+  size_t m = 0;
+  for (size_t i = first; i < (global ? n : first + 1); i++) {
+    if (layer[i].kind != layer[first].kind) continue;
+    alive[i] = layer[i].count - dead_of(&layer[i]);
+    m += gather(layer, i, global, cand + m);
+  }
+  return order_kills(cand, m, alive);
+}
+
+static int64_t dead_of_layers(size_t n, const PareLayer *layer, int kind) {
+  int64_t dead = 0;
+  for (size_t i = 0; i < n; i++)
+    if (layer[i].kind == kind) dead += dead_of(&layer[i]);
+  return dead;
+}
+
+static bool first_of_kind(const PareLayer *layer, size_t i) {
+  for (size_t k = 0; k < i; k++)
+    if (layer[k].kind == layer[i].kind) return false;
+  return true;
+}
+
+static size_t count_groups(size_t n, const PareLayer *layer) {
   size_t all = 0;
   for (size_t i = 0; i < n; i++) all += (size_t)layer[i].count;
-  Candidate *cand = PARE_NEW_N(c->scratch, all + 1, Candidate);
+  return all;
+}
+
+PareStatus pare_rank_ratio(PareCtx *c, size_t n, PareLayer *layer, double ratio, double final, bool global) {
+  PareMark mark = pare_arena_mark(c->scratch);
+  Candidate *cand = PARE_NEW_N(c->scratch, count_groups(n, layer) + 1, Candidate);
   int64_t *quota = PARE_NEW_N(c->scratch, n + 1, int64_t), *most = PARE_NEW_N(c->scratch, n + 1, int64_t);
-  bool *done = PARE_NEW_N(c->scratch, n + 1, bool);
-  if (!cand || !quota || !most || !done) return pare_nomem(c);
+  int64_t *alive = PARE_NEW_N(c->scratch, n + 1, int64_t);
+  if (!cand || !quota || !most || !alive) return pare_nomem(c);
   PARE_TRY(pare_rank_quota(c, n, layer, ratio, quota));
   PARE_TRY(pare_rank_quota(c, n, layer, final, most));
-  for (size_t first = 0; first < n; first++) {
-    if (!global) {
-      int64_t dead = quota[first] < most[first] ? quota[first] : most[first];
-      kill(layer, cand, gather(layer, first, false, cand), dead - dead_of(&layer[first]));
-      continue;
-    }
-    if (done[first]) continue;
-    size_t m = 0;
-    int64_t drop = dead_of_kind(n, layer, layer[first].kind, ratio);
-    for (size_t i = first; i < n; i++) {
-      if (layer[i].kind != layer[first].kind) continue;
-      done[i] = true;
-      drop -= dead_of(&layer[i]);
-      m += gather(layer, i, true, cand + m);
-    }
-    kill(layer, cand, m, drop);
+  for (size_t i = 0; i < n; i++) {
+    if (global && !first_of_kind(layer, i)) continue;
+    size_t m = list_kills(n, layer, i, global, cand, alive);
+    int64_t share = quota[i] < most[i] ? quota[i] : most[i];
+    int64_t drop = global ? dead_of_kind(n, layer, layer[i].kind, ratio) - dead_of_layers(n, layer, layer[i].kind)
+                          : share - dead_of(&layer[i]);
+    for (size_t k = 0; k < m && (int64_t)k < drop; k++) layer[cand[k].layer].keep[cand[k].index] = false;
   }
   pare_arena_rewind(c->scratch, mark);
   return PARE_OK;
@@ -121,17 +143,20 @@ static double cost_at(size_t n, const PareLayer *layer, const int64_t *dead, dou
   return cost;
 }
 
+static PareStatus unreachable(PareCtx *c, double least, double budget) {
+  return pare_error(c, PARE_TARGET, "the target cannot be reached: at least %.0f would be left, %.0f are asked for; "
+                    "one group of each layer always stays", least, budget);
+}
+
 PareStatus pare_rank_budget(PareCtx *c, size_t n, const PareLayer *layer, double fixed, double budget, double *ratio) {
   PareMark mark = pare_arena_mark(c->scratch);
   int64_t *dead = PARE_NEW_N(c->scratch, n + 1, int64_t);
   if (!dead) return pare_nomem(c);
   PARE_TRY(pare_rank_quota(c, n, layer, 1.0, dead));
   double least = cost_at(n, layer, dead, fixed);
-  if (least > budget)
-    return pare_error(c, PARE_TARGET, "the target cannot be reached: at least %.0f would be left, %.0f are asked for; "
-                      "one group of each layer always stays", least, budget);
+  if (least > budget) return unreachable(c, least, budget);
   double lo = 0, hi = 1;
-  for (int i = 0; i < 60; i++) { /* the cost falls with the ratio in steps: bisection finds the step */
+  for (int i = 0; i < BISECTIONS; i++) { /* the cost falls with the ratio in steps: bisection finds the step */
     double mid = 0.5 * (lo + hi);
     PARE_TRY(pare_rank_quota(c, n, layer, mid, dead));
     if (cost_at(n, layer, dead, fixed) <= budget) hi = mid;
@@ -140,4 +165,50 @@ PareStatus pare_rank_budget(PareCtx *c, size_t n, const PareLayer *layer, double
   pare_arena_rewind(c->scratch, mark);
   *ratio = hi;
   return PARE_OK;
+}
+
+/* What the first kills of a kind save, by their number. */
+typedef struct Savings {
+  int kind;
+  int64_t dead; /* before */
+  size_t n;
+  double *sum; /* [n + 1] */
+} Savings;
+
+static double saved_at(size_t n, const PareLayer *layer, size_t kinds, const Savings *s, double ratio) {
+  double saved = 0;
+  for (size_t i = 0; i < kinds; i++) {
+    int64_t drop = dead_of_kind(n, layer, s[i].kind, ratio) - s[i].dead;
+    if (drop > 0) saved += s[i].sum[(size_t)drop < s[i].n ? (size_t)drop : s[i].n];
+  }
+  return saved;
+}
+
+PareStatus pare_rank_budget_global(PareCtx *c, size_t n, const PareLayer *layer, double fixed, double budget,
+                                   double *ratio) {
+  PareMark mark = pare_arena_mark(c->scratch);
+  Candidate *cand = PARE_NEW_N(c->scratch, count_groups(n, layer) + 1, Candidate);
+  int64_t *alive = PARE_NEW_N(c->scratch, n + 1, int64_t);
+  Savings *s = PARE_NEW_N(c->scratch, n + 1, Savings);
+  if (!cand || !alive || !s) return pare_nomem(c);
+  size_t kinds = 0;
+  double now = fixed;
+  for (size_t i = 0; i < n; i++) {
+    now += layer[i].cost * (double)(layer[i].count - dead_of(&layer[i]));
+    if (!first_of_kind(layer, i)) continue;
+    Savings *k = &s[kinds++];
+    *k = (Savings){.kind = layer[i].kind, .dead = dead_of_layers(n, layer, layer[i].kind)};
+    k->n = list_kills(n, layer, i, true, cand, alive);
+    if (!(k->sum = PARE_NEW_N(c->scratch, k->n + 1, double))) return pare_nomem(c);
+    for (size_t j = 0; j < k->n; j++) k->sum[j + 1] = k->sum[j] + layer[cand[j].layer].cost;
+  }
+  double least = now - saved_at(n, layer, kinds, s, 1), lo = 0, hi = 1;
+  for (int i = 0; i < BISECTIONS && least <= budget; i++) {
+    double mid = 0.5 * (lo + hi);
+    if (now - saved_at(n, layer, kinds, s, mid) <= budget) hi = mid;
+    else lo = mid;
+  }
+  pare_arena_rewind(c->scratch, mark);
+  *ratio = hi;
+  return least <= budget ? PARE_OK : unreachable(c, least, budget);
 }

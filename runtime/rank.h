@@ -30,6 +30,10 @@ PARE_MUST_USE PareStatus pare_rank_ratio(PareCtx *c, size_t n, PareLayer *layer,
 PARE_MUST_USE PareStatus pare_rank_budget(PareCtx *c, size_t n, const PareLayer *layer, double fixed, double budget,
                                           double *ratio);
 
+/* The same under global ranking, from the scores and flags as they are now. */
+PARE_MUST_USE PareStatus pare_rank_budget_global(PareCtx *c, size_t n, const PareLayer *layer, double fixed,
+                                                 double budget, double *ratio);
+
 /* The number of dead groups that `ratio` means for each layer under uniform ranking. */
 PARE_MUST_USE PareStatus pare_rank_quota(PareCtx *c, size_t n, const PareLayer *layer, double ratio, int64_t *dead);
 

@@ -157,11 +157,36 @@ Test(rank, a_budget_gives_the_smallest_ratio_that_keeps_it) {
   fix_free(&k.f);
 }
 
+/* Brute force: the least number of dead groups, class by class, at which ranking keeps the budget. */
+Test(rank, a_global_budget_gives_the_smallest_ratio_that_keeps_it_also_when_some_are_dead) {
+  for (int p = 30; p < 100; p++) {
+    Case k, less;
+    start(&k, UNEQUAL);
+    double all = 0, fixed = 40, ratio, cost = fixed, before = fixed;
+    for (size_t i = 0; i < LAYERS; i++) all += (k.layer[i].cost = (double)(1 + i)) * (double)k.layer[i].count;
+    for (int j = 0; j < p % 3; j++) k.keep[3][2 * j] = k.keep[4][j] = false;
+    double budget = (all + fixed) * p / 100;
+    MUST(&k.f, pare_rank_budget_global(&k.f.c, LAYERS, k.layer, fixed, budget, &ratio));
+    memcpy(&less, &k, sizeof less);
+    for (size_t i = 0; i < LAYERS; i++) less.layer[i].score = less.score[i], less.layer[i].keep = less.keep[i];
+    MUST(&k.f, pare_rank_ratio(&k.f.c, LAYERS, k.layer, ratio, ratio, true));
+    for (size_t i = 0; i < LAYERS; i++) cost += k.layer[i].cost * (double)(k.layer[i].count - dead_in(&k, i));
+    cr_assert_leq(cost, budget, "%d %%: %g is over %g", p, cost, budget);
+    if (ratio > 0) {
+      MUST(&k.f, pare_rank_ratio(&k.f.c, LAYERS, less.layer, ratio - 1e-9, ratio - 1e-9, true));
+      for (size_t i = 0; i < LAYERS; i++) before += less.layer[i].cost * (double)(less.layer[i].count - dead_in(&less, i));
+      cr_assert(before > budget || before == cost, "%d %%: a smaller ratio keeps %g too", p, budget);
+    }
+    fix_free(&k.f);
+  }
+}
+
 Test(rank, a_budget_below_one_group_a_layer_is_refused_and_says_what_can_be_reached) {
   Case k;
   double ratio;
   start(&k, UNEQUAL);
   cr_assert_eq(pare_rank_budget(&k.f.c, LAYERS, k.layer, 10, 14.9, &ratio), PARE_TARGET); /* 10 + 5 */
+  cr_assert_eq(pare_rank_budget_global(&k.f.c, LAYERS, k.layer, 10, 14.9, &ratio), PARE_TARGET);
   cr_assert(strstr(fix_why(&k.f), "at least 15 would be left"), "%s", fix_why(&k.f));
   fix_free(&k.f);
 }
