@@ -86,6 +86,26 @@ def test_half_of_heads_and_channels_with_distillation(fixture, tmp_path):
     assert compact.stat().st_size < path.stat().st_size
 
 
+@pytest.mark.parametrize("fixture", example() + models("A"))
+def test_every_class_at_once_ranked_over_the_whole_model(fixture, tmp_path):
+    row, path = fixture
+    compact, masked = tmp_path / "compact.onnx", tmp_path / "masked.onnx"
+    run("compress", path, compact, "--prune", "heads,ffn,head-dim,other", "--method", "gate", "--ranking", "global",
+        "--steps", 4, "--batch", 4, "--prune-every", 1, "--train", data(path, tmp_path), "--save-masked", masked, "-q")
+    check_equal(path, masked, compact)
+
+
+@pytest.mark.parametrize("fixture", example())
+@pytest.mark.parametrize("target", ["params=0.7", "macs=0.6", "bytes=0.65"])
+def test_a_target_is_reached_under_global_ranking(fixture, target, tmp_path):
+    row, path = fixture
+    run("compress", path, tmp_path / "compact.onnx", "--method", "gate", "--ranking", "global", "--target", target,
+        "--steps", 6, "--batch", 4, "--prune-every", 2, "--train", data(path, tmp_path),
+        "--report", tmp_path / "report", "-q")
+    got = json.load(open(tmp_path / "report" / "report.json"))["target"]
+    assert got["requested"] - 0.02 <= got["reached"] <= got["requested"], got
+
+
 @pytest.mark.parametrize("fixture", example())
 def test_the_same_input_gives_the_same_bytes(fixture, tmp_path):
     row, path = fixture
