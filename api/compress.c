@@ -11,6 +11,7 @@
 #include "api/digest.h"
 #include "api/judge.h"
 #include "api/options.h"
+#include "api/plan.h"
 #include "api/proof.h"
 #include "api/shapes.h"
 #include "api/target.h"
@@ -68,6 +69,9 @@ static PareStatus check_paths(Compress *k) {
     return pare_error(k->c, PARE_USAGE, "--save-masked and OUT are the same file");
   PARE_TRY(check_place(k, k->out));
   if (*k->o->save_masked) PARE_TRY(check_place(k, k->o->save_masked));
+  if (*k->o->save_plan) PARE_TRY(check_place(k, k->o->save_plan));
+  if (*k->o->plan && *k->o->target)
+    return pare_error(k->c, PARE_USAGE, "--plan says what goes, so --target has no meaning beside it");
   if (*k->o->device && strcmp(k->o->device, "auto") && strcmp(k->o->device, "cpu"))
     return pare_error(k->c, PARE_DEVICE, "there is no device '%s' here: --device cpu", k->o->device);
   return PARE_OK;
@@ -122,6 +126,12 @@ static PareStatus size_up(Compress *k) {
   return pare_feed_bind(k->c, k->sized, k->train, &batch);
 }
 
+static double dead_share(const Compress *k) {
+  int64_t all, dead;
+  pare_tuner_count(&k->tuner, &all, &dead);
+  return (double)dead / (double)all;
+}
+
 static PareStatus prepare(Compress *k) {
   const int64_t *samples;
   int64_t n;
@@ -129,6 +139,7 @@ static PareStatus prepare(Compress *k) {
   pare_target_read(k->o, &k->target);
   PARE_TRY(size_up(k));
   PARE_TRY(pare_tuner_init(&k->tuner, k->c, k->arena, k->model, k->dims, k->o, k->h, k->train, samples, n));
+  if (k->tuner.planned) k->target.requested = dead_share(k);
   return pare_target_ratio(k->c, k->arena, &k->target, k->dims, k->tuner.pruned, k->sized,
                            pare_model_bytes(k->model), &k->tuner.ratio, &k->tuner.goal);
 }
@@ -151,7 +162,7 @@ static PareStatus emit(Compress *k, const PareGraph *g, const char *path, PareSt
   char ratio[32];
   snprintf(ratio, sizeof ratio, "%g", k->target.requested);
   PareProperty p[] = {{"pare.version", PARE_VERSION},
-                      {"pare.method", k->tuner.criterion->name},
+                      {"pare.method", pare_tuner_method(&k->tuner)},
                       {"pare.target", k->target.kind},
                       {"pare.requested", pare_arena_strdup(k->arena, ratio)}};
   PareEmit e = {.file = &k->model->file, .before = k->model->graph, .after = g, .before_bound = k->probe,
@@ -230,12 +241,10 @@ static PareStatus sized_like(Compress *k, const PareGraph *g, PareGraph **out) {
 
 static double reached(const Compress *k) {
   const PareModelInfo *a = &k->result->input, *b = &k->result->output;
-  int64_t all, dead;
-  pare_tuner_count(&k->tuner, &all, &dead);
   if (!strcmp(k->target.kind, "params")) return (double)b->params / (double)a->params;
   if (!strcmp(k->target.kind, "macs")) return (double)b->macs / (double)a->macs;
   if (!strcmp(k->target.kind, "bytes")) return (double)b->bytes / (double)a->bytes;
-  return (double)dead / (double)all;
+  return dead_share(k);
 }
 
 static PareStatus account(Compress *k) {
@@ -262,9 +271,10 @@ static PareStatus account(Compress *k) {
 static void tell_plan(Compress *k) {
   int64_t all, dead;
   pare_tuner_count(&k->tuner, &all, &dead);
+  double share = k->tuner.planned ? k->target.requested : k->tuner.ratio;
   pare_log(k->c, 0, "%s: %lld groups may go, %.1f %% of them shall; %lld steps of %lld samples, method %s", k->path,
-           (long long)all, 100 * k->tuner.ratio, (long long)k->tuner.schedule.steps, (long long)k->o->batch,
-           k->tuner.criterion->name);
+           (long long)all, 100 * share, (long long)k->tuner.schedule.steps, (long long)k->o->batch,
+           pare_tuner_method(&k->tuner));
 }
 
 static PareStatus run(Compress *k) {
@@ -282,6 +292,7 @@ static PareStatus run(Compress *k) {
   PARE_TRY(judge(k));
   PARE_TRY(account(k));
   if (*k->o->report) PARE_TRY(pare_account_write(k->c, &k->tuner, k->result, k->proof.samples));
+  if (*k->o->save_plan) PARE_TRY(pare_plan_save(k->c, k->o->save_plan, k->dims, k->tuner.keep));
   if (*k->o->save_masked) PARE_TRY(pare_stage_commit(k->c, &k->masked_stage));
   return pare_stage_commit(k->c, &k->stage);
 }

@@ -11,8 +11,8 @@
 enum { ADDED_BYTES = 512, ADDED_BYTES_A_DIM = 256 };
 
 void pare_target_read(const PareCompressOptions *o, PareTarget *out) {
-  *out = (PareTarget){"sparsity", o->sparsity};
-  pare_option_target(o, &out->kind, &out->requested);
+  *out = (PareTarget){*o->plan ? "plan" : "sparsity", o->sparsity};
+  if (!*o->plan) pare_option_target(o, &out->kind, &out->requested);
 }
 
 /* The share of the leaf in a node's work: each product's MACs hold it at most once. */
@@ -49,7 +49,7 @@ PareStatus pare_target_ratio(PareCtx *c, PareArena *a, const PareTarget *t, cons
                              const PareGraph *sized, size_t file_bytes, double *ratio, PareGoal *goal) {
   *ratio = t->requested;
   *goal = (PareGoal){0};
-  if (!strcmp(t->kind, "sparsity")) return PARE_OK;
+  if (!strcmp(t->kind, "sparsity") || !strcmp(t->kind, "plan")) return PARE_OK;
   PareWeights w;
   PARE_TRY(pare_graph_weights(c, sized, &w));
   bool macs = !strcmp(t->kind, "macs"), bytes = !strcmp(t->kind, "bytes");

@@ -6,11 +6,11 @@
 #include "pare/pare.h"
 
 typedef struct PareTarget {
-  const char *kind; /* "sparsity", "params", "macs", "bytes" */
-  double requested; /* as given */
+  const char *kind; /* "sparsity", "params", "macs", "bytes", "plan" */
+  double requested; /* as given; of a plan the share of its groups that goes */
 } PareTarget;
 
-/* --target, or --sparsity where there is none; the options have been checked. */
+/* --plan, --target, or --sparsity where there is neither; the options have been checked. */
 void pare_target_read(const PareCompressOptions *o, PareTarget *out);
 
 /* What reaching a target takes: cost[i] of a group of dimension i, the cost of what cannot go, and what may be left. */

@@ -9,6 +9,7 @@
 #include "api/call.h"
 #include "api/checkpoint.h"
 #include "api/forward.h"
+#include "api/plan.h"
 #include "base/rng.h"
 #include "passes/fold_constants.h"
 #include "passes/probe_dims.h"
@@ -50,6 +51,24 @@ static PareStatus filter(PareTuner *t, const char *pattern, const char *option, 
   return PARE_OK;
 }
 
+static PareStatus nothing_to_prune(PareTuner *t) {
+  return pare_error(t->c, PARE_TARGET, "nothing to prune: no group of kind %s was found (pare inspect --groups tells "
+                    "what there is and what forbids it)", t->o->prune);
+}
+
+/* Sets pruned[], and keep[] where a plan says it. */
+static PareStatus choose_pruned(PareTuner *t) {
+  size_t n = t->dims->dims.n;
+  t->planned = *t->o->plan;
+  if (t->planned) PARE_TRY(pare_plan_load(t->c, t->arena, t->o->plan, t->dims, t->keep));
+  for (size_t i = 0; i < n; i++)
+    t->pruned[i] = t->planned ? t->keep[i] != NULL
+                              : kind_listed(t->o->prune, pare_kind_name(t->dims->dims.at[i].kind));
+  if (t->planned) return PARE_OK;
+  PARE_TRY(filter(t, t->o->include, "include", true));
+  return filter(t, t->o->exclude, "exclude", false);
+}
+
 static PareStatus choose_dims(PareTuner *t) {
   size_t n = t->dims->dims.n;
   t->pruned = PARE_NEW_N(t->arena, n + 1, bool);
@@ -57,25 +76,23 @@ static PareStatus choose_dims(PareTuner *t) {
   t->stage_keep = PARE_NEW_N(t->arena, n + 1, bool *);
   t->score = PARE_NEW_N(t->arena, n + 1, double *);
   if (!t->pruned || !t->keep || !t->stage_keep || !t->score) return pare_nomem(t->c);
-  for (size_t i = 0; i < n; i++) t->pruned[i] = kind_listed(t->o->prune, pare_kind_name(t->dims->dims.at[i].kind));
-  PARE_TRY(filter(t, t->o->include, "include", true));
-  PARE_TRY(filter(t, t->o->exclude, "exclude", false));
+  PARE_TRY(choose_pruned(t));
   bool any = false;
   for (size_t i = 0; i < n; i++) {
     PareDim *d = &t->dims->dims.at[i];
     if (!t->pruned[i]) continue;
     any = true;
-    t->keep[i] = PARE_NEW_N(t->arena, d->count, bool);
+    if (!t->keep[i]) {
+      t->keep[i] = PARE_NEW_N(t->arena, d->count, bool);
+      if (t->keep[i]) memset(t->keep[i], 1, (size_t)d->count * sizeof(bool));
+    }
     t->stage_keep[i] = PARE_NEW_N(t->arena, d->count, bool);
     t->score[i] = PARE_NEW_N(t->arena, d->count, double);
     if (!t->keep[i] || !t->stage_keep[i] || !t->score[i]) return pare_nomem(t->c);
-    memset(t->keep[i], 1, (size_t)d->count * sizeof(bool));
-    memset(t->stage_keep[i], 1, (size_t)d->count * sizeof(bool));
+    memcpy(t->stage_keep[i], t->keep[i], (size_t)d->count * sizeof(bool));
     d->leaf->keep = t->stage_keep[i];
   }
-  if (!any) return pare_error(t->c, PARE_TARGET, "nothing to prune: no group of kind %s was found (pare inspect --groups "
-                              "tells what there is and what forbids it)", t->o->prune);
-  return PARE_OK;
+  return any ? PARE_OK : nothing_to_prune(t);
 }
 
 static void count_groups(const PareTuner *t, bool *const *keep, int64_t *all, int64_t *dead) {
@@ -298,7 +315,8 @@ static void fill_hyper(PareTuner *t) {
   memcpy(pare_program_buffer(t->program, t->graph.hyper), h, sizeof h);
 }
 
-static bool pruning_is_over(const PareTuner *t) { return pare_schedule_over(&t->schedule, t->step); }
+static bool pruning_is_over(const PareTuner *t) { return t->planned || pare_schedule_over(&t->schedule, t->step); }
+static bool prunes_now(const PareTuner *t) { return !t->planned && pare_schedule_prunes(&t->schedule, t->step); }
 
 static PareStatus tune_step(PareTuner *t) {
   bool score = !pruning_is_over(t) && (!t->graph.score_phase || t->step % SCORE_EVERY == 0);
@@ -366,6 +384,7 @@ static void draw_scores(PareTuner *t) {
 /* Without tuning: scores from a number of batches, then one prune. */
 static PareStatus prune_once(PareTuner *t) {
   double loss = 0;
+  if (t->planned) return PARE_OK;
   if (t->program) {
     int64_t runs = t->criterion->needs == PARE_NEEDS_NOTHING ? 0 : SCORE_BATCHES;
     for (int64_t r = 0; r < runs; r++) {
@@ -431,14 +450,14 @@ static PareStatus steps(PareTuner *t) {
   t->saved_at = started;
   while (t->step < t->schedule.steps) {
     if (pare_stopped(t->h)) return stop(t);
-    if (pare_schedule_prunes(&t->schedule, t->step)) PARE_TRY(prune_now(t));
+    if (prunes_now(t)) PARE_TRY(prune_now(t));
     PARE_TRY(tune_step(t));
     keep_time(t, started);
     report(t, started);
     if (pare_now() - t->saved_at > SAVE_SECONDS) PARE_TRY(save(t));
   }
   PARE_TRY(save(t)); /* what follows may be interrupted, or fail a gate */
-  return pare_schedule_prunes(&t->schedule, t->step) ? prune_now(t) : PARE_OK;
+  return prunes_now(t) ? prune_now(t) : PARE_OK;
 }
 
 PareStatus pare_tuner_run(PareTuner *t) {
@@ -492,9 +511,9 @@ PareStatus pare_tuner_init(PareTuner *t, PareCtx *c, PareArena *arena, const Par
                            const int64_t *samples, int64_t nsamples) {
   *t = (PareTuner){.c = c, .o = o, .h = h, .model = model, .data = data, .samples = samples, .nsamples = nsamples,
                    .arena = arena, .dims = dims, .loss = NAN};
-  t->criterion = &pare_criteria[o->method];
   t->ratio = o->sparsity;
   PARE_TRY(choose_dims(t));
+  t->criterion = t->planned ? pare_criterion_find("random") /* scores nothing */ : &pare_criteria[o->method];
   PARE_TRY(choose_loss(t));
   PARE_TRY(choose_steps(t));
   t->spec.temperature = o->temperature;
@@ -510,6 +529,8 @@ PareStatus pare_tuner_init(PareTuner *t, PareCtx *c, PareArena *arena, const Par
   if (!data) return stand_in(t);
   return t->spec.loss == PARE_LOSS_KD ? pare_teacher_new(c, model->graph, data, o->batch, &t->teacher) : PARE_OK;
 }
+
+const char *pare_tuner_method(const PareTuner *t) { return t->planned ? "plan" : t->criterion->name; }
 
 void pare_tuner_free(PareTuner *t) {
   pare_program_free(t->program);

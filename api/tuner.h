@@ -43,6 +43,7 @@ typedef struct PareTuner {
   double **score;   /* by dimension, moving averages */
   double ratio;     /* of the groups of each kind, at the end; global ranking to a goal has its own */
   PareGoal goal;
+  bool planned;     /* a plan has said what goes: nothing is ranked */
   PareParams params;
   const PareCriterion *criterion;
   PareTrainSpec spec;
@@ -77,6 +78,8 @@ PARE_MUST_USE PareStatus pare_tuner_init(PareTuner *t, PareCtx *c, PareArena *ar
 PARE_MUST_USE PareStatus pare_tuner_run(PareTuner *t);
 void pare_tuner_free(PareTuner *t);
 
+/* The criterion's name, or "plan". */
+const char *pare_tuner_method(const PareTuner *t);
 /* Groups that may go, and of these the dead ones. */
 void pare_tuner_count(const PareTuner *t, int64_t *all, int64_t *dead);
 

@@ -111,7 +111,7 @@ typedef struct PareCompressResult {
   const char *metric; /* "accuracy", "agreement", "cosine", "mse" */
   double dense, compact;
   double requested, reached; /* of the target */
-  const char *target;        /* "sparsity", "params", "macs", "bytes" */
+  const char *target;        /* "sparsity", "params", "macs", "bytes", "plan" */
   double masked_vs_compact_abs, masked_vs_compact_rel;
   int64_t steps;
   double seconds, samples_per_second, final_loss;

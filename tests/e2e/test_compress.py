@@ -5,6 +5,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from onnx import numpy_helper
 
 from conftest import example, feeds, models, run
 
@@ -104,6 +105,37 @@ def test_a_target_is_reached_under_global_ranking(fixture, target, tmp_path):
         "--report", tmp_path / "report", "-q")
     got = json.load(open(tmp_path / "report" / "report.json"))["target"]
     assert got["requested"] - 0.02 <= got["reached"] <= got["requested"], got
+
+
+def retrained(path, out):
+    """The same architecture with other weights and other names: next month's export."""
+    model = onnx.load(str(path))
+    for t in model.graph.initializer:
+        if t.data_type == onnx.TensorProto.FLOAT:
+            t.raw_data = (numpy_helper.to_array(t) * np.float32(0.9)).tobytes()
+            del t.float_data[:]
+    for n in model.graph.node:
+        n.name = "again/" + n.name
+    onnx.save(model, str(out))
+
+
+@pytest.mark.parametrize("fixture", example())
+def test_a_plan_is_replayed_on_the_next_export_and_refused_by_another_architecture(fixture, tmp_path):
+    row, path = fixture
+    plan, first, second, again = (tmp_path / n for n in ("plan.json", "first.onnx", "second.onnx", "again.onnx"))
+    run("compress", path, first, "--method", "magnitude", "--steps", 0, "--save-plan", plan, "-q")
+    retrained(path, again)
+    run("compress", again, second, "--plan", plan, "--steps", 3, "--batch", 4, "--train", data(path, tmp_path),
+        "--report", tmp_path / "report", "-q")
+    shapes = [[list(t.dims) for t in onnx.load(str(p)).graph.initializer] for p in (first, second)]
+    assert shapes[0] == shapes[1]
+    report = json.load(open(tmp_path / "report" / "report.json"))
+    assert report["target"]["kind"] == "plan" and report["target"]["reached"] == report["target"]["requested"] > 0
+    cut = run("compress", first, tmp_path / "none.onnx", "--plan", plan, "--steps", 0, code=6)
+    assert "does not fit" in cut.stderr and not (tmp_path / "none.onnx").exists()
+    for text, code in (("{", 4), ('{"dimensions": []}', 4), ('{"dimensions": [{"name": "x"}]}', 4)):
+        plan.write_text(text)
+        run("compress", path, tmp_path / "none.onnx", "--plan", plan, "--steps", 0, code=code)
 
 
 @pytest.mark.parametrize("fixture", example())
