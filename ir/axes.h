@@ -6,7 +6,7 @@
  * Concat into sums. What remains are classes of leaves: named dimensions. A
  * class that meets something that forbids cutting is frozen, with the node.
  *
- * The rules of ops.def's `cut` column (op_cut.c) speak this language; the pass
+ * The rules of ops.def's `cut` column (cut_*.c) speak this language; the pass
  * trace_dims drives them. Every reading of a constant has axes of its own, so
  * that a shared initializer by itself ties nothing. */
 #ifndef PARE_IR_AXES_H

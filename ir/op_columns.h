@@ -1,6 +1,6 @@
 /* op_columns.h - the functions that the columns of ops.def name. A column's
- * rules are one file: op_infer.c, op_grad.c, op_cost.c, op_cut.c, op_want.c. A
- * row that names a rule that does not exist does not link. */
+ * rules are files by family: infer_*.c, grad_*.c, cut_*.c, op_cost.c, op_want.c.
+ * A row that names a rule that does not exist does not link. */
 #ifndef PARE_IR_OP_COLUMNS_H
 #define PARE_IR_OP_COLUMNS_H
 

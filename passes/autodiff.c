@@ -1,5 +1,5 @@
 /* autodiff.c - one walk forward to find what depends on the wrt values, one walk
- * backward that lets each node's gradient rule (ir/op_grad.c) append its nodes
+ * backward that lets each node's gradient rule (ir/grad_*.c) append its nodes
  * and adds up the contributions that meet at a value. */
 #include "passes/autodiff.h"
 

@@ -1,0 +1,111 @@
+/* cut_move.c - the `cut` column, movement: reshapes refine axes, joins and parts make sums. */
+#include "ir/cut.h"
+
+enum { MAX_SEGMENTS = 64 };
+
+/* Reshape, Flatten, Squeeze, Unsqueeze: the same elements in the same order. */
+PareStatus pare_cut_reshape(PareTracer *t, const PareNode *n) {
+  PareAxis *in[PARE_MAX_RANK], *out[PARE_MAX_RANK];
+  int ri = rank_in(n, 0), ro = n->out[0]->type.rank;
+  for (int d = 0; d < ri; d++) in[d] = pare_axis_in(t, n, 0, d);
+  for (int d = 0; d < ro; d++) out[d] = pare_axis_out(t, n, 0, d);
+  pare_axis_tie_lists(t, n, ri, in, ro, out);
+  return PARE_OK;
+}
+
+PareStatus pare_cut_permute(PareTracer *t, const PareNode *n) {
+  int rank = rank_in(n, 0);
+  for (int d = 0; d < rank; d++) {
+    int from = pare_attr_has(&n->attr, perm) ? (int)n->attr.perm.at[d] : rank - 1 - d;
+    pare_axis_set(t, n, 0, d, pare_axis_in(t, n, 0, from));
+  }
+  return PARE_OK;
+}
+
+PareStatus pare_cut_concat(PareTracer *t, const PareNode *n) {
+  int rank = n->out[0]->type.rank, axis = wrap(pare_attr_get(&n->attr, axis, 0), rank), parts = 0;
+  PareAxis *part[MAX_SEGMENTS];
+  if (n->nin > MAX_SEGMENTS) return pare_cut_opaque(t, n);
+  for (int k = 0; k < n->nin; k++) {
+    for (int d = 0; d < rank; d++)
+      if (d != axis) pare_axis_set(t, n, 0, d, pare_axis_in(t, n, k, d));
+    if (dim_in(n, k, axis) > 0) part[parts++] = pare_axis_in(t, n, k, axis);
+  }
+  if (parts) pare_axis_set(t, n, 0, axis, pare_axis_sum(t, parts, part));
+  return PARE_OK;
+}
+
+PareStatus pare_cut_split(PareTracer *t, const PareNode *n) {
+  int rank = rank_in(n, 0), axis = wrap(pare_attr_get(&n->attr, axis, 0), rank), parts = 0;
+  PareAxis *part[MAX_SEGMENTS];
+  int64_t size[MAX_SEGMENTS];
+  if (n->nout > MAX_SEGMENTS) return pare_cut_opaque(t, n);
+  for (int k = 0; k < n->nout; k++)
+    if (n->out[k] && n->out[k]->type.dim[axis] > 0) size[parts++] = n->out[k]->type.dim[axis];
+  pare_axis_segments(t, n, pare_axis_in(t, n, 0, axis), parts, size, part);
+  for (int k = 0, i = 0; k < n->nout; k++) {
+    if (!n->out[k]) continue;
+    for (int d = 0; d < rank; d++)
+      if (d != axis) pare_axis_set(t, n, k, d, pare_axis_in(t, n, 0, d));
+    if (n->out[k]->type.dim[axis] > 0) pare_axis_set(t, n, k, axis, part[i++]);
+  }
+  return PARE_OK;
+}
+
+/* Step 1: the axis is what comes before, what is kept, what comes behind. */
+static PareStatus slice_axis(PareTracer *t, const PareNode *n, int entry, int d, int64_t start, int64_t step) {
+  int64_t size = dim_in(n, 0, d), kept = n->out[0]->type.dim[d];
+  if (kept == size && step == 1) {
+    pare_axis_set(t, n, 0, d, pare_axis_in(t, n, 0, d));
+    return PARE_OK;
+  }
+  if (step != 1 || kept == 0) {
+    freeze_in(t, n, 0, d, "is sliced with a step");
+    pare_axis_freeze(n, pare_axis_out(t, n, 0, d), "is sliced with a step");
+    return PARE_OK;
+  }
+  start = start < 0 ? start + size : start;
+  if (start < 0) start = 0;
+  int64_t sizes[3];
+  PareAxis *part[3];
+  int parts = 0, before = -1, behind = -1, at;
+  if (start > 0) before = parts, sizes[parts++] = start;
+  at = parts, sizes[parts++] = kept;
+  if (start + kept < size) behind = parts, sizes[parts++] = size - start - kept;
+  pare_axis_segments(t, n, pare_axis_in(t, n, 0, d), parts, sizes, part);
+  pare_axis_set(t, n, 0, d, part[at]);
+  PareSliceAxis s = {n, entry, before < 0 ? NULL : part[before], part[at], behind < 0 ? NULL : part[behind]};
+  return pare_vec_push(t->arena, &t->slices, s) ? PARE_OK : pare_nomem(t->c);
+}
+
+PareStatus pare_cut_slice(PareTracer *t, const PareNode *n) {
+  int rank = rank_in(n, 0);
+  int64_t count = pare_type_count(&n->in[1]->type);
+  bool sliced[PARE_MAX_RANK] = {false};
+  for (int64_t i = 0; i < count; i++) {
+    int d = wrap(n->nin > 3 && n->in[3] ? pare_data_int(n->in[3], i) : i, rank);
+    int64_t step = n->nin > 4 && n->in[4] ? pare_data_int(n->in[4], i) : 1;
+    sliced[d] = true;
+    PARE_TRY(slice_axis(t, n, (int)i, d, pare_data_int(n->in[1], i), step));
+  }
+  for (int d = 0; d < rank; d++)
+    if (!sliced[d]) pare_axis_set(t, n, 0, d, pare_axis_in(t, n, 0, d));
+  return PARE_OK;
+}
+
+PareStatus pare_cut_gather(PareTracer *t, const PareNode *n) {
+  int rank = rank_in(n, 0), axis = wrap(pare_attr_get(&n->attr, axis, 0), rank), at = 0;
+  for (int d = 0; d < axis; d++) pare_axis_set(t, n, 0, at++, pare_axis_in(t, n, 0, d));
+  for (int d = 0; d < rank_in(n, 1); d++) pare_axis_set(t, n, 0, at++, pare_axis_in(t, n, 1, d));
+  for (int d = axis + 1; d < rank; d++) pare_axis_set(t, n, 0, at++, pare_axis_in(t, n, 0, d));
+  freeze_in(t, n, 0, axis, "is indexed by a Gather");
+  return PARE_OK;
+}
+
+PareStatus pare_cut_expand(PareTracer *t, const PareNode *n) {
+  int rank = rank_in(n, 0), ro = n->out[0]->type.rank;
+  for (int d = 0; d < rank; d++)
+    if (dim_in(n, 0, d) == n->out[0]->type.dim[ro - rank + d] && dim_in(n, 0, d) != 1)
+      pare_axis_set(t, n, 0, ro - rank + d, pare_axis_in(t, n, 0, d));
+  return PARE_OK;
+}

@@ -1,0 +1,138 @@
+/* infer_product.c - the infer column, products: matrices, fused layers and attention. */
+#include "ir/infer.h"
+
+PareStatus pare_infer_matmul(PareCtx *c, PareNode *n) {
+  const PareType *a = &n->in[0]->type, *b = &n->in[1]->type;
+  PARE_TRY(same_dtype(c, n, 0, 1));
+  for (int i = 0; i < 2; i++)
+    if (n->in[i]->type.rank == 0) return bad_input(c, n, i, "a scalar cannot be multiplied as a matrix");
+  Matrix x = matrix_of(a, true, pare_attr_get(&n->attr, transA, 0) != 0);
+  Matrix y = matrix_of(b, false, pare_attr_get(&n->attr, transB, 0) != 0);
+  if (x.cols != y.rows) return clash(c, n, 0, 1, "the sizes that are summed over differ");
+  PareType t = {.dtype = a->dtype};
+  bool fits = bcast_dims(&t, a->dim, a->rank > 2 ? a->rank - 2 : 0);
+  fits = fits && bcast_dims(&t, b->dim, b->rank > 2 ? b->rank - 2 : 0);
+  if (!fits) return clash(c, n, 0, 1, "the batch axes do not broadcast");
+  if (a->rank > 1) PARE_TRY(push_dim(c, n, &t, x.rows));
+  if (b->rank > 1) PARE_TRY(push_dim(c, n, &t, y.cols));
+  return set_out(c, n, 0, t);
+}
+
+PareStatus pare_infer_gemm(PareCtx *c, PareNode *n) {
+  for (int i = 0; i < 2; i++)
+    if (n->in[i]->type.rank != 2) return bad_input(c, n, i, "Gemm needs matrices of rank 2");
+  PARE_TRY(same_dtype(c, n, 0, 1));
+  Matrix x = matrix_of(&n->in[0]->type, true, pare_attr_get(&n->attr, transA, 0) != 0);
+  Matrix y = matrix_of(&n->in[1]->type, false, pare_attr_get(&n->attr, transB, 0) != 0);
+  if (x.cols != y.rows) return clash(c, n, 0, 1, "the sizes that are summed over differ");
+  PareType t = {.dtype = n->in[0]->type.dtype, .rank = 2, .dim = {x.rows, y.cols}};
+  if (given(n, 2)) {
+    PARE_TRY(same_dtype(c, n, 0, 2));
+    PARE_TRY(bcast_to(c, n, 2, &t));
+  }
+  return set_out(c, n, 0, t);
+}
+
+/* --- fused --- */
+
+/* The adapters and the mask of x·m∘(W + s·A·B), from input 3 on; their numbers are those of sums. */
+static PareStatus check_lora(PareCtx *c, PareNode *n, PareDtype sums, int64_t k, int64_t cols) {
+  if (given(n, 3) != given(n, 4)) return pare_fail(c, n, PARE_FORMAT, "one half of an adapter is left out");
+  for (int i = 3; i < n->nin; i++)
+    if (given(n, i) && n->in[i]->type.dtype != sums) return bad_input(c, n, i, "has not the type that sums have");
+  if (given(n, 3)) {
+    const PareType *a = &n->in[3]->type, *b = &n->in[4]->type;
+    if (a->rank != 2 || a->dim[0] != k || a->dim[1] < 1) return bad_input(c, n, 3, "does not fit the weight");
+    if (b->rank != 2 || b->dim[0] != a->dim[1] || b->dim[1] != cols)
+      return clash(c, n, 3, 4, "an adapter is A[K,r], B[r,N]");
+  }
+  if (given(n, 5) && (n->in[5]->type.rank != 1 || n->in[5]->type.dim[0] != k))
+    return bad_input(c, n, 5, "a mask has one number for each row of the weight");
+  return PARE_OK;
+}
+
+/* x[..., K], W[K, N] (or [N, K]: transB), which is f32 where x is bf16. */
+static PareStatus check_linear(PareCtx *c, PareNode *n, int64_t *cols) {
+  PARE_TRY(need_input(c, n, 0));
+  PARE_TRY(need_input(c, n, 1));
+  const PareType *x = &n->in[0]->type, *w = &n->in[1]->type;
+  PareDtype sums = x->dtype == PARE_BF16 ? PARE_F32 : x->dtype;
+  bool t = pare_attr_get(&n->attr, transB, 0) != 0;
+  if (x->rank < 1) return bad_input(c, n, 0, "has no axis to sum over");
+  if (w->rank != 2 || w->dtype != sums) return clash(c, n, 0, 1, "the weight is a matrix of the type that sums have");
+  if (x->dim[x->rank - 1] != w->dim[t]) return clash(c, n, 0, 1, "the sizes that are summed over differ");
+  *cols = w->dim[!t];
+  return check_lora(c, n, sums, w->dim[t], w->dim[!t]);
+}
+
+PareStatus pare_infer_linear(PareCtx *c, PareNode *n) {
+  int64_t cols;
+  PARE_TRY(check_linear(c, n, &cols));
+  PareType t = n->in[0]->type;
+  t.dim[t.rank - 1] = cols;
+  const PareType *bias = given(n, 2) ? &n->in[2]->type : NULL;
+  if (bias && (bias->rank != 1 || bias->dim[0] != cols || bias->dtype != n->in[1]->type.dtype))
+    return bad_input(c, n, 2, "a bias has one number for each column of the weight");
+  return set_out(c, n, 0, t);
+}
+
+PareStatus pare_infer_lineargrad(PareCtx *c, PareNode *n) {
+  int64_t cols;
+  PARE_TRY(check_linear(c, n, &cols));
+  PARE_TRY(need_input(c, n, 2));
+  const PareType *x = &n->in[0]->type, *dy = &n->in[2]->type;
+  if (dy->rank != x->rank || dy->dtype != x->dtype || dy->dim[dy->rank - 1] != cols)
+    return clash(c, n, 0, 2, "the gradient does not fit");
+  if (n->nout > 0) PARE_TRY(set_out(c, n, 0, *x));
+  for (int i = 1; i < n->nout; i++) {
+    PARE_TRY(need_input(c, n, i + 2));
+    PARE_TRY(set_out(c, n, i, n->in[i + 2]->type));
+  }
+  return PARE_OK;
+}
+
+/* Input i as [batch, heads, rows, width]; `heads` is the axis that holds them, 1 or 2. */
+static PareStatus attention_side(PareCtx *c, const PareNode *n, int i, int64_t heads, int64_t dim[4]) {
+  PARE_TRY(need_input(c, n, i));
+  const PareType *t = &n->in[i]->type;
+  if (t->rank != 4 || t->dtype != n->in[0]->type.dtype)
+    return bad_input(c, n, i, "attention is of rank 4 and one type");
+  if (heads != 1 && heads != 2) return bad_input(c, n, i, "the heads are on axis 1 or 2");
+  dim[0] = t->dim[0], dim[1] = t->dim[heads], dim[2] = t->dim[3 - heads], dim[3] = t->dim[3];
+  return PARE_OK;
+}
+
+static PareStatus check_attention(PareCtx *c, PareNode *n, int mask, int64_t q[4], int64_t v[4]) {
+  int64_t k[4];
+  const PareInts *heads = &n->attr.heads;
+  if (heads->n != 4) return pare_fail(c, n, PARE_FORMAT, "attribute 'heads' has %d numbers instead of 4", heads->n);
+  PARE_TRY(attention_side(c, n, 0, heads->at[0], q));
+  PARE_TRY(attention_side(c, n, 1, heads->at[1], k));
+  PARE_TRY(attention_side(c, n, 2, heads->at[2], v));
+  if (memcmp(q, k, 2 * sizeof *q) || q[3] != k[3]) return clash(c, n, 0, 1, "q and k do not fit");
+  if (memcmp(k, v, 3 * sizeof *k)) return clash(c, n, 1, 2, "k and v do not fit");
+  PareType scores = {n->in[0]->type.dtype == PARE_BF16 ? PARE_F32 : n->in[0]->type.dtype, 4, {q[0], q[1], q[2], k[2]}};
+  if (!given(n, mask)) return PARE_OK;
+  if (n->in[mask]->type.dtype != scores.dtype) return bad_input(c, n, mask, "has not the type that sums have");
+  return bcast_to(c, n, mask, &scores);
+}
+
+PareStatus pare_infer_attention(PareCtx *c, PareNode *n) {
+  int64_t q[4], v[4];
+  PARE_TRY(check_attention(c, n, 3, q, v));
+  PareDtype d = n->in[0]->type.dtype;
+  PareType y = {d, 4, {q[0], q[1], q[2], v[3]}};
+  if (n->attr.heads.at[3] == 2) y.dim[1] = q[2], y.dim[2] = q[1];
+  else if (n->attr.heads.at[3] != 1) return bad_input(c, n, 0, "the heads of the result are on axis 1 or 2");
+  PARE_TRY(set_out(c, n, 0, y));
+  return set_out(c, n, 1, (PareType){d == PARE_BF16 ? PARE_F32 : d, 3, {q[0], q[1], q[2]}});
+}
+
+PareStatus pare_infer_attentiongrad(PareCtx *c, PareNode *n) {
+  int64_t q[4], v[4];
+  PARE_TRY(check_attention(c, n, 6, q, v));
+  for (int i = 3; i < 6; i++) PARE_TRY(need_input(c, n, i));
+  if (!pare_type_equal(&n->in[3]->type, &n->in[5]->type)) return clash(c, n, 3, 5, "the gradient does not fit");
+  for (int i = 0; i < 3; i++) PARE_TRY(set_out(c, n, i, n->in[i]->type));
+  return PARE_OK;
+}
