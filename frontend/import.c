@@ -202,18 +202,24 @@ static bool set_word(const Onnx__AttributeProto *p, const char *words, int *f) {
   *f = p->has_s ? word_index(words, (const char *)p->s.data, p->s.len) : -1;
   return *f >= 0;
 }
-#define SET_INT(p, words, f) set_int(p, f)
-#define SET_FLOAT(p, words, f) set_float(p, f)
-#define SET_INTS(p, words, f) set_ints(p, f)
-#define SET_DTYPE(p, words, f) set_dtype(p, f)
-#define SET_WORD(p, words, f) set_word(p, words, f)
+static bool set_text(const Onnx__AttributeProto *p, const char *s, const char **f) {
+  *f = s;
+  return p->has_s && strlen(s) == p->s.len;
+}
+#define SET_INT(p, s, words, f) set_int(p, f)
+#define SET_FLOAT(p, s, words, f) set_float(p, f)
+#define SET_INTS(p, s, words, f) set_ints(p, f)
+#define SET_DTYPE(p, s, words, f) set_dtype(p, f)
+#define SET_WORD(p, s, words, f) set_word(p, words, f)
+#define SET_TEXT(p, s, words, f) set_text(p, s, f)
 
 /* 1 set, 0 no such attribute, -1 its value is not one that pare knows. The rows
- * from `act` on are pare's own: files cannot set them. */
-static int set_attr(PareAttrs *a, const Onnx__AttributeProto *p) {
+ * from `act` on are pare's own: files cannot set them. s: a string's copy in the
+ * graph's arena, for the message does not live as long. */
+static int set_attr(PareAttrs *a, const Onnx__AttributeProto *p, const char *s) {
 #define ATTR(field, kind, words)                                     \
   if (PARE_ATTR_##field < PARE_ATTR_act && !strcmp(p->name, #field)) { \
-    if (!SET_##kind(p, words, &a->field)) return -1;                 \
+    if (!SET_##kind(p, s, words, &a->field)) return -1;              \
     a->set |= (uint64_t)1 << PARE_ATTR_##field;                      \
     return 1;                                                        \
   }
@@ -233,6 +239,10 @@ static PareStatus attr_to_input(Import *im, PareNode *n, const Onnx__AttributePr
     const void *data;
     PARE_TRY(pare_tensor_read(c, im->m, p->t, name, &type, &data));
     v = pare_const_add(c, im->g, name, type, data);
+  } else if (p->type == ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOAT) {
+    v = pare_const_float(c, im->g, name, PARE_F32, (double)p->f);
+  } else if (p->type == ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INT) {
+    v = pare_const_ints(c, im->g, name, 1, &p->i);
   } else {
     if (p->n_ints > INT32_MAX) return pare_fail(c, n, PARE_FORMAT, "attribute '%s' is too long", p->name);
     v = pare_const_ints(c, im->g, name, (int)p->n_ints, p->ints);
@@ -300,7 +310,9 @@ static PareStatus import_attrs(Import *im, PareNode *n, const Onnx__NodeProto *p
       PARE_TRY(attr_to_input(im, n, a, k));
       continue;
     }
-    int set = set_attr(&n->attr, a);
+    const char *s = pare_arena_strndup(im->g->arena, (const char *)a->s.data, a->has_s ? a->s.len : 0);
+    if (!s) return pare_nomem(im->c);
+    int set = set_attr(&n->attr, a, s);
     if (set == 0) return pare_fail(im->c, n, PARE_UNSUPPORTED, "attribute '%s' is not supported", a->name);
     if (set < 0) return pare_fail(im->c, n, PARE_UNSUPPORTED, "the value of attribute '%s' is not supported", a->name);
   }

@@ -12,6 +12,7 @@ static const struct {
     {PARE_OP_SLICE, "starts", 1},    {PARE_OP_SLICE, "ends", 2},      {PARE_OP_SLICE, "axes", 3},
     {PARE_OP_REDUCEMEAN, "axes", 1}, {PARE_OP_REDUCESUM, "axes", 1},  {PARE_OP_REDUCEPROD, "axes", 1},
     {PARE_OP_REDUCEMAX, "axes", 1},  {PARE_OP_REDUCEMIN, "axes", 1},  {PARE_OP_CONSTANTOFSHAPE, "value", 1},
+    {PARE_OP_CLIP, "min", 1},        {PARE_OP_CLIP, "max", 2},
 };
 
 static const struct {
@@ -20,6 +21,7 @@ static const struct {
 } ignored[] = {
     {PARE_OP_CAST, "saturate"},      {PARE_OP_DROPOUT, "ratio"},       {PARE_OP_DROPOUT, "seed"},
     {PARE_OP_DROPOUT, "is_test"},    {PARE_OP_LAYERNORM, "stash_type"}, {PARE_OP_CAST, "round_mode"},
+    {PARE_OP_CASTLIKE, "saturate"},  {PARE_OP_CASTLIKE, "round_mode"},
 };
 
 int pare_opset_attr_input(PareOp op, const char *attr) {

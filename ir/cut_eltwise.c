@@ -34,3 +34,9 @@ PareStatus pare_cut_same(PareTracer *t, const PareNode *n) {
   }
   return PARE_OK;
 }
+
+/* Every axis of input 0 is the output's; what else is read gives no axes. */
+PareStatus pare_cut_first(PareTracer *t, const PareNode *n) {
+  for (int d = 0; d < rank_in(n, 0); d++) pare_axis_set(t, n, 0, d, pare_axis_in(t, n, 0, d));
+  return PARE_OK;
+}

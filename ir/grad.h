@@ -53,4 +53,33 @@ static inline PareStatus times(PareCtx *c, PareGraph *g, PareNode *n, PareValue 
 
 static inline int64_t axis_of(int64_t axis, int rank) { return axis < 0 ? axis + rank : axis; }
 
+/* For rules that are formulas: each call appends one node. NULL operands and a
+ * failure yield NULL, so that calls nest; the rule looks at the last. */
+typedef struct Tape {
+  PareCtx *c;
+  PareGraph *g;
+  PareNode *n;
+} Tape;
+
+static inline PareValue *op1(const Tape *t, PareOp op, PareValue *x) {
+  return x ? PARE_EMIT(t->c, t->g, NULL, op, t->n->name, NULL, x) : NULL;
+}
+static inline PareValue *op2(const Tape *t, PareOp op, PareValue *x, PareValue *y) {
+  return x && y ? PARE_EMIT(t->c, t->g, NULL, op, t->n->name, NULL, x, y) : NULL;
+}
+static inline PareValue *choose(const Tape *t, PareValue *yes, PareValue *x, PareValue *y) {
+  return yes && x && y ? PARE_EMIT(t->c, t->g, NULL, PARE_OP_WHERE, t->n->name, NULL, yes, x, y) : NULL;
+}
+/* A number of the type of the node's first input. */
+static inline PareValue *number(const Tape *t, double v) {
+  return pare_const_float(t->c, t->g, t->n->name, t->n->in[0]->type.dtype, v);
+}
+static inline PareValue *mul(const Tape *t, PareValue *x, PareValue *y) { return op2(t, PARE_OP_MUL, x, y); }
+static inline PareValue *add(const Tape *t, PareValue *x, PareValue *y) { return op2(t, PARE_OP_ADD, x, y); }
+static inline PareValue *sub(const Tape *t, PareValue *x, PareValue *y) { return op2(t, PARE_OP_SUB, x, y); }
+static inline PareValue *quot(const Tape *t, PareValue *x, PareValue *y) { return op2(t, PARE_OP_DIV, x, y); }
+static inline PareValue *above(const Tape *t, PareValue *x, double v) {
+  return op2(t, PARE_OP_GREATER, x, number(t, v));
+}
+
 #endif

@@ -79,6 +79,57 @@ RULE(pow) {
   return sum_to(c, g, n, d, x, &din[0]);
 }
 
+/* y = x - q·b, q the quotient as an integer: the divisor b is a constant wherever this is met. */
+RULE(mod) {
+  if (want[1]) return pare_fail(c, n, PARE_UNSUPPORTED, "the divisor cannot be differentiated");
+  return sum_to(c, g, n, dout[0], n->in[0], &din[0]);
+}
+
+/* y = x < 0 ? s·x : x */
+RULE(prelu) {
+  const Tape tape = {c, g, n}, *t = &tape;
+  PareValue *x = n->in[0], *dy = dout[0], *up = op2(t, PARE_OP_GREATEREQ, x, number(t, 0));
+  if (!up) return c->diag.code;
+  if (want[0] && !(din[0] = choose(t, up, dy, mul(t, dy, n->in[1])))) return c->diag.code;
+  if (!want[1]) return PARE_OK;
+  PareValue *ds = choose(t, up, number(t, 0), mul(t, dy, x));
+  return ds ? sum_to(c, g, n, ds, n->in[1], &din[1]) : c->diag.code;
+}
+
+/* Min and Max: what equals the result takes the gradient, the first of several. */
+RULE(extreme) {
+  const Tape tape = {c, g, n}, *t = &tape;
+  PareValue *left = dout[0], *zero = number(t, 0);
+  for (int i = 0; i < n->nin && zero; i++) {
+    PareValue *is = op2(t, PARE_OP_EQUAL, n->out[0], n->in[i]), *d = want[i] ? choose(t, is, left, zero) : zero;
+    if (i < n->nin - 1) left = choose(t, is, zero, left);
+    if (!is || !d || !left) return c->diag.code;
+    if (want[i]) PARE_TRY(sum_to(c, g, n, d, n->in[i], &din[i]));
+  }
+  return zero ? PARE_OK : c->diag.code;
+}
+
+/* y = factor·(x0 + x1 + ...) */
+static PareStatus nary(PareCtx *c, PareGraph *g, PareNode *n, PareValue *dy, double factor, const bool *want,
+                       PareValue **din) {
+  PareValue *d;
+  PARE_TRY(times(c, g, n, dy, factor, &d));
+  for (int i = 0; i < n->nin; i++)
+    if (want[i]) PARE_TRY(sum_to(c, g, n, d, n->in[i], &din[i]));
+  return PARE_OK;
+}
+RULE(sum) { return nary(c, g, n, dout[0], 1, want, din); }
+RULE(mean) { return nary(c, g, n, dout[0], 1.0 / n->nin, want, din); }
+
+/* y = x where a bound does not hold it. */
+RULE(clip) {
+  const Tape tape = {c, g, n}, *t = &tape;
+  if ((n->nin > 1 && want[1]) || (n->nin > 2 && want[2]))
+    return pare_fail(c, n, PARE_UNSUPPORTED, "the bounds cannot be differentiated");
+  din[0] = choose(t, op2(t, PARE_OP_EQUAL, n->in[0], n->out[0]), dout[0], number(t, 0));
+  return din[0] ? PARE_OK : c->diag.code;
+}
+
 RULE(where) {
   if (!want[1] && !want[2]) return PARE_OK;
   PareValue *zero = pare_const_float(c, g, n->name, dout[0]->type.dtype, 0);

@@ -25,6 +25,43 @@ PareStatus pare_infer_pow(PareCtx *c, PareNode *n) {
   return set_out(c, n, 0, t);
 }
 
+PareStatus pare_infer_bits(PareCtx *c, PareNode *n) {
+  if (!pare_dtype_is_int(n->in[0]->type.dtype)) return bad_input(c, n, 0, "bits are those of integers");
+  return pare_infer_bcast(c, n);
+}
+
+/* The slope is stretched to x, not the other way round. */
+PareStatus pare_infer_prelu(PareCtx *c, PareNode *n) {
+  PARE_TRY(same_dtype(c, n, 0, 1));
+  PARE_TRY(bcast_to(c, n, 1, &n->in[0]->type));
+  return set_out(c, n, 0, n->in[0]->type);
+}
+
+/* Bounds are one number each; those that old opsets have as attributes are f32 whatever x is. */
+PareStatus pare_infer_clip(PareCtx *c, PareNode *n) {
+  for (int i = 1; i < n->nin; i++) {
+    if (!n->in[i]) continue;
+    if (pare_type_count(&n->in[i]->type) != 1) return bad_input(c, n, i, "one number is needed here");
+    bool floats = pare_dtype_is_float(n->in[0]->type.dtype) && pare_dtype_is_float(n->in[i]->type.dtype);
+    if (!floats) PARE_TRY(same_dtype(c, n, 0, i));
+  }
+  return set_out(c, n, 0, n->in[0]->type);
+}
+
+/* IsNaN, IsInf */
+PareStatus pare_infer_test(PareCtx *c, PareNode *n) {
+  PareType t = n->in[0]->type;
+  if (!pare_dtype_is_float(t.dtype)) return bad_input(c, n, 0, "floats are needed here");
+  t.dtype = PARE_BOOL;
+  return set_out(c, n, 0, t);
+}
+
+PareStatus pare_infer_castlike(PareCtx *c, PareNode *n) {
+  PareType t = n->in[0]->type;
+  t.dtype = n->in[1]->type.dtype;
+  return set_out(c, n, 0, t);
+}
+
 PareStatus pare_infer_compare(PareCtx *c, PareNode *n) {
   PareType t;
   PARE_TRY(bcast_all(c, n, 0, true, &t));

@@ -44,10 +44,12 @@ typedef struct PareAttrs {
 #define PARE_FIELD_INTS PareInts
 #define PARE_FIELD_DTYPE PareDtype
 #define PARE_FIELD_WORD int
+#define PARE_FIELD_TEXT const char *
 #define ATTR(name, kind, words) PARE_FIELD_##kind name;
 #include "ir/attrs.def"
 #undef ATTR
 } PareAttrs;
+_Static_assert((int)PARE_ATTR_COUNT <= 64, "PareAttrs.set has a bit for each attribute");
 
 #define pare_attr_has(a, name) (((a)->set >> PARE_ATTR_##name) & 1u)
 #define pare_attr_get(a, name, dflt) (pare_attr_has(a, name) ? (a)->name : (dflt))

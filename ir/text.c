@@ -19,7 +19,7 @@ enum {
   MAX_BYTES = 1 << 28 /* of a constant that is made from text */
 };
 
-typedef enum AttrKind { KIND_INT, KIND_FLOAT, KIND_INTS, KIND_DTYPE, KIND_WORD } AttrKind;
+typedef enum AttrKind { KIND_INT, KIND_FLOAT, KIND_INTS, KIND_DTYPE, KIND_WORD, KIND_TEXT } AttrKind;
 
 static const struct {
   const char *name;
@@ -162,6 +162,7 @@ static void print_attrs(FILE *f, const PareAttrs *a) {
       case KIND_INTS: print_ints(f, field); break;
       case KIND_DTYPE: fputs(pare_dtype_name(*(const PareDtype *)field), f); break;
       case KIND_WORD: print_word(f, attr_info[i].words, *(const int *)field); break;
+      case KIND_TEXT: print_quoted(f, *(const char *const *)field); break;
     }
   }
   if (a->set) fputc('}', f);
@@ -565,6 +566,7 @@ static PareStatus parse_attr(Parser *p, PareAttrs *a) {
       case KIND_INTS: return parse_ints(p, field);
       case KIND_DTYPE: return parse_dtype(p, field);
       case KIND_WORD: return parse_choice(p, attr_info[i].words, field);
+      case KIND_TEXT: return accept(p, '"') ? parse_quoted(p, field) : unexpected(p, "'\"'");
     }
   }
   return pare_error(p->c, PARE_FORMAT, "there is no attribute '%s'", name);

@@ -136,6 +136,8 @@ void PARE_CPU(cast_run)(int64_t n, PareDtype from, const void *x, PareDtype to, 
     }
 }
 
+PareStatus PARE_CPU(CASTLIKE)(PareKernelArgs *a) { return PARE_CPU(CAST)(a); }
+
 PareStatus PARE_CPU(CAST)(PareKernelArgs *a) {
   enum { RUN = 1 << 14 };
   PareDtype from = a->in[0].type.dtype, to = a->out[0].type.dtype;

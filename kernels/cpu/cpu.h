@@ -3,9 +3,9 @@
  * goes through PARE_CPU. A kernel is PARE_CPU(ID), ID being its row in ops.def.
  *
  * Kernels for several element types are templates: a file includes itself by
- * way of floats.h (f32, f64, bf16) or ints.h (i64, i32), which set
+ * way of floats.h (f32, f64, bf16), ints.h (i64, i32) or otherints.h (the rest), which set
  *   T     storage type          C        type of the arithmetic
- *   U     unsigned C (ints.h)   FN(x)    x_f32, x_f64, ...
+ *   U     unsigned C (ints)     FN(x)    x_f32, x_f64, ...
  *   LOAD, STORE  T to C, C to T
  *   PICK(f, i)   f for floats, i for integers
  *   MATH(f)      exp, erf, ... of C           GEMM   gemm_f32 or gemm_f64, by C
@@ -61,6 +61,11 @@ void PARE_CPU(release_ATTENTION)(void *state);
   ((d) == PARE_F32 ? f##_f32 : (d) == PARE_F64 ? f##_f64 : (d) == PARE_BF16 ? f##_bf16 : NULL)
 #define PARE_PICK_INT(d, f) ((d) == PARE_I64 ? f##_i64 : (d) == PARE_I32 ? f##_i32 : NULL)
 #define PARE_PICK_NUMBER(d, f) (pare_dtype_is_float(d) ? PARE_PICK_FLOAT(d, f) : PARE_PICK_INT(d, f))
+/* Where a family is made for every integer type. */
+#define PARE_PICK_ANY_INT(d, f)                                                                              \
+  ((d) == PARE_I8 ? f##_i8 : (d) == PARE_U8 ? f##_u8 : (d) == PARE_I16 ? f##_i16 : (d) == PARE_U16 ? f##_u16 \
+   : (d) == PARE_U32 ? f##_u32 : (d) == PARE_U64 ? f##_u64 : PARE_PICK_INT(d, f))
+#define PARE_PICK_ANY(d, f) (pare_dtype_is_float(d) ? PARE_PICK_FLOAT(d, f) : PARE_PICK_ANY_INT(d, f))
 
 static inline PareStatus pare_bad(PareKernelArgs *a, const char *why) {
   a->why = why;
@@ -90,7 +95,7 @@ static inline int64_t pare_span(const PareType *t, int lo, int hi) {
   return n;
 }
 
-/* Element i of any float type as double, of I64, I32 or BOOL as int64: for scalars and steering operands. */
+/* Element i of any float type as double, of any integer type or BOOL as int64: for scalars and steering operands. */
 static inline double pare_get_float(const PareTensor *t, int64_t i) {
   switch (t->type.dtype) {
   case PARE_F64: return ((const double *)t->data)[i];
@@ -101,8 +106,13 @@ static inline double pare_get_float(const PareTensor *t, int64_t i) {
 }
 static inline int64_t pare_get_int(const PareTensor *t, int64_t i) {
   switch (t->type.dtype) {
+  case PARE_I8: return ((const int8_t *)t->data)[i];
+  case PARE_I16: return ((const int16_t *)t->data)[i];
   case PARE_I32: return ((const int32_t *)t->data)[i];
+  case PARE_U8:
   case PARE_BOOL: return ((const uint8_t *)t->data)[i];
+  case PARE_U16: return ((const uint16_t *)t->data)[i];
+  case PARE_U32: return ((const uint32_t *)t->data)[i];
   default: return ((const int64_t *)t->data)[i];
   }
 }

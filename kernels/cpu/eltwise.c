@@ -1,16 +1,30 @@
 /* eltwise.c - two operands and Where, with broadcasting: arithmetic, comparison,
  * logic. One row an op in the tables below; the walking is bcast.c's. */
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/vmath.h"
 
 #ifndef T
-/* op, of floats, of integers. Min and Max pass a NaN on. */
+/* op, of floats, of integers. Min and Max pass a NaN on; Mod has the divisor's sign, FMod the dividend's. */
 #define PARE_ARITHMETIC(X)                                                \
   X(ADD, x + y, (C)((U)x + (U)y))                                         \
   X(SUB, x - y, (C)((U)x - (U)y))                                         \
   X(MUL, x * y, (C)((U)x * (U)y))                                         \
-  X(DIV, x / y, y == -1 ? (C)(0 - (U)x) : x / y)                          \
+  X(DIV, x / y, MINUS_ONE(y) ? (C)(0 - (U)x) : (C)(x / y))                \
+  X(MOD, FN(modulo)(x, y), (C)(FMOD_INT + (FMOD_INT != 0 && (x < 0) != (y < 0) ? y : 0))) \
+  X(FMOD, MATH(fmod)(x, y), FMOD_INT)                                     \
+  X(PRELU, x < 0 ? x * y : x, x < 0 ? (C)((U)x * (U)y) : x)               \
   X(MIN, x < y || x != x ? x : y, x < y ? x : y)                          \
   X(MAX, x > y || x != x ? x : y, x > y ? x : y)
+/* INT_MIN / -1 overflows, and traps. */
+#define MINUS_ONE(y) (C_MIN < 0 && (y) == (C)-1)
+#define FMOD_INT (MINUS_ONE(y) ? (C)0 : (C)(x % y))
+/* op, of integers. A shift by the width or more leaves nothing but the sign. */
+#define PARE_BITS(X)                                                            \
+  X(BITAND, (C)(x & y))                                                         \
+  X(BITOR, (C)(x | y))                                                          \
+  X(BITXOR, (C)(x ^ y))                                                         \
+  X(SHIFT_LEFT, (U)y < 8 * sizeof(C) ? (C)((U)x << y) : (C)0)                   \
+  X(SHIFT_RIGHT, (U)y < 8 * sizeof(C) ? (C)(x >> y) : x < 0 ? (C)-1 : (C)0)
 /* op, condition */
 #define PARE_COMPARE(X) \
   X(EQUAL, x == y)      \
@@ -54,6 +68,7 @@
 #define PARE_TEMPLATE "kernels/cpu/eltwise.c"
 #include "kernels/cpu/floats.h"
 #include "kernels/cpu/ints.h"
+#include "kernels/cpu/otherints.h"
 
 static PareStatus binary(PareKernelArgs *a, PareRowFn *row) {
   if (!row) return pare_bad_type(a);
@@ -62,7 +77,8 @@ static PareStatus binary(PareKernelArgs *a, PareRowFn *row) {
 }
 
 #define PARE_BINARY(ID) \
-  PareStatus PARE_CPU(ID)(PareKernelArgs *a) { return binary(a, PARE_PICK_NUMBER(a->in[0].type.dtype, ID)); }
+  PareStatus PARE_CPU(ID)(PareKernelArgs *a) { return binary(a, PARE_PICK_ANY(a->in[0].type.dtype, ID)); }
+PARE_BINARY(PRELU)
 PARE_BINARY(ADD)
 PARE_BINARY(SUB)
 PARE_BINARY(MUL)
@@ -72,12 +88,28 @@ PARE_BINARY(GREATER)
 PARE_BINARY(GREATEREQ)
 
 /* Integer quotients are truncated toward zero. */
-PareStatus PARE_CPU(DIV)(PareKernelArgs *a) {
-  PareDtype d = a->in[0].type.dtype;
-  if (pare_is_index(&a->in[1]) && pare_count(&a->out[0]))
+static PareStatus divide(PareKernelArgs *a, PareRowFn *row) {
+  if (pare_dtype_is_int(a->in[1].type.dtype) && pare_count(&a->out[0]))
     for (int64_t i = 0, n = pare_count(&a->in[1]); i < n; i++)
       if (!pare_get_int(&a->in[1], i)) return pare_bad(a, "division of an integer by zero");
-  return binary(a, PARE_PICK_NUMBER(d, DIV));
+  return binary(a, row);
+}
+PareStatus PARE_CPU(DIV)(PareKernelArgs *a) { return divide(a, PARE_PICK_ANY(a->in[0].type.dtype, DIV)); }
+PareStatus PARE_CPU(MOD)(PareKernelArgs *a) {
+  PareDtype d = a->in[0].type.dtype;
+  return divide(a, a->attr->fmod ? PARE_PICK_ANY(d, FMOD) : PARE_PICK_ANY(d, MOD));
+}
+
+#define PARE_BINARY_INT(ID) \
+  PareStatus PARE_CPU(ID)(PareKernelArgs *a) { return binary(a, PARE_PICK_ANY_INT(a->in[0].type.dtype, ID)); }
+PARE_BINARY_INT(BITAND)
+PARE_BINARY_INT(BITOR)
+PARE_BINARY_INT(BITXOR)
+
+/* direction: 0 left, 1 right */
+PareStatus PARE_CPU(BITSHIFT)(PareKernelArgs *a) {
+  PareDtype d = a->in[0].type.dtype;
+  return binary(a, a->attr->direction ? PARE_PICK_ANY_INT(d, SHIFT_RIGHT) : PARE_PICK_ANY_INT(d, SHIFT_LEFT));
 }
 
 /* Any number of operands, folded from the left into the output. */
@@ -91,19 +123,26 @@ static PareStatus fold(PareKernelArgs *a, PareRowFn *row) {
   }
   return PARE_OK;
 }
-PareStatus PARE_CPU(MIN)(PareKernelArgs *a) { return fold(a, PARE_PICK_NUMBER(a->in[0].type.dtype, MIN)); }
-PareStatus PARE_CPU(MAX)(PareKernelArgs *a) { return fold(a, PARE_PICK_NUMBER(a->in[0].type.dtype, MAX)); }
+PareStatus PARE_CPU(MIN)(PareKernelArgs *a) { return fold(a, PARE_PICK_ANY(a->in[0].type.dtype, MIN)); }
+PareStatus PARE_CPU(MAX)(PareKernelArgs *a) { return fold(a, PARE_PICK_ANY(a->in[0].type.dtype, MAX)); }
+PareStatus PARE_CPU(SUM)(PareKernelArgs *a) { return fold(a, PARE_PICK_FLOAT(a->in[0].type.dtype, ADD)); }
+PareStatus PARE_CPU(MEAN)(PareKernelArgs *a) {
+  PARE_TRY(fold(a, PARE_PICK_FLOAT(a->in[0].type.dtype, ADD)));
+  return pare_call(PARE_PICK_FLOAT(a->in[0].type.dtype, part_of), a);
+}
 
 PARE_ROW(equal_bytes, uint8_t, uint8_t, int, PARE_PLAIN, PARE_AS_BOOL, x == y)
 PARE_ROW(both, uint8_t, uint8_t, int, PARE_PLAIN, PARE_AS_BOOL, x && y)
 PARE_ROW(either, uint8_t, uint8_t, int, PARE_PLAIN, PARE_AS_BOOL, x || y)
+PARE_ROW(unlike, uint8_t, uint8_t, int, PARE_PLAIN, PARE_AS_BOOL, !x != !y)
 
 PareStatus PARE_CPU(EQUAL)(PareKernelArgs *a) {
   PareDtype d = a->in[0].type.dtype;
-  return binary(a, pare_dtype_size(d) == 1 ? equal_bytes : PARE_PICK_NUMBER(d, EQUAL));
+  return binary(a, pare_dtype_size(d) == 1 ? equal_bytes : PARE_PICK_ANY(d, EQUAL));
 }
 PareStatus PARE_CPU(AND)(PareKernelArgs *a) { return binary(a, a->in[0].type.dtype == PARE_BOOL ? both : NULL); }
 PareStatus PARE_CPU(OR)(PareKernelArgs *a) { return binary(a, a->in[0].type.dtype == PARE_BOOL ? either : NULL); }
+PareStatus PARE_CPU(XOR)(PareKernelArgs *a) { return binary(a, a->in[0].type.dtype == PARE_BOOL ? unlike : NULL); }
 
 /* Where: elements of any type, told apart by size alone. */
 #define PARE_WHERE(NAME, E)                                                                              \
@@ -142,10 +181,30 @@ PareStatus PARE_CPU(WHERE)(PareKernelArgs *a) {
 }
 
 #else /* the template */
+#ifndef U
+static inline C FN(modulo)(C x, C y) {
+  C r = MATH(fmod)(x, y);
+  return r != 0 && (r < 0) != (y < 0) ? r + y : r;
+}
+#endif
 #define X(id, f, i) PARE_ROW(FN(id), T, T, C, LOAD, STORE, PICK(f, i))
 PARE_ARITHMETIC(X)
 #undef X
 #define X(id, cond) PARE_ROW(FN(id), T, uint8_t, C, LOAD, PARE_AS_BOOL, cond)
 PARE_COMPARE(X)
 #undef X
+#ifdef U
+#define X(id, f) PARE_ROW(FN(id), T, T, C, LOAD, STORE, f)
+PARE_BITS(X)
+#undef X
+#else
+/* The output, a sum of nin operands, becomes their mean. */
+static PareStatus FN(part_of)(PareKernelArgs *a) {
+  T *y = a->out[0].data;
+  int64_t n = pare_count(&a->out[0]);
+#pragma omp parallel for simd schedule(static) if (pare_threaded(n))
+  for (int64_t i = 0; i < n; i++) y[i] = STORE(LOAD(y[i]) / (C)a->nin);
+  return PARE_OK;
+}
+#endif
 #endif

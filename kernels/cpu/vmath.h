@@ -66,14 +66,13 @@ static inline float vm_tanh(float x) {
 static inline float vm_normal_cdf(float x) { return 0.5f * (1.0f + vm_erf(x * 0.70710678f)); }
 static inline double normal_cdf(double x) { return 0.5 * (1.0 + erf(x * 0.70710678118654752440)); }
 
-static inline float vm_log(float x) { return logf(x); }
-static inline float vm_log1p(float x) { return log1pf(x); }
-static inline float vm_sin(float x) { return sinf(x); }
-static inline float vm_cos(float x) { return cosf(x); }
-static inline float vm_sqrt(float x) { return sqrtf(x); }
-static inline float vm_floor(float x) { return floorf(x); }
-static inline float vm_ceil(float x) { return ceilf(x); }
-static inline float vm_fabs(float x) { return fabsf(x); }
+/* The rest are libm's. */
+#define VM_LIBM(X) X(log) X(log1p) X(expm1) X(sin) X(cos) X(tan) X(asin) X(acos) X(atan) X(sinh) X(cosh) \
+  X(asinh) X(acosh) X(atanh) X(sqrt) X(floor) X(ceil) X(rint) X(fabs)
+#define X(name) static inline float vm_##name(float x) { return name##f(x); }
+VM_LIBM(X)
+#undef X
+static inline float vm_fmod(float x, float y) { return fmodf(x, y); }
 
 /* --- for results that are rounded to bf16, which errs by up to 2^-9: relative errors of at most 2^-12 --- */
 

@@ -1,0 +1,74 @@
+/* test_autodiff_rare.c - the gradient rules of ops that transformers seldom have
+ * between a loss and an adapter, against central differences in float64. */
+#include "gradcheck.h"
+
+/* --- functions of one number --- */
+
+/* Numbers of magnitude 0.2 to 1.7 times `scale`, then moved. */
+static PareValue *spread(Fix *f, PareValue *x, double scale, double move) {
+  return N(ADD, N(MUL, x, NUM(scale)), NUM(move));
+}
+
+static const struct {
+  PareOp op;
+  double scale, move; /* into the domain, away from kinks */
+} functions[] = {
+    {PARE_OP_ABS, 1, 0},       {PARE_OP_SIN, 1, 0},         {PARE_OP_COS, 1, 0},
+    {PARE_OP_TAN, 0.7, 0},     {PARE_OP_ASIN, 0.5, 0},      {PARE_OP_ACOS, 0.5, 0},
+    {PARE_OP_ATAN, 1, 0},      {PARE_OP_SINH, 1, 0},        {PARE_OP_COSH, 1, 0},
+    {PARE_OP_ASINH, 1, 0},     {PARE_OP_ACOSH, 0.5, 2.5},   {PARE_OP_ATANH, 0.5, 0},
+    {PARE_OP_SOFTPLUS, 3, 0},  {PARE_OP_SOFTSIGN, 1, 0},    {PARE_OP_HARDSWISH, 4, 0},
+    {PARE_OP_MISH, 2, 0},      {PARE_OP_LEAKYRELU, 1, 0},   {PARE_OP_ELU, 1, 0},
+    {PARE_OP_SELU, 1, 0},      {PARE_OP_CELU, 1, 0},        {PARE_OP_HARDSIGMOID, 2.5, 0},
+    {PARE_OP_SHRINK, 1, 0},    {PARE_OP_SWISH, 1, 0},       {PARE_OP_THRESHOLDEDRELU, 1.3, 0},
+};
+
+static PareOp current;
+static double current_scale, current_move;
+static bool with_numbers;
+CASE(function) {
+  PareAttrs attr = {0};
+  if (with_numbers) {
+    pare_attr_set(&attr, alpha, 0.35);
+    pare_attr_set(&attr, beta, 0.45);
+    pare_attr_set(&attr, gamma, 1.3);
+    pare_attr_set(&attr, lambd, 0.15);
+    pare_attr_set(&attr, bias, 0.25);
+  }
+  PareValue *x = spread(f, S(9), current_scale, current_move);
+  return must(f, pare_emit(&f->c, f->g, NULL, current, pare_op_info[current].name, &attr, 1, &x));
+}
+
+Test(autodiff_rare, functions_of_one_number_agree_with_differences_by_default_and_with_numbers) {
+  for (size_t i = 0; i < 2 * sizeof functions / sizeof *functions; i++) {
+    current = functions[i / 2].op, current_scale = functions[i / 2].scale, current_move = functions[i / 2].move;
+    with_numbers = i % 2;
+    check(&(Case){pare_op_info[current].name, function});
+  }
+}
+
+/* --- several operands --- */
+
+CASE(mod_of_floats) {
+  PareAttrs attr = {0};
+  pare_attr_set(&attr, fmod, 1);
+  return NA(MOD, S(2, 3), NUM(0.7));
+}
+CASE(prelu) { return N(PRELU, S(2, 3, 4), S(3, 1)); }
+CASE(min_two) { return N(MIN, S(2, 3), S(3)); }
+CASE(max_three) { return N(MAX, S(2, 3), K(2, 1), S(2, 3)); }
+CASE(max_of_itself) {
+  PareValue *x = S(4);
+  return N(MAX, x, x);
+}
+CASE(sum_three) { return N(SUM, S(2, 3), S(3), S(2, 1)); }
+CASE(mean_three) { return N(MEAN, S(2, 3), K(3), S(2, 1)); }
+CASE(clip_both) { return N(CLIP, S(9), NUM(-0.6), NUM(0.8)); }
+CASE(clip_above) { return N(CLIP, S(9), NULL, NUM(0.5)); }
+CASE(castlike) { return N(CASTLIKE, S(5), K(2)); }
+
+Test(autodiff_rare, ops_of_several_operands_agree_with_differences) {
+  static const Case cases[] = {ROW(mod_of_floats), ROW(prelu), ROW(min_two), ROW(max_three), ROW(max_of_itself),
+                               ROW(sum_three), ROW(mean_three), ROW(clip_both), ROW(clip_above), ROW(castlike)};
+  CHECK_ALL(cases);
+}
