@@ -12,6 +12,8 @@ static const struct {
     {PARE_OP_SLICE, "starts", 1},    {PARE_OP_SLICE, "ends", 2},      {PARE_OP_SLICE, "axes", 3},
     {PARE_OP_REDUCEMEAN, "axes", 1}, {PARE_OP_REDUCESUM, "axes", 1},  {PARE_OP_REDUCEPROD, "axes", 1},
     {PARE_OP_REDUCEMAX, "axes", 1},  {PARE_OP_REDUCEMIN, "axes", 1},  {PARE_OP_CONSTANTOFSHAPE, "value", 1},
+    {PARE_OP_REDUCEL1, "axes", 1},   {PARE_OP_REDUCEL2, "axes", 1},   {PARE_OP_REDUCELOGSUM, "axes", 1},
+    {PARE_OP_TOPK, "k", 1},          {PARE_OP_REDUCELOGSUMEXP, "axes", 1}, {PARE_OP_REDUCESUMSQUARE, "axes", 1},
     {PARE_OP_CLIP, "min", 1},        {PARE_OP_CLIP, "max", 2},
 };
 
@@ -21,6 +23,7 @@ static const struct {
 } ignored[] = {
     {PARE_OP_CAST, "saturate"},      {PARE_OP_DROPOUT, "ratio"},       {PARE_OP_DROPOUT, "seed"},
     {PARE_OP_DROPOUT, "is_test"},    {PARE_OP_LAYERNORM, "stash_type"}, {PARE_OP_CAST, "round_mode"},
+    {PARE_OP_TOPK, "sorted"},        {PARE_OP_BATCHNORM, "momentum"},  {PARE_OP_BATCHNORM, "is_test"},
     {PARE_OP_CASTLIKE, "saturate"},  {PARE_OP_CASTLIKE, "round_mode"},
 };
 
@@ -37,7 +40,7 @@ bool pare_opset_attr_ignored(PareOp op, const char *attr) {
 }
 
 void pare_opset_defaults(PareOp op, int64_t opset, PareAttrs *a) {
-  if (op == PARE_OP_SOFTMAX || op == PARE_OP_LOGSOFTMAX) {
+  if (op == PARE_OP_SOFTMAX || op == PARE_OP_LOGSOFTMAX || op == PARE_OP_HARDMAX) {
     if (!pare_attr_has(a, axis)) pare_attr_set(a, axis, opset < 13 ? 1 : -1);
     if (opset < 13 && a->axis != -1) pare_attr_set(a, flatten, 1);
   }

@@ -51,3 +51,37 @@ PareStatus pare_cut_cumsum(PareTracer *t, const PareNode *n) {
   }
   return PARE_OK;
 }
+
+/* ArgMax, ArgMin: the axis goes, or stays as 1. */
+PareStatus pare_cut_arg(PareTracer *t, const PareNode *n) {
+  int axis = wrap(pare_attr_get(&n->attr, axis, 0), rank_in(n, 0));
+  bool keep = pare_attr_get(&n->attr, keepdims, 1) != 0;
+  for (int d = 0, at = 0; d < rank_in(n, 0); d++) {
+    if (d == axis) freeze_in(t, n, 0, d, "is searched for an extreme");
+    else pare_axis_set(t, n, 0, at, pare_axis_in(t, n, 0, d));
+    at += d != axis || keep;
+  }
+  return PARE_OK;
+}
+
+PareStatus pare_cut_topk(PareTracer *t, const PareNode *n) {
+  int axis = wrap(pare_attr_get(&n->attr, axis, -1), rank_in(n, 0));
+  for (int d = 0; d < rank_in(n, 0); d++)
+    for (int o = 0; o < n->nout; o++) {
+      if (d != axis) pare_axis_set(t, n, o, d, pare_axis_in(t, n, 0, d));
+      else if (n->out[o]) pare_axis_freeze(n, pare_axis_out(t, n, o, d), "is what an extreme was searched for in");
+      if (d == axis) freeze_in(t, n, 0, d, "is searched for extremes");
+    }
+  return PARE_OK;
+}
+
+/* x[n, c, ...]: the vectors' axis is the channels'. A plane that is normalised by itself is frozen. */
+PareStatus pare_cut_channels(PareTracer *t, const PareNode *n) {
+  for (int d = 0; d < rank_in(n, 0); d++) {
+    pare_axis_set(t, n, 0, d, pare_axis_in(t, n, 0, d));
+    if (d > 1 && n->op == PARE_OP_INSTANCENORM) freeze_in(t, n, 0, d, "is normalised");
+  }
+  for (int k = 1; rank_in(n, 0) > 1 && k < n->nin; k++)
+    pare_axis_tie(t, n, pare_axis_in(t, n, 0, 1), pare_axis_in(t, n, k, 0));
+  return PARE_OK;
+}

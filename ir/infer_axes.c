@@ -41,3 +41,57 @@ PareStatus pare_infer_reduce(PareCtx *c, PareNode *n) {
   }
   return set_out(c, n, 0, t);
 }
+
+/* The axis goes, or stays as 1. */
+PareStatus pare_infer_arg(PareCtx *c, PareNode *n) {
+  const PareType *x = &n->in[0]->type;
+  int axis = -1; /* a scalar has none, and needs none */
+  int64_t want = pare_attr_get(&n->attr, axis, 0);
+  if (x->rank || (want != 0 && want != -1)) PARE_TRY(wrap_axis(c, n, 0, want, x->rank, &axis));
+  bool keep = pare_attr_get(&n->attr, keepdims, 1) != 0;
+  PareType t = {.dtype = PARE_I64};
+  for (int a = 0; a < x->rank; a++)
+    if (a != axis || keep) t.dim[t.rank++] = a == axis ? 1 : x->dim[a];
+  return set_out(c, n, 0, t);
+}
+
+PareStatus pare_infer_topk(PareCtx *c, PareNode *n) {
+  PareType t = n->in[0]->type;
+  int64_t count;
+  int axis;
+  PARE_TRY(known_ints(c, n, 1, &count));
+  if (count != 1) return bad_input(c, n, 1, "one number is needed here");
+  PARE_TRY(wrap_axis(c, n, 0, pare_attr_get(&n->attr, axis, -1), t.rank, &axis));
+  int64_t k = pare_data_int(n->in[1], 0);
+  if (k < 0 || k > t.dim[axis])
+    return pare_fail(c, n, PARE_FORMAT, "%" PRId64 " elements are asked for of axis %d of '%s', which has %" PRId64, k,
+                     axis, n->in[0]->name, t.dim[axis]);
+  t.dim[axis] = k;
+  PARE_TRY(set_out(c, n, 0, t));
+  t.dtype = PARE_I64;
+  return n->nout > 1 ? set_out(c, n, 1, t) : PARE_OK;
+}
+
+PareStatus pare_infer_lpnorm(PareCtx *c, PareNode *n) {
+  int64_t p = pare_attr_get(&n->attr, p, 2);
+  if (p != 1 && p != 2) return pare_fail(c, n, PARE_UNSUPPORTED, "the attribute 'p' is %" PRId64 ", not 1 or 2", p);
+  return pare_infer_like0(c, n);
+}
+
+/* x[n, c, ...] with vectors of c numbers. */
+PareStatus pare_infer_channels(PareCtx *c, PareNode *n) {
+  const PareType *x = &n->in[0]->type;
+  bool yields_statistics = false;
+  for (int i = 1; i < n->nout; i++) yields_statistics |= n->out[i] != NULL;
+  if (pare_attr_get(&n->attr, training_mode, 0) || yields_statistics)
+    return pare_fail(c, n, PARE_UNSUPPORTED, "it is in training mode: export the model for inference");
+  if (x->rank < (n->op == PARE_OP_INSTANCENORM ? 3 : 1)) return bad_input(c, n, 0, "there is no axis of channels");
+  int64_t channels = x->rank > 1 ? x->dim[1] : 1;
+  for (int i = 1; i < n->nin; i++) {
+    PARE_TRY(need_input(c, n, i));
+    const PareType *v = &n->in[i]->type;
+    if (v->rank != 1 || v->dim[0] != channels) return clash(c, n, 0, i, "there is not one number a channel");
+    if (!pare_dtype_is_float(v->dtype)) return bad_input(c, n, i, "floats are needed here");
+  }
+  return set_out(c, n, 0, *x);
+}

@@ -1,5 +1,5 @@
-/* norm.c - Softmax, LogSoftmax and LayerNormalization along axes, and their
- * gradients. A line is what is normalised together. */
+/* norm.c - Softmax, LogSoftmax, Hardmax, LpNormalization and LayerNormalization along
+ * axes, and gradients. A line is what is normalised together. */
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/vmath.h"
 
@@ -26,6 +26,8 @@ static Lines lines_of(const PareKernelArgs *a) {
 
 PARE_FLOAT_KERNEL(SOFTMAX, softmax)
 PARE_FLOAT_KERNEL(LOGSOFTMAX, log_softmax)
+PARE_FLOAT_KERNEL(HARDMAX, hardmax)
+PARE_FLOAT_KERNEL(LPNORM, lp_norm)
 PARE_FLOAT_KERNEL(SOFTMAXGRAD, softmax_grad)
 PARE_FLOAT_KERNEL(LAYERNORM, layernorm)
 PARE_FLOAT_KERNEL(LAYERNORMGRAD, layernorm_grad)
@@ -103,6 +105,42 @@ static PareStatus FN(softmax_grad)(PareKernelArgs *a) {
     int64_t at = i / l.inner * l.n * l.inner + i % l.inner;
     if (l.inner == 1) FN(softmax_grad_line)(l.n, 1, y + at, dy + at, dx + at);
     else FN(softmax_grad_line)(l.n, l.inner, y + at, dy + at, dx + at);
+  }
+  return PARE_OK;
+}
+
+/* y = 1 at the line's first largest element, 0 elsewhere */
+static PareStatus FN(hardmax)(PareKernelArgs *a) {
+  Lines l = lines_of(a);
+#pragma omp parallel for schedule(static) if (pare_threaded(l.outer * l.n * l.inner))
+  for (int64_t i = 0; i < (l.n ? l.outer * l.inner : 0); i++) {
+    const T *x = (const T *)a->in[0].data + i / l.inner * l.n * l.inner + i % l.inner;
+    T *y = (T *)a->out[0].data + i / l.inner * l.n * l.inner + i % l.inner;
+    int64_t best = 0;
+    for (int64_t j = 0; j < l.n; j++) {
+      if (LOAD(x[j * l.inner]) > LOAD(x[best * l.inner])) best = j;
+      y[j * l.inner] = STORE((C)0);
+    }
+    y[best * l.inner] = STORE((C)1);
+  }
+  return PARE_OK;
+}
+
+/* y = x / (Σ|x|^p)^(1/p), p 1 or 2; a line of zeros stays */
+static PareStatus FN(lp_norm)(PareKernelArgs *a) {
+  Lines l = lines_of(a);
+  bool one = pare_attr_get(a->attr, p, 2) == 1;
+#pragma omp parallel for schedule(static) if (pare_threaded(l.outer * l.n * l.inner))
+  for (int64_t i = 0; i < l.outer * l.inner; i++) {
+    const T *x = (const T *)a->in[0].data + i / l.inner * l.n * l.inner + i % l.inner;
+    T *y = (T *)a->out[0].data + i / l.inner * l.n * l.inner + i % l.inner;
+    double sum = 0;
+    for (int64_t j = 0; j < l.n; j++) {
+      double v = (double)LOAD(x[j * l.inner]);
+      sum += one ? fabs(v) : v * v;
+    }
+    double norm = one ? sum : sqrt(sum);
+    for (int64_t j = 0; j < l.n; j++) y[j * l.inner] = STORE(norm > 0 ? (C)((double)LOAD(x[j * l.inner]) / norm) : 0);
   }
   return PARE_OK;
 }

@@ -1,5 +1,5 @@
-/* reduce.c - ReduceSum, Mean, Prod, Max, Min, SumTo and CumSum. Sums and
- * products of floats are kept in double until they are stored. */
+/* reduce.c - the reductions, SumTo, CumSum and CumProd. Sums and products of floats
+ * are kept in double until they are stored. */
 #include "kernels/cpu/cpu.h"
 
 #include <math.h>
@@ -18,18 +18,25 @@ typedef struct Fold {
   int64_t each;      /* elements folded into one output */
 } Fold;
 
-/* name, type of the accumulator, its start, the step from s by v. Max and Min pass a NaN on. */
-#define PARE_REDUCERS(X)                                                             \
-  X(sum, PICK(double, U), 0, s + v)                                                  \
-  X(prod, PICK(double, U), 1, s * v)                                                 \
-  X(max, C, PICK(-INFINITY, C_MIN), v > s || PICK(v != v, false) ? v : s)            \
-  X(min, C, PICK(INFINITY, C_MAX), v < s || PICK(v != v, false) ? v : s)
+/* name, type of the accumulator, its start, what element e adds, the step from s by v, what is stored of s.
+ * Max and Min pass a NaN on. */
+#define PARE_REDUCERS(X)                                                                                  \
+  X(sum, PICK(double, U), 0, e, s + v, (ACC)scale * s)                                                    \
+  X(prod, PICK(double, U), 1, e, s * v, s)                                                                \
+  X(max, C, PICK(-INFINITY, C_MIN), e, v > s || PICK(v != v, false) ? v : s, s)                           \
+  X(min, C, PICK(INFINITY, C_MAX), e, v < s || PICK(v != v, false) ? v : s, s)                            \
+  X(l1, PICK(double, U), 0, e < 0 ? PICK(-e, (C)(0 - (U)e)) : e, s + v, s)                                \
+  X(squares, PICK(double, U), 0, PICK((double)e * (double)e, (U)e * (U)e), s + v, s)
+#define PARE_REDUCERS_FLOAT(X)                                                                            \
+  X(l2, double, 0, (double)e * (double)e, s + v, sqrt(s))                                                 \
+  X(log_sum, double, 0, e, s + v, log(s))
 
 /* _fold_run: a contiguous run, in LANES independent chains.
  * _fold_columns: n <= BLOCK neighbouring outputs, `runs` rows of them.
  * Both leave accumulators in acc; _reduce walks the outputs. */
-#define PARE_REDUCER(NAME, ACC, START, STEP)                                                                  \
-  static ACC FN(NAME##_fold_run)(const Fold *f, const T *x) {                                                 \
+#define PARE_REDUCER(NAME, ACC_, START, ELEMENT, STEP, STORED)                                                \
+  static ACC_ FN(NAME##_fold_run)(const Fold *f, const T *x) {                                                \
+    typedef ACC_ ACC;                                                                                         \
     ACC acc[LANES], s;                                                                                        \
     for (int j = 0; j < LANES; j++) acc[j] = START;                                                           \
     for (int64_t r = 0; r < f->runs; r++) {                                                                   \
@@ -37,12 +44,14 @@ typedef struct Fold {
       int64_t i = 0;                                                                                          \
       for (; i + LANES <= f->inner; i += LANES)                                                               \
         for (int j = 0; j < LANES; j++) {                                                                     \
-          ACC v = (ACC)LOAD(p[i + j]);                                                                        \
+          C e = LOAD(p[i + j]);                                                                               \
+          ACC v = (ACC)(ELEMENT);                                                                             \
           s = acc[j];                                                                                         \
           acc[j] = STEP;                                                                                      \
         }                                                                                                     \
       for (; i < f->inner; i++) {                                                                             \
-        ACC v = (ACC)LOAD(p[i]);                                                                              \
+        C e = LOAD(p[i]);                                                                                     \
+        ACC v = (ACC)(ELEMENT);                                                                               \
         s = acc[0];                                                                                           \
         acc[0] = STEP;                                                                                        \
       }                                                                                                       \
@@ -54,31 +63,38 @@ typedef struct Fold {
     }                                                                                                         \
     return s;                                                                                                 \
   }                                                                                                           \
-  static void FN(NAME##_fold_columns)(const Fold *f, const T *x, int64_t n, ACC acc[BLOCK]) {                 \
+  static void FN(NAME##_fold_columns)(const Fold *f, const T *x, int64_t n, ACC_ acc[BLOCK]) {                \
+    typedef ACC_ ACC;                                                                                         \
     for (int64_t j = 0; j < n; j++) acc[j] = START;                                                           \
     for (int64_t r = 0; r < f->runs; r++) {                                                                   \
       const T *p = x + offset_of(f, true, r);                                                                 \
       _Pragma("omp simd") for (int64_t j = 0; j < n; j++) {                                                   \
-        ACC v = (ACC)LOAD(p[j]), s = acc[j];                                                                  \
+        C e = LOAD(p[j]);                                                                                     \
+        ACC v = (ACC)(ELEMENT), s = acc[j];                                                                   \
         acc[j] = STEP;                                                                                        \
       }                                                                                                       \
     }                                                                                                         \
   }                                                                                                           \
   static void FN(NAME##_reduce)(const Fold *f, const T *x, T *y, double scale) {                              \
+    typedef ACC_ ACC;                                                                                         \
+    (void)scale;                                                                                              \
     int64_t blocks = f->inner_folded ? 1 : pare_ceil_div(f->inner, BLOCK);                                    \
     _Pragma("omp parallel for collapse(2) schedule(static) if (pare_threaded(f->outs * f->runs * f->inner))") \
     for (int64_t o = 0; o < f->outs; o++)                                                                     \
       for (int64_t b = 0; b < blocks; b++) {                                                                  \
         const T *p = x + offset_of(f, false, o);                                                              \
         if (f->inner_folded) {                                                                                \
-          y[o] = STORE((C)((ACC)scale * FN(NAME##_fold_run)(f, p)));                                            \
+          ACC s = FN(NAME##_fold_run)(f, p);                                                                  \
+          y[o] = STORE((C)(STORED));                                                                          \
           continue;                                                                                           \
         }                                                                                                     \
         ACC acc[BLOCK];                                                                                       \
         int64_t n = pare_min_i64(BLOCK, f->inner - b * BLOCK);                                                \
         FN(NAME##_fold_columns)(f, p + b * BLOCK, n, acc);                                                    \
-        for (int64_t j = 0; j < n; j++)                                                                       \
-          y[o * f->inner + b * BLOCK + j] = STORE((C)((ACC)scale * acc[j]));                                  \
+        for (int64_t j = 0; j < n; j++) {                                                                     \
+          ACC s = acc[j];                                                                                     \
+          y[o * f->inner + b * BLOCK + j] = STORE((C)(STORED));                                               \
+        }                                                                                                     \
       }                                                                                                       \
   }
 
@@ -128,6 +144,7 @@ static Fold fold_to(const PareType *x, const PareType *like) {
 #define PARE_TEMPLATE "kernels/cpu/reduce.c"
 #include "kernels/cpu/floats.h"
 #include "kernels/cpu/ints.h"
+#include "kernels/cpu/otherints.h"
 
 static PareStatus reduce(PareKernelArgs *a, PareKernelFn *fn) {
   const PareType *t = &a->in[0].type;
@@ -138,18 +155,35 @@ static PareStatus reduce(PareKernelArgs *a, PareKernelFn *fn) {
   return pare_call(fn, a);
 }
 #define PARE_REDUCE(ID, f) \
-  PareStatus PARE_CPU(ID)(PareKernelArgs *a) { return reduce(a, PARE_PICK_NUMBER(a->in[0].type.dtype, f)); }
+  PareStatus PARE_CPU(ID)(PareKernelArgs *a) { return reduce(a, PARE_PICK_ANY(a->in[0].type.dtype, f)); }
 PARE_REDUCE(REDUCESUM, sum)
 PARE_REDUCE(REDUCEPROD, prod)
-PARE_REDUCE(REDUCEMAX, max)
-PARE_REDUCE(REDUCEMIN, min)
-PARE_NUMBER_KERNEL(CUMSUM, cumsum)
+PARE_REDUCE(REDUCEL1, l1)
+PARE_REDUCE(REDUCESUMSQUARE, squares)
+/* Of truths: any, all. */
+#define PARE_REDUCE_EXTREME(ID, f)                                                      \
+  PareStatus PARE_CPU(ID)(PareKernelArgs *a) {                                          \
+    PareDtype d = a->in[0].type.dtype;                                                  \
+    return reduce(a, d == PARE_BOOL ? f##_u8 : PARE_PICK_ANY(d, f));                    \
+  }
+PARE_REDUCE_EXTREME(REDUCEMAX, max)
+PARE_REDUCE_EXTREME(REDUCEMIN, min)
+#define PARE_REDUCE_FLOAT(ID, f) \
+  PareStatus PARE_CPU(ID)(PareKernelArgs *a) { return reduce(a, PARE_PICK_FLOAT(a->in[0].type.dtype, f)); }
+PARE_REDUCE_FLOAT(REDUCEMEAN, mean)
+PARE_REDUCE_FLOAT(REDUCEL2, l2)
+PARE_REDUCE_FLOAT(REDUCELOGSUM, log_sum)
+PARE_REDUCE_FLOAT(REDUCELOGSUMEXP, log_sum_exp)
+PareStatus PARE_CPU(CUMSUM)(PareKernelArgs *a) { return pare_call(PARE_PICK_ANY(a->in[0].type.dtype, cumsum), a); }
+PareStatus PARE_CPU(CUMPROD)(PareKernelArgs *a) { return pare_call(PARE_PICK_ANY(a->in[0].type.dtype, cumprod), a); }
 PARE_FLOAT_KERNEL(SUMTO, sum_to)
-PareStatus PARE_CPU(REDUCEMEAN)(PareKernelArgs *a) { return reduce(a, PARE_PICK_FLOAT(a->in[0].type.dtype, mean)); }
 
 #else /* the template */
-#define X(name, acc, start, step) PARE_REDUCER(name, acc, start, step)
+#define X(...) PARE_REDUCER(__VA_ARGS__)
 PARE_REDUCERS(X)
+#ifndef U
+PARE_REDUCERS_FLOAT(X)
+#endif
 #undef X
 
 #define REDUCE(NAME)                                                   \
@@ -162,9 +196,39 @@ REDUCE(sum)
 REDUCE(prod)
 REDUCE(max)
 REDUCE(min)
-#undef REDUCE
+REDUCE(l1)
+REDUCE(squares)
 
 #ifndef U
+REDUCE(l2)
+REDUCE(log_sum)
+
+/* log Σ e^x = m + log Σ e^(x-m), m the largest where it is finite. Output o, an element of the inner axis if that is
+ * kept. */
+static void FN(log_sum_exp_one)(const Fold *f, const T *x, T *y) {
+  int64_t n = f->inner_folded ? f->inner : 1;
+  double m = -INFINITY, sum = 0;
+  for (int64_t r = 0; r < f->runs; r++) {
+    const T *p = x + offset_of(f, true, r);
+    for (int64_t i = 0; i < n; i++) m = (double)LOAD(p[i]) > m ? (double)LOAD(p[i]) : m;
+  }
+  double shift = isfinite(m) ? m : 0;
+  for (int64_t r = 0; r < f->runs; r++) {
+    const T *p = x + offset_of(f, true, r);
+    for (int64_t i = 0; i < n; i++) sum += exp((double)LOAD(p[i]) - shift);
+  }
+  *y = STORE((C)(log(sum) + shift));
+}
+static PareStatus FN(log_sum_exp)(PareKernelArgs *a) {
+  Fold f = fold_axes(a);
+  int64_t each = f.inner_folded ? 1 : f.inner, outs = pare_count(&a->out[0]);
+#pragma omp parallel for schedule(static) if (pare_threaded(outs * f.each))
+  for (int64_t o = 0; o < outs; o++)
+    FN(log_sum_exp_one)(&f, (const T *)a->in[0].data + offset_of(&f, false, o / each) + o % each,
+                        (T *)a->out[0].data + o);
+  return PARE_OK;
+}
+
 static PareStatus FN(mean)(PareKernelArgs *a) {
   Fold f = fold_axes(a);
   FN(sum_reduce)(&f, a->in[0].data, a->out[0].data, 1 / (double)f.each);
@@ -177,24 +241,30 @@ static PareStatus FN(sum_to)(PareKernelArgs *a) {
 }
 #endif
 
-/* y_i = sum of x_j over j <= i (exclusive: j < i), from the far end when `reverse`. */
-static PareStatus FN(cumsum)(PareKernelArgs *a) {
-  const PareType *t = &a->in[0].type;
-  int64_t at = pare_get_int(&a->in[1], 0);
-  if (at < -t->rank || at >= t->rank) return pare_bad(a, "axis is out of range");
-  int axis = pare_axis(at, t->rank);
-  int64_t outer = pare_span(t, 0, axis), n = t->dim[axis], inner = pare_span(t, axis + 1, t->rank);
-  for (int64_t o = 0; o < outer * inner; o++) {
-    const T *x = (const T *)a->in[0].data + o / inner * n * inner + o % inner;
-    T *y = (T *)a->out[0].data + o / inner * n * inner + o % inner;
-    PICK(double, U) s = 0;
-    for (int64_t i = 0; i < n; i++) {
-      int64_t k = (a->attr->reverse ? n - 1 - i : i) * inner;
-      PICK(double, U) v = (PICK(double, U))LOAD(x[k]);
-      y[k] = STORE((C)(a->attr->exclusive ? s : s + v));
-      s += v;
-    }
+#undef REDUCE
+
+/* y_i = sum (product) of x_j over j <= i (exclusive: j < i), from the far end when `reverse`. */
+#define CUMULATIVE(NAME, START, OP)                                                                            \
+  static PareStatus FN(NAME)(PareKernelArgs *a) {                                                              \
+    const PareType *t = &a->in[0].type;                                                                        \
+    int64_t at = pare_get_int(&a->in[1], 0);                                                                   \
+    if (at < -t->rank || at >= t->rank) return pare_bad(a, "axis is out of range");                            \
+    int axis = pare_axis(at, t->rank);                                                                         \
+    int64_t outer = pare_span(t, 0, axis), n = t->dim[axis], inner = pare_span(t, axis + 1, t->rank);          \
+    for (int64_t o = 0; o < outer * inner; o++) {                                                              \
+      const T *x = (const T *)a->in[0].data + o / inner * n * inner + o % inner;                               \
+      T *y = (T *)a->out[0].data + o / inner * n * inner + o % inner;                                          \
+      PICK(double, U) s = START;                                                                               \
+      for (int64_t i = 0; i < n; i++) {                                                                        \
+        int64_t k = (a->attr->reverse ? n - 1 - i : i) * inner;                                                \
+        PICK(double, U) v = (PICK(double, U))LOAD(x[k]);                                                       \
+        y[k] = STORE((C)(a->attr->exclusive ? s : s OP v));                                                    \
+        s = s OP v;                                                                                            \
+      }                                                                                                        \
+    }                                                                                                          \
+    return PARE_OK;                                                                                            \
   }
-  return PARE_OK;
-}
+CUMULATIVE(cumsum, 0, +)
+CUMULATIVE(cumprod, 1, *)
+#undef CUMULATIVE
 #endif

@@ -72,3 +72,58 @@ Test(autodiff_rare, ops_of_several_operands_agree_with_differences) {
                                ROW(sum_three), ROW(mean_three), ROW(clip_both), ROW(clip_above), ROW(castlike)};
   CHECK_ALL(cases);
 }
+
+/* --- along axes --- */
+
+static PareValue *along(Fix *f, PareOp op, PareValue *x, int64_t axis, bool flatten) {
+  PareAttrs attr = {0};
+  pare_attr_set(&attr, axis, axis);
+  if (flatten) pare_attr_set(&attr, flatten, 1);
+  return must(f, pare_emit(&f->c, f->g, NULL, op, "along", &attr, 1, &x));
+}
+CASE(logsoftmax_last) { return along(f, PARE_OP_LOGSOFTMAX, S(3, 4), -1, false); }
+CASE(logsoftmax_middle) { return along(f, PARE_OP_LOGSOFTMAX, S(2, 3, 2), 1, false); }
+CASE(logsoftmax_flat) { return along(f, PARE_OP_LOGSOFTMAX, S(2, 3, 2), 1, true); }
+CASE(lpnorm_two) { return along(f, PARE_OP_LPNORM, S(2, 3, 2), 1, false); }
+CASE(lpnorm_one) {
+  PareAttrs attr = {0};
+  pare_attr_set(&attr, p, 1);
+  return NA(LPNORM, S(3, 4));
+}
+CASE(cumsum) { return N(CUMSUM, S(2, 4), INTS(1)); }
+CASE(cumsum_reverse_exclusive) {
+  PareAttrs attr = {0};
+  pare_attr_set(&attr, reverse, 1);
+  pare_attr_set(&attr, exclusive, 1);
+  return NA(CUMSUM, S(2, 4), INTS(0));
+}
+CASE(batchnorm) {
+  PareValue *var = N(ABS, K(3));
+  return N(BATCHNORM, S(2, 3, 2, 2), K(3), K(3), K(3), var);
+}
+CASE(instancenorm) { return N(INSTANCENORM, S(2, 3, 2, 2), K(3), K(3)); }
+
+static PareValue *reduce(Fix *f, PareOp op, int keep, int noop, PareValue *x, PareValue *axes) {
+  PareAttrs attr = {0};
+  pare_attr_set(&attr, keepdims, keep);
+  if (noop) pare_attr_set(&attr, noop_with_empty_axes, 1);
+  return must(f, pare_emit(&f->c, f->g, NULL, op, "reduce", &attr, axes ? 2 : 1, (PareValue *[]){x, axes}));
+}
+CASE(reduce_max) { return reduce(f, PARE_OP_REDUCEMAX, 0, 0, S(2, 3, 4), INTS(1)); }
+CASE(reduce_min_all) { return reduce(f, PARE_OP_REDUCEMIN, 1, 0, S(2, 3), NULL); }
+CASE(reduce_l1) { return reduce(f, PARE_OP_REDUCEL1, 0, 0, S(2, 3, 4), INTS(-1, 0)); }
+CASE(reduce_l2) { return reduce(f, PARE_OP_REDUCEL2, 1, 0, S(2, 3, 4), INTS(-1)); }
+CASE(reduce_log_sum) { return reduce(f, PARE_OP_REDUCELOGSUM, 0, 0, P(2, 3, 4), INTS(1)); }
+CASE(reduce_log_sum_exp) { return reduce(f, PARE_OP_REDUCELOGSUMEXP, 0, 0, S(2, 3, 4), INTS(1)); }
+CASE(reduce_sum_square) { return reduce(f, PARE_OP_REDUCESUMSQUARE, 0, 0, S(2, 3, 4), INTS(0, 2)); }
+CASE(reduce_nothing) { return reduce(f, PARE_OP_REDUCESUMSQUARE, 1, 1, S(2, 3), NULL); }
+
+Test(autodiff_rare, norms_and_reductions_agree_with_differences) {
+  static const Case cases[] = {
+      ROW(logsoftmax_last), ROW(logsoftmax_middle), ROW(logsoftmax_flat), ROW(lpnorm_two), ROW(lpnorm_one),
+      ROW(cumsum), ROW(cumsum_reverse_exclusive), ROW(batchnorm), ROW(instancenorm), ROW(reduce_max),
+      ROW(reduce_min_all), ROW(reduce_l1), ROW(reduce_l2), ROW(reduce_log_sum), ROW(reduce_log_sum_exp),
+      ROW(reduce_sum_square), ROW(reduce_nothing),
+  };
+  CHECK_ALL(cases);
+}

@@ -208,6 +208,45 @@ static const struct {
     {PARE_OP_REDUCEMIN, 3, "const %a : f32[3,4,5] = random(1)\n%y = ReduceMin(%a) {noop_with_empty_axes=1}\n"},
     {PARE_OP_REDUCEPROD, 2, "const %a : f32[3,4,5] = random(1)\nconst %x : i64[1] = 2\n"
                             "%y = ReduceProd(%a, %x) {keepdims=0}\n"},
+    {PARE_OP_REDUCEL1, 2, "const %a : f32[3,4,5] = random(1)\n"
+       "const %x : i64[1] = 1\n"
+       "%y = ReduceL1(%a, %x)\n"},
+    {PARE_OP_REDUCEL2, 2, "const %a : f32[3,4,5] = random(1)\n"
+       "const %x : i64[1] = 1\n"
+       "%y = ReduceL2(%a, %x)\n"},
+    {PARE_OP_REDUCELOGSUMEXP, 2, "const %a : f32[3,4,5] = random(1)\n"
+       "const %x : i64[1] = 1\n"
+       "%y = ReduceLogSumExp(%a, %x)\n"},
+    {PARE_OP_REDUCESUMSQUARE, 2, "const %a : f32[3,4,5] = random(1)\n"
+       "const %x : i64[1] = 1\n"
+       "%y = ReduceSumSquare(%a, %x)\n"},
+    {PARE_OP_REDUCELOGSUM, 1, "const %b : f32[3,4,5] = random(1)\n"
+       "const %x : i64[2] = 0 1\n"
+       "%y = ReduceLogSum(%b, %x) {keepdims=0}\n"},
+    {PARE_OP_CUMPROD, 2, "const %a : f32[3,4,5] = random(1)\n"
+       "const %x : i64[] = 1\n"
+       "%y = CumProd(%a, %x) {reverse=1}\n"},
+    {PARE_OP_ARGMAX, 2, "const %a : f32[3,4,5] = random(1)\n"
+       "%y = ArgMax(%a) {axis=1}\n"},
+    {PARE_OP_ARGMIN, 2, "const %a : f32[3,4,5] = random(1)\n"
+       "%y = ArgMin(%a) {axis=-1, keepdims=0}\n"},
+    {PARE_OP_TOPK, 2, "const %a : f32[3,4,5] = random(1)\n"
+       "const %k : i64[1] = 2\n"
+       "%y, %i = TopK(%a, %k) {axis=1}\n"},
+    {PARE_OP_HARDMAX, 2, "const %a : f32[3,4,5] = random(1)\n"
+       "%y = Hardmax(%a) {axis=0}\n"},
+    {PARE_OP_LPNORM, 2, "const %a : f32[3,4,5] = random(1)\n"
+       "%y = LpNormalization(%a) {axis=1, p=1}\n"},
+    {PARE_OP_BATCHNORM, 3, "const %a : f32[3,4,5] = random(1)\n"
+       "const %s : f32[4] = random(2)\n"
+       "const %b : f32[4] = random(3)\n"
+       "const %m : f32[4] = random(4)\n"
+       "const %v : f32[4] = 1 2 3 4\n"
+       "%y = BatchNormalization(%a, %s, %b, %m, %v)\n"},
+    {PARE_OP_INSTANCENORM, 2, "const %a : f32[3,4,5] = random(1)\n"
+       "const %s : f32[4] = random(2)\n"
+       "const %b : f32[4] = random(3)\n"
+       "%y = InstanceNormalization(%a, %s, %b)\n"},
     {PARE_OP_CUMSUM, 2, "const %a : f32[3,4,5] = random(1)\nconst %x : i64[] = -2\n%y = CumSum(%a, %x)\n"},
     {PARE_OP_RESHAPE, 3, "const %a : f32[3,20] = random(1)\nconst %s : i64[3] = 0 4 5\n%y = Reshape(%a, %s)\n"},
     {PARE_OP_RESHAPE, 3, "const %a : f32[3,4,5] = random(1)\nconst %s : i64[2] = 3 -1\n%y = Reshape(%a, %s)\n"},
