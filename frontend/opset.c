@@ -14,6 +14,7 @@ static const struct {
     {PARE_OP_REDUCEMAX, "axes", 1},  {PARE_OP_REDUCEMIN, "axes", 1},  {PARE_OP_CONSTANTOFSHAPE, "value", 1},
     {PARE_OP_REDUCEL1, "axes", 1},   {PARE_OP_REDUCEL2, "axes", 1},   {PARE_OP_REDUCELOGSUM, "axes", 1},
     {PARE_OP_TOPK, "k", 1},          {PARE_OP_REDUCELOGSUMEXP, "axes", 1}, {PARE_OP_REDUCESUMSQUARE, "axes", 1},
+    {PARE_OP_PAD, "pads", 1},        {PARE_OP_PAD, "value", 2},
     {PARE_OP_CLIP, "min", 1},        {PARE_OP_CLIP, "max", 2},
 };
 

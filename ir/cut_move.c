@@ -93,19 +93,39 @@ PareStatus pare_cut_slice(PareTracer *t, const PareNode *n) {
   return PARE_OK;
 }
 
-PareStatus pare_cut_gather(PareTracer *t, const PareNode *n) {
-  int rank = rank_in(n, 0), axis = wrap(pare_attr_get(&n->attr, axis, 0), rank), at = 0;
-  for (int d = 0; d < axis; d++) pare_axis_set(t, n, 0, at++, pare_axis_in(t, n, 0, d));
-  for (int d = 0; d < rank_in(n, 1); d++) pare_axis_set(t, n, 0, at++, pare_axis_in(t, n, 1, d));
-  for (int d = axis + 1; d < rank; d++) pare_axis_set(t, n, 0, at++, pare_axis_in(t, n, 0, d));
-  freeze_in(t, n, 0, axis, "is indexed by a Gather");
-  return PARE_OK;
-}
-
 PareStatus pare_cut_expand(PareTracer *t, const PareNode *n) {
   int rank = rank_in(n, 0), ro = n->out[0]->type.rank;
   for (int d = 0; d < rank; d++)
     if (dim_in(n, 0, d) == n->out[0]->type.dim[ro - rank + d] && dim_in(n, 0, d) != 1)
       pare_axis_set(t, n, 0, ro - rank + d, pare_axis_in(t, n, 0, d));
+  return PARE_OK;
+}
+
+/* Tile, Pad: axes that grow or shrink keep all their elements. */
+PareStatus pare_cut_grow(PareTracer *t, const PareNode *n) {
+  for (int d = 0; d < rank_in(n, 0); d++) {
+    bool same = true;
+    if (n->op == PARE_OP_TILE) same = pare_data_int(n->in[1], d) == 1;
+    int64_t naxes = n->op == PARE_OP_PAD ? pare_type_count(&n->in[1]->type) / 2 : 0;
+    for (int64_t i = 0; i < naxes; i++) {
+      int axis = wrap(n->nin > 3 && n->in[3] ? pare_data_int(n->in[3], i) : i, rank_in(n, 0));
+      if (axis == d) same = pare_data_int(n->in[1], i) == 0 && pare_data_int(n->in[1], naxes + i) == 0;
+    }
+    if (same) {
+      pare_axis_set(t, n, 0, d, pare_axis_in(t, n, 0, d));
+      continue;
+    }
+    freeze_in(t, n, 0, d, "is repeated or padded");
+    pare_axis_freeze(n, pare_axis_out(t, n, 0, d), "is repeated or padded");
+  }
+  return PARE_OK;
+}
+
+PareStatus pare_cut_trilu(PareTracer *t, const PareNode *n) {
+  int rank = rank_in(n, 0);
+  for (int d = 0; d < rank; d++) {
+    pare_axis_set(t, n, 0, d, pare_axis_in(t, n, 0, d));
+    if (d >= rank - 2) freeze_in(t, n, 0, d, "is cut off along a diagonal");
+  }
   return PARE_OK;
 }

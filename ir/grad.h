@@ -51,6 +51,13 @@ static inline PareStatus times(PareCtx *c, PareGraph *g, PareNode *n, PareValue 
   return *out ? PARE_OK : c->diag.code;
 }
 
+static inline PareValue *zeros_like(PareCtx *c, PareGraph *g, PareNode *n, const PareValue *v) {
+  PareValue *shape = pare_const_ints(c, g, n->name, v->type.rank, v->type.dim);
+  PareValue *zero = pare_const_float(c, g, n->name, v->type.dtype, 0);
+  if (!shape || !zero) return NULL;
+  return PARE_EMIT(c, g, NULL, PARE_OP_CONSTANTOFSHAPE, n->name, NULL, shape, zero);
+}
+
 static inline int64_t axis_of(int64_t axis, int rank) { return axis < 0 ? axis + rank : axis; }
 
 /* For rules that are formulas: each call appends one node. NULL operands and a

@@ -10,7 +10,8 @@ static const struct {
     {pare_infer_reshape, 1u << 1}, {pare_infer_squeeze, 1u << 1}, {pare_infer_unsqueeze, 1u << 1},
     {pare_infer_reduce, 1u << 1},  {pare_infer_split, 1u << 1},   {pare_infer_slice, 15u << 1},
     {pare_infer_expand, 1u << 1},  {pare_infer_fill, 1u << 0},    {pare_infer_range, 7u << 0},
-    {pare_infer_topk, 1u << 1},
+    {pare_infer_topk, 1u << 1},    {pare_infer_tile, 1u << 1},      {pare_infer_pad, 5u << 1},
+    {pare_infer_onehot, 1u << 1},
 };
 
 bool pare_infer_ready(const PareNode *n) {

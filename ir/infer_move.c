@@ -191,22 +191,95 @@ PareStatus pare_infer_slice(PareCtx *c, PareNode *n) {
   return set_out(c, n, 0, t);
 }
 
-PareStatus pare_infer_gather(PareCtx *c, PareNode *n) {
-  const PareType *x = &n->in[0]->type, *idx = &n->in[1]->type;
-  int axis;
-  if (!pare_dtype_is_int(idx->dtype)) return bad_input(c, n, 1, "indices must be integers");
-  PARE_TRY(wrap_axis(c, n, 0, pare_attr_get(&n->attr, axis, 0), x->rank, &axis));
-  PareType t = {.dtype = x->dtype};
-  for (int a = 0; a < axis; a++) PARE_TRY(push_dim(c, n, &t, x->dim[a]));
-  for (int a = 0; a < idx->rank; a++) PARE_TRY(push_dim(c, n, &t, idx->dim[a]));
-  for (int a = axis + 1; a < x->rank; a++) PARE_TRY(push_dim(c, n, &t, x->dim[a]));
-  return set_out(c, n, 0, t);
-}
-
 PareStatus pare_infer_expand(PareCtx *c, PareNode *n) {
   PareType t = {.dtype = n->in[0]->type.dtype};
   PARE_TRY(known_shape(c, n, 1, &t));
   PareType wanted = t;
   const PareType *x = &n->in[0]->type;
   return bcast_dims(&t, x->dim, x->rank) ? set_out(c, n, 0, t) : bad_reshape(c, n, &wanted);
+}
+
+PareStatus pare_infer_tile(PareCtx *c, PareNode *n) {
+  PareType t = n->in[0]->type;
+  int64_t count;
+  PARE_TRY(known_ints(c, n, 1, &count));
+  if (count != t.rank) return clash(c, n, 0, 1, "there is not one count an axis");
+  for (int a = 0; a < t.rank; a++) {
+    int64_t times = pare_data_int(n->in[1], a);
+    if (times < 0) return bad_input(c, n, 1, "a count is negative");
+    if (!pare_mul_i64(t.dim[a], times, &t.dim[a])) return clash(c, n, 0, 1, "the size overflows");
+  }
+  return set_out(c, n, 0, t);
+}
+
+/* One padded axis; a negative pad takes elements away. */
+static PareStatus pad_axis(PareCtx *c, const PareNode *n, int mode, int64_t before, int64_t after, int64_t *dim) {
+  int64_t old = *dim, most = mode == PARE_MODE_REFLECT ? old - 1 : INT64_MAX;
+  if (mode > PARE_MODE_WRAP) return pare_fail(c, n, PARE_FORMAT, "the attribute 'mode' is not one of Pad");
+  if (mode != PARE_MODE_CONSTANT && (before > 0 || after > 0) && old < 1) return bad_input(c, n, 0, "an axis to pad is empty");
+  if (before > most || after > most)
+    return bad_input(c, n, 1, "a pad is longer than what there is to reflect");
+  if (before < -old || after < -old || __builtin_add_overflow(old, before, dim) ||
+      __builtin_add_overflow(*dim, after, dim) || *dim < 0)
+    return bad_input(c, n, 1, "a pad overflows, or takes away more than there is");
+  return PARE_OK;
+}
+
+/* data, pads [before.., after..], value, axes */
+PareStatus pare_infer_pad(PareCtx *c, PareNode *n) {
+  PareType t = n->in[0]->type;
+  int64_t count, naxes = t.rank;
+  unsigned seen = 0;
+  PARE_TRY(known_ints(c, n, 1, &count));
+  if (given(n, 2)) {
+    bool floats = pare_dtype_is_float(t.dtype) && pare_dtype_is_float(n->in[2]->type.dtype);
+    if (pare_type_count(&n->in[2]->type) != 1) return bad_input(c, n, 2, "one number is needed here");
+    if (!floats) PARE_TRY(same_dtype(c, n, 0, 2));
+  }
+  if (given(n, 3)) PARE_TRY(known_ints(c, n, 3, &naxes));
+  if (naxes > t.rank || count != 2 * naxes) return bad_input(c, n, 1, "there are not two pads an axis");
+  for (int64_t i = 0; i < naxes; i++) {
+    int axis;
+    PARE_TRY(wrap_axis(c, n, 0, given(n, 3) ? pare_data_int(n->in[3], i) : i, t.rank, &axis));
+    if (seen >> axis & 1u) return bad_input(c, n, 3, "an axis is named twice");
+    seen |= 1u << axis;
+    PARE_TRY(pad_axis(c, n, pare_attr_get(&n->attr, mode, 0), pare_data_int(n->in[1], i),
+                      pare_data_int(n->in[1], naxes + i), &t.dim[axis]));
+  }
+  return set_out(c, n, 0, t);
+}
+
+PareStatus pare_infer_trilu(PareCtx *c, PareNode *n) {
+  if (n->in[0]->type.rank < 2) return bad_input(c, n, 0, "a matrix is needed here");
+  if (given(n, 1) && (n->in[1]->type.dtype != PARE_I64 || pare_type_count(&n->in[1]->type) != 1))
+    return bad_input(c, n, 1, "one number is needed here");
+  return set_out(c, n, 0, n->in[0]->type);
+}
+
+/* x[n, c, h, w] and the size of a block. */
+static PareStatus block_of(PareCtx *c, const PareNode *n, int64_t *block) {
+  *block = pare_attr_get(&n->attr, blocksize, 0);
+  if (n->in[0]->type.rank != 4) return bad_input(c, n, 0, "an image of rank 4 is needed here");
+  if (*block >= 1 && *block <= INT32_MAX) return PARE_OK;
+  return pare_fail(c, n, PARE_FORMAT, "the attribute 'blocksize' is %" PRId64 ", which is no size of a block", *block);
+}
+
+PareStatus pare_infer_depthtospace(PareCtx *c, PareNode *n) {
+  PareType t = n->in[0]->type;
+  int64_t b;
+  PARE_TRY(block_of(c, n, &b));
+  if (t.dim[1] % (b * b)) return bad_input(c, n, 0, "the channels do not fill blocks");
+  t.dim[1] /= b * b;
+  if (!pare_mul_i64(t.dim[2], b, &t.dim[2]) || !pare_mul_i64(t.dim[3], b, &t.dim[3]))
+    return bad_input(c, n, 0, "the size overflows");
+  return set_out(c, n, 0, t);
+}
+
+PareStatus pare_infer_spacetodepth(PareCtx *c, PareNode *n) {
+  PareType t = n->in[0]->type;
+  int64_t b;
+  PARE_TRY(block_of(c, n, &b));
+  if (t.dim[2] % b || t.dim[3] % b) return bad_input(c, n, 0, "blocks do not fill the image");
+  t.dim[2] /= b, t.dim[3] /= b;
+  return pare_mul_i64(t.dim[1], b * b, &t.dim[1]) ? set_out(c, n, 0, t) : bad_input(c, n, 0, "the size overflows");
 }

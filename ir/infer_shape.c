@@ -12,6 +12,15 @@ PareStatus pare_infer_shape(PareCtx *c, PareNode *n) {
   return set_out(c, n, 0, (PareType){.dtype = PARE_I64, .rank = 1, .dim = {end > start ? end - start : 0}});
 }
 
+PareStatus pare_infer_size(PareCtx *c, PareNode *n) { return set_out(c, n, 0, (PareType){.dtype = PARE_I64}); }
+
+PareStatus pare_infer_eyelike(PareCtx *c, PareNode *n) {
+  PareType t = n->in[0]->type;
+  if (t.rank != 2) return bad_input(c, n, 0, "a matrix is needed here");
+  t.dtype = pare_attr_get(&n->attr, dtype, t.dtype);
+  return set_out(c, n, 0, t);
+}
+
 PareStatus pare_infer_fill(PareCtx *c, PareNode *n) {
   PareType t = {.dtype = given(n, 1) ? n->in[1]->type.dtype : PARE_F32};
   PARE_TRY(known_shape(c, n, 0, &t));

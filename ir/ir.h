@@ -51,9 +51,16 @@ typedef struct PareAttrs {
 } PareAttrs;
 _Static_assert((int)PARE_ATTR_COUNT <= 64, "PareAttrs.set has a bit for each attribute");
 
+/* The words of `mode` that rules compare it with. */
+enum { PARE_MODE_CONSTANT, PARE_MODE_REFLECT, PARE_MODE_EDGE, PARE_MODE_WRAP, PARE_MODE_NEAREST, PARE_MODE_LINEAR,
+       PARE_MODE_CUBIC, PARE_MODE_DCR, PARE_MODE_CRD };
+
 #define pare_attr_has(a, name) (((a)->set >> PARE_ATTR_##name) & 1u)
 #define pare_attr_get(a, name, dflt) (pare_attr_has(a, name) ? (a)->name : (dflt))
 #define pare_attr_set(a, field, value) ((a)->set |= (uint64_t)1 << PARE_ATTR_##field, (a)->field = (value))
+
+/* DepthToSpace's and SpaceToDepth's order of a block's channels: DCR unless mode says CRD. */
+static inline bool pare_depth_first(const PareAttrs *a) { return a->mode != PARE_MODE_CRD; }
 
 typedef struct PareNode PareNode;
 typedef struct PareValue PareValue;
