@@ -1,5 +1,6 @@
 /* cut_product.c - the `cut` column, products: what is summed over ends in a weight. */
 #include "ir/cut.h"
+#include "ir/einsum.h"
 
 /* Y[.., M, N] = A[.., M, K] B[.., K, N], either matrix transposed by attribute;
  * a rank-1 operand lacks M or N. */
@@ -55,5 +56,33 @@ PareStatus pare_cut_conv(PareTracer *t, const PareNode *n) {
   freeze_in(t, n, 0, 1, "is read by a grouped convolution");
   freeze_in(t, n, 1, 0, "is made by a grouped convolution");
   freeze_in(t, n, 1, 1, "is read by a grouped convolution");
+  return PARE_OK;
+}
+
+/* A label's axes in the operands; where it vanishes it is summed over. */
+static PareStatus cut_label(PareTracer *t, const PareNode *n, const PareEinsum *e, int l) {
+  int at[3], out = pare_einsum_axis(e, PARE_EINSUM_OUT, l);
+  bool both = e->nin == 2 && !is_weight(t, n, 0) && !is_weight(t, n, 1);
+  for (int k = 0; k < 2; k++) {
+    at[k] = k < e->nin ? pare_einsum_axis(e, k, l) : -1;
+    if (at[k] >= 0 && dim_in(n, k, at[k]) != e->size[l]) at[k] = -1; /* stretched */
+    for (int d = 0; at[k] >= 0 && d < e->rank[k]; d++) /* a diagonal */
+      if (e->label[k][d] == l) pare_axis_tie(t, n, pare_axis_in(t, n, k, at[k]), pare_axis_in(t, n, k, d));
+    if (at[k] >= 0 && out >= 0) pare_axis_set(t, n, 0, out, pare_axis_in(t, n, k, at[k]));
+  }
+  if (out < 0 && at[0] >= 0 && at[1] >= 0) return contract(t, n, 0, at[0], 1, at[1]);
+  for (int k = 0; k < 2 && out < 0; k++)
+    if (at[k] >= 0) freeze_in(t, n, k, at[k], "is summed over");
+  bool batch = at[0] >= 0 && at[1] >= 0;
+  if (both && out >= 0) pare_axis_leaves(pare_axis_out(t, n, 0, out), batch ? mark_batched : mark_inner, NULL);
+  return PARE_OK;
+}
+
+PareStatus pare_cut_einsum(PareTracer *t, const PareNode *n) {
+  const PareType *in[2] = {&n->in[0]->type, n->nin > 1 ? &n->in[1]->type : NULL};
+  PareEinsum e;
+  if (n->nin > 2 || pare_einsum_parse(pare_attr_get(&n->attr, equation, ""), n->nin, in, &e)) return pare_cut_opaque(t, n);
+  for (int l = 0; l < PARE_EINSUM_LABELS; l++)
+    if (e.used[l] && e.size[l] != 1) PARE_TRY(cut_label(t, n, &e, l));
   return PARE_OK;
 }

@@ -1,4 +1,5 @@
 /* grad_product.c - the gradient column, products: matrices, fused layers, attention. */
+#include "ir/einsum.h"
 #include "ir/grad.h"
 
 /* Y = alpha·op(A)·op(B) with operands of rank 2 or more. */
@@ -83,6 +84,47 @@ RULE(gemm) {
   PareValue *sum;
   PARE_TRY(sum_to(c, g, n, dout[0], n->in[2], &sum));
   return times(c, g, n, sum, pare_attr_get(&n->attr, beta, 1.0), &din[2]);
+}
+
+/* Operand k's gradient is an Einsum of dy and the other operand. Labels that only k has, and that were summed over, it
+ * spreads; labels that stretched k it sums over. */
+static PareStatus einsum_grad(PareCtx *c, PareGraph *g, PareNode *n, const PareEinsum *e, int k, PareValue *dy,
+                              PareValue **out) {
+  const PareType *x = &n->in[k]->type;
+  PareType kept = *x;
+  int other = e->nin == 2 ? 1 - k : -1, target[PARE_MAX_RANK], count = 0;
+  for (int a = 0; a < x->rank; a++) {
+    int l = e->label[k][a];
+    if (pare_einsum_axis(e, k, l) != a) return pare_fail(c, n, PARE_UNSUPPORTED, "no gradient of a diagonal");
+    bool elsewhere = pare_einsum_axis(e, PARE_EINSUM_OUT, l) >= 0 || (other >= 0 && pare_einsum_axis(e, other, l) >= 0);
+    if (elsewhere && x->dim[a] == e->size[l]) target[count++] = l;
+    else kept.dim[a] = 1;
+  }
+  char *text = pare_arena_alloc(g->arena, PARE_EINSUM_TEXT, 1);
+  if (!text) return pare_nomem(c);
+  pare_einsum_text(e, PARE_EINSUM_OUT, other, count, target, text);
+  PareAttrs attr = {0};
+  pare_attr_set(&attr, equation, text);
+  PareValue *in[2] = {dy, other >= 0 ? n->in[other] : NULL};
+  PareValue *d = pare_emit(c, g, NULL, PARE_OP_EINSUM, n->name, &attr, e->nin, in);
+  if (!d) return c->diag.code;
+  PARE_TRY(reshape(c, g, n, d, kept.rank, kept.dim, out));
+  if (same_shape(&(*out)->type, x)) return PARE_OK;
+  PareValue *shape = pare_const_ints(c, g, n->name, x->rank, x->dim);
+  if (!shape) return c->diag.code;
+  EMIT(wide, EXPAND, NULL, *out, shape);
+  *out = wide;
+  return PARE_OK;
+}
+
+RULE(einsum) {
+  const PareType *in[2] = {&n->in[0]->type, n->nin > 1 ? &n->in[1]->type : NULL};
+  PareEinsum e;
+  const char *why = pare_einsum_parse(n->attr.equation, n->nin, in, &e);
+  if (why) return pare_fail(c, n, PARE_FORMAT, "%s", why);
+  for (int k = 0; k < n->nin; k++)
+    if (want[k]) PARE_TRY(einsum_grad(c, g, n, &e, k, dout[0], &din[k]));
+  return PARE_OK;
 }
 
 /* Frozen: W and the mask. The bias is summed for apart, which nobody asks for while it is frozen too. */

@@ -1,4 +1,5 @@
 /* infer_product.c - the infer column, products: matrices, fused layers and attention. */
+#include "ir/einsum.h"
 #include "ir/infer.h"
 
 PareStatus pare_infer_matmul(PareCtx *c, PareNode *n) {
@@ -30,6 +31,23 @@ PareStatus pare_infer_gemm(PareCtx *c, PareNode *n) {
     PARE_TRY(same_dtype(c, n, 0, 2));
     PARE_TRY(bcast_to(c, n, 2, &t));
   }
+  return set_out(c, n, 0, t);
+}
+
+PareStatus pare_infer_einsum(PareCtx *c, PareNode *n) {
+  const PareType *in[2];
+  PareEinsum e;
+  if (n->nin > 2)
+    return pare_fail(c, n, PARE_UNSUPPORTED, "it has %d operands; pare multiplies two at most", n->nin);
+  for (int i = 0; i < n->nin; i++) {
+    PARE_TRY(need_input(c, n, i));
+    PARE_TRY(same_dtype(c, n, 0, i));
+    in[i] = &n->in[i]->type;
+  }
+  const char *equation = pare_attr_get(&n->attr, equation, ""), *why = pare_einsum_parse(equation, n->nin, in, &e);
+  if (why) return pare_fail(c, n, PARE_FORMAT, "the equation '%.80s' does not fit: %s", equation, why);
+  PareType t = {.dtype = in[0]->dtype, .rank = e.rank[PARE_EINSUM_OUT]};
+  for (int a = 0; a < t.rank; a++) t.dim[a] = e.size[e.label[PARE_EINSUM_OUT][a]];
   return set_out(c, n, 0, t);
 }
 

@@ -1,6 +1,7 @@
 /* op_cost.c - the cost column: what one run of a node multiplies, computes and
  * moves. Types must be known; a result that nobody names costs nothing.
  * A multiply-add is one MAC and two FLOPs. */
+#include "ir/einsum.h"
 #include "ir/op_columns.h"
 
 static double count(const PareValue *v) { return v ? (double)pare_type_count(&v->type) : 0; }
@@ -40,6 +41,17 @@ PareCost pare_cost_matmul(const PareNode *n) {
   bool inner_first = a->rank > 1 && pare_attr_get(&n->attr, transA, 0);
   double k = (double)a->dim[a->rank - (inner_first ? 2 : 1)];
   return of_macs(n, count(n->out[0]) * k);
+}
+
+/* Every choice of an index for each label is one multiply-add; of one operand, an addition. */
+PareCost pare_cost_einsum(const PareNode *n) {
+  const PareType *in[2] = {&n->in[0]->type, n->nin > 1 ? &n->in[1]->type : NULL};
+  PareEinsum e;
+  double terms = 1;
+  if (n->nin > 2 || pare_einsum_parse(pare_attr_get(&n->attr, equation, ""), n->nin, in, &e)) return pare_cost_eltwise(n);
+  for (int l = 0; l < PARE_EINSUM_LABELS; l++)
+    if (e.used[l]) terms *= (double)e.size[l];
+  return n->nin > 1 ? of_macs(n, terms) : (PareCost){.flops = terms, .bytes = traffic(n)};
 }
 
 /* x, W, dy, A, B: dx sums over dy's columns; U, V, dA and dB over the rank. */

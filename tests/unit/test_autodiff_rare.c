@@ -127,3 +127,93 @@ Test(autodiff_rare, norms_and_reductions_agree_with_differences) {
   };
   CHECK_ALL(cases);
 }
+
+/* --- movement and indices --- */
+
+CASE(tile) { return N(TILE, S(2, 3, 1), INTS(2, 1, 3)); }
+CASE(pad) { return N(PAD, S(2, 3), INTS(1, 0, 2, 1), NUM(0.5)); }
+CASE(pad_axes) { return N(PAD, S(2, 3), INTS(1, 2), NULL, INTS(-1)); }
+CASE(trilu_upper) { return N(TRILU, S(2, 3, 4)); }
+CASE(trilu_lower) {
+  PareAttrs attr = {0};
+  pare_attr_set(&attr, upper, 0);
+  return NA(TRILU, S(4, 3), INTS(-1));
+}
+static PareValue *blocks(Fix *f, PareOp op, PareValue *x, int mode) {
+  PareAttrs attr = {0};
+  pare_attr_set(&attr, blocksize, 2);
+  pare_attr_set(&attr, mode, mode);
+  return must(f, pare_emit(&f->c, f->g, NULL, op, "blocks", &attr, 1, &x));
+}
+CASE(depth_dcr) { return blocks(f, PARE_OP_DEPTHTOSPACE, S(2, 8, 1, 3), PARE_MODE_DCR); }
+CASE(depth_crd) { return blocks(f, PARE_OP_DEPTHTOSPACE, S(1, 8, 2, 3), PARE_MODE_CRD); }
+CASE(space) { return blocks(f, PARE_OP_SPACETODEPTH, S(2, 2, 4, 2), PARE_MODE_DCR); }
+
+static PareValue *table(Fix *f, int rank, const int64_t *dim, const int64_t *v) {
+  return must(f, pare_const_add(&f->c, f->g, "i", type_of(PARE_I64, rank, dim), v));
+}
+static const int64_t picks[] = {2, 0, 0, -1, 1, 2}, pairs[] = {0, 2, 1, 0, 0, 2};
+CASE(gather_elements) {
+  PareAttrs attr = {0};
+  pare_attr_set(&attr, axis, 1);
+  return NA(GATHERELEMENTS, S(2, 3), table(f, DIMS(2, 3), picks));
+}
+CASE(gather_nd) { return N(GATHERND, S(2, 3, 2), table(f, DIMS(3, 2), pairs)); }
+CASE(scatter_elements) {
+  static const int64_t rows[] = {2, 0};
+  return N(SCATTERELEMENTS, S(3, 2), table(f, DIMS(1, 2), rows), S(1, 2));
+}
+CASE(scatter_elements_add) {
+  PareAttrs attr = {0};
+  pare_attr_set(&attr, axis, 1);
+  pare_attr_set(&attr, reduction, 1);
+  return NA(SCATTERELEMENTS, S(2, 3), table(f, DIMS(2, 3), picks), S(2, 3));
+}
+CASE(scatter_nd) { return N(SCATTERND, S(2, 3, 2), table(f, DIMS(2, 2), pairs), S(2, 2)); }
+CASE(scatter_nd_add) {
+  PareAttrs attr = {0};
+  pare_attr_set(&attr, reduction, 1);
+  return NA(SCATTERND, S(2, 3, 2), table(f, DIMS(3, 2), pairs), S(3, 2));
+}
+CASE(top_k) {
+  PareAttrs attr = {0};
+  pare_attr_set(&attr, axis, 1);
+  PareValue *in[] = {S(2, 4, 2), INTS(2)};
+  PareNode *n = pare_node_add(&f->c, f->g, NULL, PARE_OP_TOPK, "top", 2, in, 2);
+  n->attr = attr;
+  cr_assert_eq(pare_infer(&f->c, n), PARE_OK, "%s", f->c.diag.text);
+  return n->out[0];
+}
+
+Test(autodiff_rare, movement_and_indices_agree_with_differences) {
+  static const Case cases[] = {
+      ROW(tile), ROW(pad), ROW(pad_axes), ROW(trilu_upper), ROW(trilu_lower), ROW(depth_dcr), ROW(depth_crd), ROW(space),
+      ROW(gather_elements), ROW(gather_nd), ROW(scatter_elements), ROW(scatter_elements_add), ROW(scatter_nd),
+      ROW(scatter_nd_add), ROW(top_k),
+  };
+  CHECK_ALL(cases);
+}
+
+/* --- Einsum --- */
+
+static PareValue *einsum(Fix *f, const char *equation, PareValue *a, PareValue *b) {
+  PareAttrs attr = {0};
+  pare_attr_set(&attr, equation, equation);
+  return b ? NA(EINSUM, a, b) : NA(EINSUM, a);
+}
+CASE(einsum_matmul) { return einsum(f, "ij,jk->ik", S(2, 3), S(3, 4)); }
+CASE(einsum_scores) { return einsum(f, "bihd,bjhd->bhij", S(2, 3, 2, 2), S(2, 4, 2, 2)); }
+CASE(einsum_heads) { return einsum(f, "...d,hdk->h...k", S(2, 3, 4), S(2, 4, 3)); }
+CASE(einsum_stretch) { return einsum(f, "...ij,...j->...i", S(2, 1, 3, 2), S(4, 2)); }
+CASE(einsum_implicit) { return einsum(f, "ba, bc", S(3, 2), S(3, 4)); }
+CASE(einsum_sums) { return einsum(f, "ijk,jl->j", S(2, 3, 2), S(3, 4)); }
+CASE(einsum_outer) { return einsum(f, "i,j->ji", S(3), S(2)); }
+CASE(einsum_dot) { return einsum(f, "i,i->", S(3), S(3)); }
+CASE(einsum_one) { return einsum(f, "ijk->kj", S(2, 3, 4), NULL); }
+
+Test(autodiff_rare, einsum_agrees_with_differences) {
+  static const Case cases[] = {ROW(einsum_matmul),   ROW(einsum_scores), ROW(einsum_heads),
+                               ROW(einsum_stretch),  ROW(einsum_implicit), ROW(einsum_sums),
+                               ROW(einsum_outer),    ROW(einsum_dot),    ROW(einsum_one)};
+  CHECK_ALL(cases);
+}

@@ -271,6 +271,47 @@ static const struct {
     {PARE_OP_GATHER, 4, "const %a : f32[4,5,6] = random(1)\nconst %i : i64[2,3] = 0 3 -1 2 1 1\n"
                         "%y = Gather(%a, %i) {axis=1}\n"},
     {PARE_OP_GATHER, 2, "const %a : f32[3,5,6] = random(1)\nconst %i : i64[] = 2\n%y = Gather(%a, %i) {axis=0}\n"},
+    {PARE_OP_TILE, 2, "const %a : f32[3,4,5] = random(1)\n"
+       "const %r : i64[3] = 1 2 1\n"
+       "%y = Tile(%a, %r)\n"},
+    {PARE_OP_PAD, 2, "const %a : f32[3,4,5] = random(1)\n"
+       "const %p : i64[6] = 0 1 0 0 2 0\n"
+       "%y = Pad(%a, %p)\n"},
+    {PARE_OP_PAD, 2, "const %a : f32[3,4,5] = random(1)\n"
+       "const %p : i64[2] = 2 1\n"
+       "const %x : i64[1] = -2\n"
+       "%y = Pad(%a, %p, _, %x) {mode=edge}\n"},
+    {PARE_OP_TRILU, 1, "const %a : f32[3,4,5] = random(1)\n"
+       "%y = Trilu(%a) {upper=0}\n"},
+    {PARE_OP_GATHERELEMENTS, 3, "const %a : f32[3,4,5] = random(1)\n"
+       "const %i : i64[3,2,5] = 0 3 2 1 0 3 2 1 0 3 2 1 0 3 2 1 0 3 2 1 0 3 2 1 0 3 2 1 0 3\n"
+       "%y = GatherElements(%a, %i) {axis=1}\n"},
+    {PARE_OP_SCATTERELEMENTS, 1, "const %a : f32[3,4,5] = random(1)\n"
+       "const %i : i64[3,2,2] = 0 1 2 3 0 1 2 3 0 1 2 3\n"
+       "const %u : f32[3,2,2] = random(2)\n"
+       "%y = ScatterElements(%a, %i, %u) {axis=1, reduction=add}\n"},
+    {PARE_OP_GATHERND, 2, "const %a : f32[3,4,5] = random(1)\n"
+       "const %i : i64[2,2] = 0 3 2 -1\n"
+       "%y = GatherND(%a, %i)\n"},
+    {PARE_OP_GATHERND, 3, "const %a : f32[3,4,5] = random(1)\n"
+       "const %i : i64[3,2,1] = 0 3 2 -1 1 1\n"
+       "%y = GatherND(%a, %i) {batch_dims=1}\n"},
+    {PARE_OP_SCATTERND, 2, "const %a : f32[3,4,5] = random(1)\n"
+       "const %i : i64[2,1] = 0 2\n"
+       "const %u : f32[2,4,5] = random(2)\n"
+       "%y = ScatterND(%a, %i, %u)\n"},
+    {PARE_OP_ONEHOT, 2, "const %a : i64[3,4] = 0 1 2 3 4 0 1 2 3 4 0 1\n"
+       "const %d : i64[] = 5\n"
+       "const %v : f32[2] = 0 1\n"
+       "%y = OneHot(%a, %d, %v) {axis=1}\n"},
+    {PARE_OP_EINSUM, 3, "const %a : f32[3,4] = random(1)\n"
+       "const %b : f32[4,5] = random(2)\n"
+       "%y = Einsum(%a, %b) {equation=\"ij,jk->ik\"}\n"},
+    {PARE_OP_EINSUM, 5, "const %a : f32[2,3,4] = random(1)\n"
+       "const %b : f32[5,4,6] = random(2)\n"
+       "%y = Einsum(%a, %b) {equation=\"...d,hdk->h...k\"}\n"},
+    {PARE_OP_EINSUM, 2, "const %a : f32[3,4,5] = random(1)\n"
+       "%y = Einsum(%a) {equation=\"ijk->ki\"}\n"},
     {PARE_OP_EXPAND, 3, "const %a : f32[3,1,5] = random(1)\nconst %s : i64[4] = 2 1 1 5\n%y = Expand(%a, %s)\n"},
     {PARE_OP_CONSTANTOFSHAPE, 2, "const %s : i64[2] = 3 4\n%y = ConstantOfShape(%s)\n"},
 };
