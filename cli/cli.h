@@ -12,6 +12,7 @@
   X(compress, "prune and tune a model, and write a smaller one that is proven equal") \
   X(eval, "judge a model by labelled data")                                          \
   X(verify, "run two models on the same inputs and compare every output")            \
+  X(diff, "tell what changed between two models")                                    \
   X(bench, "measure the latency of a model in this runtime, or its reading and writing") \
   X(data, "turn images or text into the .npz that models are fed from")
 

@@ -12,21 +12,22 @@
 static void *arena_alloc(void *arena, size_t n) { return pare_arena_alloc(arena, n, 1); }
 static void arena_free(void *arena, void *p) { (void)arena, (void)p; }
 
-/* `from` NULL: the file at m->path. */
-static PareStatus load(PareCtx *c, PareModel *m, const PareFile *from) {
+/* `from` NULL: the file at m->path. The message lives in `a`. */
+static PareStatus unpack(PareCtx *c, PareModel *m, const PareFile *from, PareArena *a, Onnx__ModelProto **out) {
   if (from) m->file = *from;
   else PARE_TRY(pare_file_map(c, m->path, &m->file));
   if (!m->file.len) return pare_error(c, PARE_FORMAT, "the file is empty");
   uint8_t *thin;
   size_t len;
   PARE_TRY(pare_split(c, c->scratch, m->file.data, m->file.len, &thin, &len));
-  ProtobufCAllocator alloc = {arena_alloc, arena_free, c->scratch};
-  Onnx__ModelProto *p = onnx__model_proto__unpack(&alloc, len, thin);
-  if (!p) return pare_error(c, PARE_FORMAT, "not an ONNX model (protobuf refuses it)");
-  return pare_import(c, m, p);
+  ProtobufCAllocator alloc = {arena_alloc, arena_free, a};
+  *out = onnx__model_proto__unpack(&alloc, len, thin);
+  return *out ? PARE_OK : pare_error(c, PARE_FORMAT, "not an ONNX model (protobuf refuses it)");
 }
 
-static PareStatus load_from(PareCtx *c, const char *path, const PareFile *from, PareModel **out) {
+/* Imports it, or hands out the message where `proto` is given. */
+static PareStatus load_from(PareCtx *c, const char *path, const PareFile *from, PareModel **out,
+                            const Onnx__ModelProto **proto) {
   PareArena *a = pare_arena_new(1 << 16);
   PareModel *m = a ? PARE_NEW(a, PareModel) : NULL;
   if (!m || !(m->path = pare_arena_strdup(a, path))) {
@@ -37,7 +38,10 @@ static PareStatus load_from(PareCtx *c, const char *path, const PareFile *from, 
   PareMark mark = pare_arena_mark(c->scratch);
   const char *outer = c->file;
   c->file = path;
-  PareStatus s = load(c, m, from);
+  Onnx__ModelProto *p;
+  PareStatus s = unpack(c, m, from, proto ? a : c->scratch, &p);
+  if (s == PARE_OK && proto) *proto = p;
+  else if (s == PARE_OK) s = pare_import(c, m, p);
   c->file = outer;
   pare_arena_rewind(c->scratch, mark);
   if (s == PARE_OK) *out = m;
@@ -45,11 +49,17 @@ static PareStatus load_from(PareCtx *c, const char *path, const PareFile *from, 
   return s;
 }
 
-PareStatus pare_model_load(PareCtx *c, const char *path, PareModel **out) { return load_from(c, path, NULL, out); }
+PareStatus pare_model_load(PareCtx *c, const char *path, PareModel **out) {
+  return load_from(c, path, NULL, out, NULL);
+}
+
+PareStatus pare_model_open(PareCtx *c, const char *path, PareModel **out, const Onnx__ModelProto **proto) {
+  return load_from(c, path, NULL, out, proto);
+}
 
 PareStatus pare_model_load_bytes(PareCtx *c, const char *path, const void *data, size_t len, PareModel **out) {
   PareFile borrowed = {data, len, -1};
-  return load_from(c, path, &borrowed, out);
+  return load_from(c, path, &borrowed, out, NULL);
 }
 
 void pare_model_free(PareModel *m) {

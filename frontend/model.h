@@ -31,6 +31,11 @@ PARE_MUST_USE PareStatus pare_model_load(PareCtx *c, const char *path, PareModel
 /* The same for bytes in memory, which are borrowed; external data is looked for beside `path`. */
 PARE_MUST_USE PareStatus pare_model_load_bytes(PareCtx *c, const char *path, const void *data, size_t len,
                                                PareModel **out);
+/* Maps a model and unpacks what is not weights, without importing it: raw_data are ranges of the file (frontend/split.h)
+ * and `graph` is NULL. The message lives with the model. For looking at files that pare need not understand. */
+struct Onnx__ModelProto;
+PARE_MUST_USE PareStatus pare_model_open(PareCtx *c, const char *path, PareModel **out,
+                                         const struct Onnx__ModelProto **proto);
 void pare_model_free(PareModel *m);
 
 /* Bytes of the file and of its external data. */

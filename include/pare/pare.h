@@ -145,6 +145,27 @@ typedef struct PareVerifyResult {
 PARE_API int pare_verify(const char *reference, const char *model, const char *data, double atol, double rtol,
                          const PareHooks *h, PareVerifyResult *out, PareError *e);
 
+/* --- diff --- */
+typedef struct PareChange {
+  const char *what;          /* "opset", "metadata", "input", "output", "tensor", "node", "attribute", ... */
+  const char *name;          /* of the thing: a tensor's, a node's */
+  const char *before, *after; /* NULL: it is not there */
+} PareChange;
+
+typedef struct PareDiff {
+  size_t nchanges;
+  const PareChange *changes;
+  bool ran;                 /* both models run here, and `outputs` says how far they are apart */
+  PareVerifyResult outputs;
+  PareError why;            /* where they do not */
+  void *owner;
+} PareDiff;
+/* What changed from one model file to another: every field outside the tensors' bytes, tensors by type and values, and
+ * the outputs on `data` (NULL: random inputs). Files need not be ones that pare supports. */
+PARE_API int pare_diff(const char *before, const char *after, const char *data, const PareHooks *h, PareDiff **out,
+                       PareError *e);
+PARE_API void pare_diff_free(PareDiff *d);
+
 typedef struct PareBenchOptions {
   int64_t batch; /* 1 */
   int threads;   /* all */
