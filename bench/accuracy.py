@@ -7,7 +7,8 @@ and the dense model tuned with the same budget. Writes a JSON file and a table.
 
 A method is a name, or a name and a ranking: gate:global. What follows -- goes to
 every `pare compress`. The test data decide nothing: all runs have the same
-options. Comparisons are paired by seed.
+options. Comparisons are paired by seed. A run that was broken off goes on with
+what it has not done yet.
 """
 import argparse
 import datetime
@@ -32,6 +33,20 @@ def compress(a, out, method, sparsity, seed):
     return {"method": method if sparsity else "dense", "seed": seed, "metric": r["metrics"]["name"],
             "before": r["metrics"]["dense"], "value": r["metrics"]["compact"], "seconds": r["training"]["seconds"],
             "params": r["output"]["params"], "macs": r["output"]["macs"]}
+
+
+def save(path, a, rows):
+    path.write_text(json.dumps({"options": a.options, "sparsity": a.sparsity, "rows": rows}, indent=1) + "\n")
+
+
+def earlier(path, a):
+    """The rows of a run with the same options that was broken off."""
+    if not path.exists():
+        return []
+    was = json.loads(path.read_text())
+    if was["options"] != a.options or was["sparsity"] != a.sparsity:
+        sys.exit(f"{path} holds runs with other options: remove it, or give another --name")
+    return was["rows"]
 
 
 def mean_sd(xs):
@@ -67,17 +82,21 @@ def main():
     p.add_argument("--seeds", type=int, default=3)
     p.add_argument("--methods", default=",".join(METHODS))
     p.add_argument("--out", default=str(ROOT / "bench" / "results"))
+    p.add_argument("--date", default=str(datetime.date.today()), help="of the files' names: to go on with an earlier run")
     a = p.parse_args(argv[:at])
     a.options = argv[at + 1:]
-    rows = []
+    stem = pathlib.Path(a.out) / f"accuracy-{a.name}-{a.date}"
+    rows = earlier(stem.with_suffix(".json"), a)
+    done = {(r["method"], r["seed"]) for r in rows}
     with tempfile.TemporaryDirectory() as tmp:
         for seed in range(a.seeds):
             for method, sparsity in [("magnitude", 0)] + [(m, a.sparsity) for m in a.methods.split(",")]:
+                if (method if sparsity else "dense", seed) in done:
+                    continue
                 rows.append(compress(a, str(pathlib.Path(tmp) / "out.onnx"), method, sparsity, seed))
                 print(f"seed {seed} {rows[-1]['method']:16s} {100 * rows[-1]['value']:.2f}", file=sys.stderr, flush=True)
-    stem = pathlib.Path(a.out) / f"accuracy-{a.name}-{datetime.date.today()}"
+                save(stem.with_suffix(".json"), a, rows)
     text = f"# {a.name}\n\n`--sparsity {a.sparsity:g} {' '.join(a.options)}`\n\n" + table(rows, a)
-    stem.with_suffix(".json").write_text(json.dumps({"options": a.options, "sparsity": a.sparsity, "rows": rows}, indent=1) + "\n")
     stem.with_suffix(".md").write_text(text)
     print(text)
 
