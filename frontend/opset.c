@@ -8,24 +8,28 @@ static const struct {
   const char *attr;
   int input;
 } moved[] = {
-    {PARE_OP_SQUEEZE, "axes", 1},    {PARE_OP_UNSQUEEZE, "axes", 1},  {PARE_OP_SPLIT, "split", 1},
-    {PARE_OP_SLICE, "starts", 1},    {PARE_OP_SLICE, "ends", 2},      {PARE_OP_SLICE, "axes", 3},
-    {PARE_OP_REDUCEMEAN, "axes", 1}, {PARE_OP_REDUCESUM, "axes", 1},  {PARE_OP_REDUCEPROD, "axes", 1},
-    {PARE_OP_REDUCEMAX, "axes", 1},  {PARE_OP_REDUCEMIN, "axes", 1},  {PARE_OP_CONSTANTOFSHAPE, "value", 1},
-    {PARE_OP_REDUCEL1, "axes", 1},   {PARE_OP_REDUCEL2, "axes", 1},   {PARE_OP_REDUCELOGSUM, "axes", 1},
-    {PARE_OP_TOPK, "k", 1},          {PARE_OP_REDUCELOGSUMEXP, "axes", 1}, {PARE_OP_REDUCESUMSQUARE, "axes", 1},
-    {PARE_OP_PAD, "pads", 1},        {PARE_OP_PAD, "value", 2},
-    {PARE_OP_CLIP, "min", 1},        {PARE_OP_CLIP, "max", 2},
+    {PARE_OP_SQUEEZE, "axes", 1},           {PARE_OP_UNSQUEEZE, "axes", 1},         {PARE_OP_SPLIT, "split", 1},
+    {PARE_OP_SLICE, "starts", 1},           {PARE_OP_SLICE, "ends", 2},             {PARE_OP_SLICE, "axes", 3},
+    {PARE_OP_REDUCEMEAN, "axes", 1},        {PARE_OP_REDUCESUM, "axes", 1},         {PARE_OP_REDUCEPROD, "axes", 1},
+    {PARE_OP_REDUCEMAX, "axes", 1},         {PARE_OP_REDUCEMIN, "axes", 1},         {PARE_OP_CONSTANTOFSHAPE, "value", 1},
+    {PARE_OP_REDUCEL1, "axes", 1},          {PARE_OP_REDUCEL2, "axes", 1},          {PARE_OP_REDUCELOGSUM, "axes", 1},
+    {PARE_OP_TOPK, "k", 1},                 {PARE_OP_REDUCELOGSUMEXP, "axes", 1},   {PARE_OP_REDUCESUMSQUARE, "axes", 1},
+    {PARE_OP_PAD, "pads", 1},               {PARE_OP_PAD, "value", 2},              {PARE_OP_RESIZE, "axes", 4},
+    {PARE_OP_CLIP, "min", 1},               {PARE_OP_CLIP, "max", 2},
 };
 
 static const struct {
   PareOp op;
   const char *attr;
+  bool zero; /* only as long as it is 0 */
 } ignored[] = {
-    {PARE_OP_CAST, "saturate"},      {PARE_OP_DROPOUT, "ratio"},       {PARE_OP_DROPOUT, "seed"},
-    {PARE_OP_DROPOUT, "is_test"},    {PARE_OP_LAYERNORM, "stash_type"}, {PARE_OP_CAST, "round_mode"},
-    {PARE_OP_TOPK, "sorted"},        {PARE_OP_BATCHNORM, "momentum"},  {PARE_OP_BATCHNORM, "is_test"},
-    {PARE_OP_CASTLIKE, "saturate"},  {PARE_OP_CASTLIKE, "round_mode"},
+    {PARE_OP_CAST, "saturate", false},          {PARE_OP_DROPOUT, "ratio", false},
+    {PARE_OP_DROPOUT, "seed", false},           {PARE_OP_DROPOUT, "is_test", false},
+    {PARE_OP_LAYERNORM, "stash_type", false},   {PARE_OP_CAST, "round_mode", false},
+    {PARE_OP_TOPK, "sorted", false},            {PARE_OP_BATCHNORM, "momentum", false},
+    {PARE_OP_BATCHNORM, "is_test", false},      {PARE_OP_CASTLIKE, "saturate", false},
+    {PARE_OP_CASTLIKE, "round_mode", false},    {PARE_OP_RESIZE, "extrapolation_value", false},
+    {PARE_OP_RESIZE, "antialias", true},
 };
 
 int pare_opset_attr_input(PareOp op, const char *attr) {
@@ -34,9 +38,9 @@ int pare_opset_attr_input(PareOp op, const char *attr) {
   return -1;
 }
 
-bool pare_opset_attr_ignored(PareOp op, const char *attr) {
+bool pare_opset_attr_ignored(PareOp op, const char *attr, bool nonzero) {
   for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
-    if (ignored[i].op == op && !strcmp(ignored[i].attr, attr)) return true;
+    if (ignored[i].op == op && !strcmp(ignored[i].attr, attr)) return !ignored[i].zero || !nonzero;
   return false;
 }
 

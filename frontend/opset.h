@@ -7,8 +7,8 @@
 
 /* The input that attribute `attr` of `op` becomes, or -1: it stays an attribute. */
 int pare_opset_attr_input(PareOp op, const char *attr);
-/* True for attributes that have no effect on the result. */
-bool pare_opset_attr_ignored(PareOp op, const char *attr);
+/* True for attributes that have no effect on the result: at all, or as long as they are 0. */
+bool pare_opset_attr_ignored(PareOp op, const char *attr, bool nonzero);
 /* Sets the attributes whose default depends on the opset. */
 void pare_opset_defaults(PareOp op, int64_t opset, PareAttrs *a);
 

@@ -85,3 +85,28 @@ PareStatus pare_cut_channels(PareTracer *t, const PareNode *n) {
     pare_axis_tie(t, n, pare_axis_in(t, n, 0, 1), pare_axis_in(t, n, k, 0));
   return PARE_OK;
 }
+
+/* Pools: what a window slides over is frozen. */
+PareStatus pare_cut_pool(PareTracer *t, const PareNode *n) {
+  static const char why[] = "is an axis that a window slides over";
+  for (int d = 0; d < rank_in(n, 0); d++)
+    for (int o = 0; o < n->nout; o++) {
+      if (d < 2) pare_axis_set(t, n, o, d, pare_axis_in(t, n, 0, d));
+      else if (n->out[o]) pare_axis_freeze(n, pare_axis_out(t, n, o, d), why);
+      if (d >= 2) freeze_in(t, n, 0, d, why);
+    }
+  return PARE_OK;
+}
+
+/* Axes that keep their size pass. */
+PareStatus pare_cut_resize(PareTracer *t, const PareNode *n) {
+  for (int d = 0; d < rank_in(n, 0); d++) {
+    if (dim_in(n, 0, d) == n->out[0]->type.dim[d] && d < 2) {
+      pare_axis_set(t, n, 0, d, pare_axis_in(t, n, 0, d));
+      continue;
+    }
+    freeze_in(t, n, 0, d, "is resized");
+    pare_axis_freeze(n, pare_axis_out(t, n, 0, d), "is resized");
+  }
+  return PARE_OK;
+}

@@ -72,11 +72,11 @@ PareCost pare_cost_attention(const PareNode *n) { return of_macs(n, 2 * score_ma
 /* The scores again, dP, dq, dk and dv. */
 PareCost pare_cost_attentiongrad(const PareNode *n) { return of_macs(n, 5 * score_macs(n)); }
 
-/* Every element of the result is a sum over one filter of W[M, C/group, K...]. */
+/* Every element of the result (of dy, in the gradient) is a sum over one filter of W[M, C/group, K...]. */
 PareCost pare_cost_conv(const PareNode *n) {
   const PareType *w = &n->in[1]->type;
   double filter = w->dim[0] ? count(n->in[1]) / (double)w->dim[0] : 0;
-  return of_macs(n, count(n->out[0]) * filter);
+  return of_macs(n, count(n->op == PARE_OP_CONV ? n->out[0] : n->in[0]) * filter);
 }
 
 /* A·dB, dA·B, dA·dB and A·B, each a sum over the rank, for every element of W. */

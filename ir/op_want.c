@@ -69,3 +69,14 @@ bool pare_want_slice(PareTracer *t, const PareNode *n, int k, int64_t *want) {
   }
   return true;
 }
+
+/* Sizes of all axes, or of those that input 4 names. */
+bool pare_want_resize(PareTracer *t, const PareNode *n, int k, int64_t *want) {
+  if (k != 3) return false;
+  PareType type = pare_axis_type(t, n->out[0]);
+  for (int64_t i = 0; i < pare_type_count(&n->in[3]->type); i++) {
+    int64_t axis = n->nin > 4 && n->in[4] ? pare_data_int(n->in[4], i) : i;
+    want[i] = type.dim[axis < 0 ? axis + type.rank : axis];
+  }
+  return true;
+}

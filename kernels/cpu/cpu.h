@@ -41,7 +41,9 @@
   X(FUSEDMATMUL, PARE_CPU(plan_MATMUL), PARE_CPU(release_MATMUL))    \
   X(GEMM, PARE_CPU(plan_GEMM), PARE_CPU(release_MATMUL))             \
   X(CONV, PARE_CPU(plan_CONV), NULL)                                 \
+  X(CONVGRAD, PARE_CPU(plan_CONVGRAD), NULL)                         \
   X(EINSUM, PARE_CPU(plan_EINSUM), NULL)                             \
+  X(RESIZE, PARE_CPU(plan_RESIZE), NULL)                             \
   X(LAYERNORMGRAD, PARE_CPU(plan_LAYERNORMGRAD), NULL)               \
   X(IMPORTANCE, PARE_CPU(plan_IMPORTANCE), NULL)                     \
   X(LINEAR, PARE_CPU(plan_LINEAR), PARE_CPU(release_LINEAR))         \

@@ -217,3 +217,48 @@ Test(autodiff_rare, einsum_agrees_with_differences) {
                                ROW(einsum_outer),    ROW(einsum_dot),    ROW(einsum_one)};
   CHECK_ALL(cases);
 }
+
+/* --- windows --- */
+
+static PareAttrs window(int64_t kernel, int64_t stride, int64_t dilation, int64_t pad) {
+  PareAttrs attr = {0};
+  pare_attr_set(&attr, kernel_shape, ((PareInts){2, {kernel, kernel}}));
+  pare_attr_set(&attr, strides, ((PareInts){2, {stride, stride}}));
+  pare_attr_set(&attr, dilations, ((PareInts){2, {dilation, dilation}}));
+  pare_attr_set(&attr, pads, ((PareInts){4, {pad, pad, pad, 0}}));
+  return attr;
+}
+CASE(conv_plain) { return N(CONV, S(2, 3, 4, 5), K(2, 3, 2, 2), K(2)); }
+CASE(conv_strided) {
+  PareAttrs attr = window(2, 2, 2, 1);
+  return NA(CONV, S(1, 2, 5, 6), K(3, 2, 2, 2));
+}
+CASE(conv_groups) {
+  PareAttrs attr = window(3, 1, 1, 1);
+  pare_attr_set(&attr, group, 2);
+  return NA(CONV, S(2, 4, 4, 4), K(4, 2, 3, 3));
+}
+CASE(conv_line) { return N(CONV, S(2, 2, 7), K(3, 2, 3)); }
+CASE(average_pool) {
+  PareAttrs attr = window(3, 2, 1, 1);
+  return NA(AVERAGEPOOL, S(2, 2, 5, 6));
+}
+CASE(average_pool_with_pads) {
+  PareAttrs attr = window(2, 1, 2, 1);
+  pare_attr_set(&attr, count_include_pad, 1);
+  return NA(AVERAGEPOOL, S(1, 2, 5, 4));
+}
+CASE(max_pool) {
+  PareAttrs attr = window(2, 2, 1, 1);
+  pare_attr_set(&attr, ceil_mode, 1);
+  return NA(MAXPOOL, S(2, 2, 4, 5));
+}
+CASE(global_average) { return N(GLOBALAVERAGEPOOL, S(2, 3, 2, 3)); }
+CASE(global_max) { return N(GLOBALMAXPOOL, S(2, 3, 2, 3)); }
+
+Test(autodiff_rare, windows_agree_with_differences) {
+  static const Case cases[] = {ROW(conv_plain),   ROW(conv_strided), ROW(conv_groups),
+                               ROW(conv_line),    ROW(average_pool), ROW(average_pool_with_pads),
+                               ROW(max_pool),     ROW(global_average), ROW(global_max)};
+  CHECK_ALL(cases);
+}

@@ -20,7 +20,10 @@ static const struct {
     {"element type", "an element type that pare does not have"},
     {"attribute 'to'", "a Cast to such a type"},
     {"is not a tensor", "a sequence or an optional"},
-    {"training mode", "a Dropout that drops"},
+    {"training mode", "a Dropout that drops, a norm that learns"},
+    {"attribute 'coordinate_transformation_mode'", "a Resize that crops"},
+    {"attribute 'antialias'", "a Resize that smooths"},
+    {"attribute 'keep_aspect_ratio_policy'", "a Resize that chooses its size"},
     {"is not computed", "the mask of a Dropout"},
 };
 enum { EXCUSES = sizeof excuses / sizeof *excuses };

@@ -193,6 +193,17 @@ static const struct {
                       "%y = Gemm(%a, %b, %c) {transA=1, transB=1, alpha=0.5, beta=2.0}\n"},
     {PARE_OP_CONV, 3, "const %x : f32[2,3,6,6] = random(1)\nconst %w : f32[4,3,2,2] = random(2)\n"
                       "const %b : f32[4] = random(3)\n%y = Conv(%x, %w, %b) {strides=[2,2]}\n"},
+    {PARE_OP_AVERAGEPOOL, 2, "const %a : f32[3,4,5,6] = random(1)\n"
+       "%y = AveragePool(%a) {kernel_shape=[2,2]}\n"},
+    {PARE_OP_MAXPOOL, 2, "const %a : f32[3,4,5,6] = random(1)\n"
+       "%y = MaxPool(%a) {kernel_shape=[2,3], strides=[2,2]}\n"},
+    {PARE_OP_GLOBALAVERAGEPOOL, 2, "const %a : f32[3,4,5,6] = random(1)\n"
+       "%y = GlobalAveragePool(%a)\n"},
+    {PARE_OP_GLOBALMAXPOOL, 2, "const %a : f32[3,4,5,6] = random(1)\n"
+       "%y = GlobalMaxPool(%a)\n"},
+    {PARE_OP_RESIZE, 2, "const %a : f32[3,4,5,6] = random(1)\n"
+       "const %s : i64[4] = 3 4 7 6\n"
+       "%y = Resize(%a, _, _, %s) {mode=linear}\n"},
     {PARE_OP_SOFTMAX, 2, "const %a : f32[3,4,5] = random(1)\n%y = Softmax(%a) {axis=1}\n"},
     {PARE_OP_SOFTMAX, 1, "const %a : f32[3,4,5] = random(1)\n%y = Softmax(%a) {axis=1, flatten=1}\n"},
     {PARE_OP_LOGSOFTMAX, 1, "const %a : f32[3,4] = random(1)\n%y = LogSoftmax(%a) {axis=-1}\n"},

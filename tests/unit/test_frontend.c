@@ -453,13 +453,13 @@ Test(import, all_ops_that_are_not_supported_are_listed_at_once) {
   fix_init(f);
   Onnx__ModelProto *m = relu_model(f);
   onnx_node(f, m, "LSTM", "rnn_a", "x", "a");
-  onnx_node(f, m, "Einsum", "", "x", "b");
+  onnx_node(f, m, "GRU", "", "x", "b");
   onnx_node(f, m, "LSTM", "rnn_b", "a", "c");
   onnx_node(f, m, "Gelu", "contrib", "c", "d")->domain = fmt(f, "org.example");
   onnx_node(f, m, "AdamW", "ours", "d", "e")->domain = fmt(f, "pare");
   expect_refused(f, m, PARE_UNSUPPORTED,
                  "4 kinds|LSTM (ai.onnx, opset 17, first 'rnn_a', 2 times)|"
-                 "Einsum (ai.onnx, opset 17, first 'b', 1 time)|"
+                 "GRU (ai.onnx, opset 17, first 'b', 1 time)|"
                  "Gelu (org.example, opset 0, first 'contrib', 1 time)|AdamW (pare");
   fix_free(f);
 }
