@@ -5,7 +5,7 @@
 #pragma GCC diagnostic ignored "-Wtype-limits" /* x < 0 of an unsigned x is false: the formulas are for all */
 #define PICK(f, i) i
 #define LOAD(v) (v)
-#define STORE(v) (v)
+#define STORE(v) ((T)(v))
 
 #define T int8_t
 #define C int8_t
