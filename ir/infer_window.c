@@ -46,19 +46,22 @@ enum { AUTO_NOTSET, AUTO_SAME_UPPER, AUTO_SAME_LOWER, AUTO_VALID }; /* the words
  * adds begins before the pads behind. */
 static PareStatus window_out(PareCtx *c, const PareNode *n, int axis, const Window *w, bool same, int64_t *out) {
   int64_t reach, padded;
-  if (same) {
+  bool fits = w->kernel >= 1 && pare_mul_i64(w->kernel - 1, w->dilation, &reach) && reach < INT64_MAX / 2;
+  if (fits && same) { /* the kernels add what SAME pads */
     *out = w->size == 0 ? 0 : (w->size - 1) / w->stride + 1;
-    return PARE_OK;
+    fits = w->size < INT64_MAX / 2;
+    if (fits) return PARE_OK;
   }
-  if (w->kernel < 1 || !pare_mul_i64(w->kernel - 1, w->dilation, &reach) || reach == INT64_MAX ||
-      __builtin_add_overflow(w->size, w->pad, &padded) || padded < reach + 1)
+  if (!fits || __builtin_add_overflow(w->size, w->pad, &padded) || padded < reach + 1)
     return pare_fail(c, n, PARE_FORMAT,
                      "the kernel (%" PRId64 ", dilated by %" PRId64 ") does not fit axis %d of '%s' (%" PRId64
                      ", padded by %" PRId64 ")",
                      w->kernel, w->dilation, axis, n->in[0]->name, w->size, w->pad);
   int64_t room = padded - reach - 1;
   *out = room / w->stride + 1;
-  if (w->ceil && room % w->stride && *out * w->stride < w->size + w->before) ++*out;
+  int64_t next; /* where one more window would begin */
+  bool inside = pare_mul_i64(*out, w->stride, &next) && next < w->size + w->before;
+  if (w->ceil && room % w->stride && inside) ++*out;
   return PARE_OK;
 }
 

@@ -61,8 +61,11 @@ static int64_t column_major(const Pool *p, int64_t at) {
   return p->w.in[0] > 1 ? z + p->w.in[0] * (y + p->w.in[1] * x) : y + p->w.in[1] * x;
 }
 
-static int64_t divisor(const PareAttrs *attr, const Taps t[PARE_SPACE]) {
-  return pare_max_i64(1, attr->count_include_pad ? t[0].counted * t[1].counted * t[2].counted : taps(t));
+/* In double: pads may be longer than any plane. */
+static double divisor(const PareAttrs *attr, const Taps t[PARE_SPACE]) {
+  double padded = (double)t[0].counted * (double)t[1].counted * (double)t[2].counted;
+  double count = attr->count_include_pad ? padded : (double)taps(t);
+  return count > 1 ? count : 1;
 }
 
 #define PARE_TEMPLATE "kernels/cpu/pool.c"
@@ -119,7 +122,7 @@ static PareStatus FN(mean_pool)(PareKernelArgs *a) {
       window_at(&p, o, t);
       double sum = 0;
       for (int64_t i = 0, n = taps(t); i < n; i++) sum += (double)LOAD(x[tap_place(&p, t, i)]);
-      ((T *)a->out[0].data)[c * p.out + o] = STORE((C)(sum / (double)divisor(a->attr, t)));
+      ((T *)a->out[0].data)[c * p.out + o] = STORE((C)(sum / divisor(a->attr, t)));
     }
   return PARE_OK;
 }
