@@ -305,10 +305,9 @@ static PareStatus run_micro(PareTuner *t, int64_t run, double weight, bool score
   return PARE_OK;
 }
 
-static void fill_hyper(PareTuner *t) {
+static void fill_hyper(PareTuner *t, double rate) {
   const double beta1 = 0.9, beta2 = 0.999;
   const PareCompressOptions *o = t->o;
-  double rate = o->lr * pare_schedule_rate(t->step, t->schedule.steps, o->lr_warmup, (PareDecay)o->lr_decay);
   double n = (double)t->step + 1;
   float h[] = {(float)rate, (float)beta1, (float)beta2, 1e-8f, (float)o->weight_decay,
                (float)(1 / (1 - pow(beta1, n))), (float)(1 / (1 - pow(beta2, n))), (float)o->clip};
@@ -326,7 +325,7 @@ static PareStatus tune_step(PareTuner *t) {
   if (!isfinite(t->loss))
     return pare_error(t->c, PARE_GATE, "the loss is not a number at step %lld: lower --lr", (long long)t->step + 1);
   if (score) PARE_TRY(pare_program_run(t->c, t->program, PARE_PHASE_RANK));
-  fill_hyper(t);
+  fill_hyper(t, t->o->lr * pare_schedule_rate(t->step, t->schedule.steps, t->o->lr_warmup, (PareDecay)t->o->lr_decay));
   PARE_TRY(pare_program_run(t->c, t->program, PARE_PHASE_UPDATE));
   t->tuned += t->micro * t->batch;
   t->step++;
@@ -381,17 +380,18 @@ static void draw_scores(PareTuner *t) {
       t->score[i][k] = pare_rng_uniform(pare_rng_u64((uint64_t)t->o->seed, 0x5c0 + i), (uint64_t)k);
 }
 
-/* Without tuning: scores from a number of batches, then one prune. */
+/* Without tuning: scores of a number of batches, averaged, then one prune. Each batch is scored by itself: the sum of all
+ * their gradients is near zero in a model that has converged. */
 static PareStatus prune_once(PareTuner *t) {
   double loss = 0;
   if (t->planned) return PARE_OK;
-  if (t->program) {
-    int64_t runs = t->criterion->needs == PARE_NEEDS_NOTHING ? 0 : SCORE_BATCHES;
-    for (int64_t r = 0; r < runs; r++) {
-      if (pare_stopped(t->h)) return pare_error(t->c, PARE_INTERRUPTED, "interrupted");
-      PARE_TRY(run_micro(t, r, 1 / (double)runs, true, &loss));
-    }
+  int64_t runs = t->criterion->needs == PARE_NEEDS_NOTHING ? 1 : SCORE_BATCHES;
+  for (int64_t r = 0; t->program && r < runs; r++) {
+    if (pare_stopped(t->h)) return pare_error(t->c, PARE_INTERRUPTED, "interrupted");
+    if (t->criterion->needs != PARE_NEEDS_NOTHING) PARE_TRY(run_micro(t, r, 1, true, &loss));
     PARE_TRY(pare_program_run(t->c, t->program, PARE_PHASE_RANK));
+    fill_hyper(t, 0); /* changes nothing but the gradients, which are cleared */
+    PARE_TRY(pare_program_run(t->c, t->program, PARE_PHASE_UPDATE));
   }
   return prune(t, 1);
 }
@@ -520,7 +520,7 @@ PareStatus pare_tuner_init(PareTuner *t, PareCtx *c, PareArena *arena, const Par
   t->spec.criterion = t->criterion;
   t->spec.power = o->importance == 0 ? 2 : 1;
   t->spec.eta = o->eta;
-  t->spec.ema = o->ema;
+  t->spec.ema = t->schedule.steps ? o->ema : 1 - 1.0 / SCORE_BATCHES;
   t->spec.normalise = o->ranking == 1;
   t->spec.pruned = t->pruned;
   t->spec.dump_after = o->dump_after;

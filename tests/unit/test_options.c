@@ -34,7 +34,7 @@ Test(options, start_as_the_table_says) {
   PareCompressOptions o = fresh();
   cr_assert_float_eq(o.sparsity, 0.5, 0);
   cr_assert_str_eq(o.prune, "heads,ffn");
-  cr_assert_eq(o.method, 0, "method is word %d, not loraprune", o.method);
+  cr_assert_eq(o.method, 1, "method is word %d, not gate", o.method);
   cr_assert_eq(o.rank, 8);
   cr_assert_eq(o.steps, -1);
   cr_assert_float_eq(o.lr, 1e-3, 0);
