@@ -22,7 +22,9 @@ typedef struct Diff {
 } Diff;
 
 static bool same(const PareValue *a, const PareValue *b) {
-  return a == b || (a->data == b->data && pare_type_equal(&a->type, &b->type));
+  size_t bytes;
+  if (a == b || !pare_type_equal(&a->type, &b->type)) return a == b;
+  return a->data == b->data || (pare_type_bytes(&a->type, &bytes) && bytes && !memcmp(a->data, b->data, bytes));
 }
 
 static PareNodeEdit *node_edit(Diff *d, uint32_t index) {
@@ -30,12 +32,26 @@ static PareNodeEdit *node_edit(Diff *d, uint32_t index) {
   return d->out->node[index];
 }
 
+static bool all_equal(const PareValue *v) {
+  for (int64_t i = 1; i < pare_type_count(&v->type); i++)
+    if (pare_data_int(v, i) != pare_data_int(v, 0)) return false;
+  return true;
+}
+
+/* What stands nowhere in the file: numbers inside an expansion. */
+static PareStatus refuse(Diff *d, const Reading *r) {
+  return pare_fail(d->c, r->node, PARE_UNSUPPORTED, "'%s' would have to change, and the op has no input or attribute for it",
+                   r->was->name);
+}
+
 static PareStatus change_in_place(Diff *d, const PareValue *was, const PareValue *is) {
   PareNodeEdit *e = NULL;
+  if (was->origin.kind == PARE_ORIGIN_NONE) return refuse(d, &d->readings.at[d->first[was->id] - 1]);
   if (was->origin.kind == PARE_ORIGIN_INITIALIZER) {
     d->out->initializer[was->origin.index] = is;
     return PARE_OK;
   }
+  if (was->origin.kind == PARE_ORIGIN_ABSENT && all_equal(is)) return PARE_OK;
   if (!(e = node_edit(d, was->origin.index))) return pare_nomem(d->c);
   if (was->origin.kind == PARE_ORIGIN_NODE) e->constant = is;
   else if (!pare_vec_push(d->a, &e->attrs, is)) return pare_nomem(d->c);
@@ -59,7 +75,8 @@ static const char *copy_name(Diff *d, const PareValue *was, const PareValue *is)
 }
 
 static PareStatus rename_reading(Diff *d, const Reading *r) {
-  PareRename x = {r->input, copy_name(d, r->was, r->is)};
+  if (r->node->onnx_input == PARE_INSIDE) return refuse(d, r);
+  PareRename x = {r->node->onnx_input ? r->node->onnx_input - 1 : r->input, copy_name(d, r->was, r->is)};
   PareNodeEdit *e = node_edit(d, r->node->onnx_index);
   return x.name && e && pare_vec_push(d->a, &e->renames, x) ? PARE_OK : pare_nomem(d->c);
 }

@@ -9,7 +9,7 @@
 #include "base/map.h"
 #include "proto/wire.h"
 
-enum { EXTERNAL_MIN = 1024, DATA_ALIGN = 64 };
+enum { EXTERNAL_MIN = 1024, DATA_ALIGN = 64, ONNX_INTS = 7 /* AttributeProto.AttributeType */ };
 static const size_t MODEL_LIMIT = (size_t)INT32_MAX; /* protobuf's, which other readers keep */
 
 typedef struct Writer {
@@ -222,6 +222,16 @@ static const char *renamed(const PareNodeEdit *e, int input) {
   return NULL;
 }
 
+/* A list of integers under a name that the node does not have yet. */
+static void add_attr(Writer *w, PareBuf *out, const PareValue *v) {
+  PareBuf b = buf(w);
+  pare_buf_field_str(&b, PARE_ATTR_NAME, v->origin.attr);
+  put_list(&b, PARE_ATTR_INTS, v);
+  pare_buf_field_varint(&b, PARE_ATTR_TYPE, ONNX_INTS);
+  if (b.failed) out->failed = true;
+  else pare_buf_field_bytes(out, PARE_NODE_ATTRIBUTE, b.at, b.n);
+}
+
 static void put_node(Writer *w, const PareField *node, const PareNodeEdit *e) {
   PareBuf b = buf(w), head = buf(w);
   PareCursor c = pare_wire_inside(node);
@@ -234,6 +244,8 @@ static void put_node(Writer *w, const PareField *node, const PareNodeEdit *e) {
     else if (v) put_attr(w, &b, &f, v);
     else pare_buf_copy(&b, &f);
   }
+  for (size_t i = 0; i < e->attrs.n; i++)
+    if (e->attrs.at[i]->origin.kind == PARE_ORIGIN_ABSENT) add_attr(w, &b, e->attrs.at[i]);
   pare_buf_tag(&head, PARE_GRAPH_NODE, PARE_WIRE_BYTES);
   pare_buf_varint(&head, b.n);
   put_buf(&w->model, &head);

@@ -1,12 +1,13 @@
-/* import.c - thin ModelProto -> IR graph: one IR node for each ONNX node, one
- * constant for each initializer, Constant node and attribute that the IR has as
- * an input. Names are ONNX's. Nothing is folded, fused or renamed. */
+/* import.c - thin ModelProto -> IR graph: one IR node for each ONNX node, or those
+ * that a composite op expands into, one constant for each initializer, Constant
+ * node and attribute that the IR has as an input. Names are ONNX's. */
 #include "frontend/import.h"
 
 #include <inttypes.h>
 #include <string.h>
 
 #include "base/map.h"
+#include "frontend/expand.h"
 #include "frontend/opset.h"
 #include "frontend/tensor.h"
 
@@ -15,6 +16,8 @@ typedef struct Import {
   PareModel *m;
   PareGraph *g;
   PareMap values; /* ONNX name -> value id */
+  PareFacts facts;
+  const Onnx__ModelProto *p;
 } Import;
 
 static const char *text(const char *s) { return s ? s : ""; }
@@ -31,7 +34,7 @@ static bool is_constant(const Onnx__NodeProto *n) {
 static bool is_supported(const Onnx__NodeProto *n) {
   if (is_constant(n)) return true;
   PareOp op = strcmp(domain_of(n), "pare") ? pare_op_find(domain_of(n), text(n->op_type)) : PARE_OP_COUNT;
-  return op != PARE_OP_COUNT;
+  return op != PARE_OP_COUNT || pare_expand_find(domain_of(n), text(n->op_type));
 }
 
 static int64_t opset_of(const Onnx__ModelProto *p, const char *domain) {
@@ -76,10 +79,11 @@ static PareStatus check_supported(PareCtx *c, const Onnx__ModelProto *p) {
   for (size_t i = 0; i < u.at.n && at < sizeof line; i++) {
     const Onnx__NodeProto *n = u.at.at[i].first;
     const char *domain = *domain_of(n) ? domain_of(n) : "ai.onnx";
-    at += (size_t)snprintf(line + at, sizeof line - at, "%s%s (%s, opset %" PRId64 ", first '%s', %zu time%s)",
+    const char *why = pare_expand_refusal(domain_of(n), text(n->op_type));
+    at += (size_t)snprintf(line + at, sizeof line - at, "%s%s (%s, opset %" PRId64 ", first '%s', %zu time%s)%s%s",
                            i ? "; " : "", text(n->op_type), domain, opset_of(p, domain_of(n)),
                            n->name && *n->name ? n->name : n->n_output ? text(n->output[0]) : "", u.at.at[i].count,
-                           u.at.at[i].count == 1 ? "" : "s");
+                           u.at.at[i].count == 1 ? "" : "s", why ? ": " : "", why ? why : "");
   }
   return pare_error(c, PARE_UNSUPPORTED, "%zu kind%s of node not supported: %s", u.at.n, u.at.n == 1 ? "" : "s", line);
 }
@@ -154,6 +158,19 @@ static PareStatus import_inputs(Import *im, const Onnx__GraphProto *p) {
     PareValue *v = pare_value_add(im->c, im->g, PARE_INPUT, text(p->input[i]->name), type);
     PARE_TRY(define(im, v, "input"));
     v->dim_name = names;
+  }
+  return PARE_OK;
+}
+
+/* What the file says of values in between: stale dims do no harm, ranks and element types are not stale. */
+static PareStatus import_value_infos(Import *im, const Onnx__GraphProto *p) {
+  for (size_t i = 0; i < p->n_value_info; i++) {
+    const Onnx__TypeProto *t = p->value_info[i]->type;
+    if (!t || t->value_case != ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE || !t->tensor_type) continue;
+    const Onnx__TensorShapeProto *s = t->tensor_type->shape;
+    PareFact f = {.rank = s && s->n_dim <= PARE_MAX_RANK ? (int)s->n_dim : -1, .len = -1};
+    f.typed = pare_dtype_from_onnx(t->tensor_type->elem_type, &f.dtype);
+    if (!pare_facts_declare(&im->facts, text(p->value_info[i]->name), f)) return pare_nomem(im->c);
   }
   return PARE_OK;
 }
@@ -313,6 +330,7 @@ static PareStatus import_attrs(Import *im, PareNode *n, const Onnx__NodeProto *p
     const char *s = pare_arena_strndup(im->g->arena, (const char *)a->s.data, a->has_s ? a->s.len : 0);
     if (!s) return pare_nomem(im->c);
     int set = set_attr(&n->attr, a, s);
+    if (set == 0 && pare_opset_takes_any(n->op, im->g->opset)) continue;
     if (set == 0) return pare_fail(im->c, n, PARE_UNSUPPORTED, "attribute '%s' is not supported", a->name);
     if (set < 0) return pare_fail(im->c, n, PARE_UNSUPPORTED, "the value of attribute '%s' is not supported", a->name);
   }
@@ -320,11 +338,38 @@ static PareStatus import_attrs(Import *im, PareNode *n, const Onnx__NodeProto *p
   return PARE_OK;
 }
 
+static const char *name_of(const Onnx__NodeProto *p) {
+  return p->name && *p->name ? p->name : p->n_output ? text(p->output[0]) : "";
+}
+
+static PareStatus expand_node(Import *im, const PareExpandRow *row, const Onnx__NodeProto *p, uint32_t index) {
+  PareCtx *c = im->c;
+  if (p->n_input > INT32_MAX / 2 || p->n_output > INT32_MAX / 2) return pare_nomem(c);
+  PareExpand x = {.c = c, .g = im->g, .facts = &im->facts, .row = row, .p = p, .index = index,
+                  .opset = opset_of(im->p, row->domain), .nin = (int)p->n_input, .nout = (int)p->n_output};
+  x.name = pare_arena_strdup(im->g->arena, name_of(p));
+  x.given = PARE_NEW_N(im->g->arena, p->n_input + 1, PareValue *);
+  if (!x.name || !x.given) return pare_nomem(c);
+  for (size_t i = 0; i < p->n_input; i++) {
+    int64_t id = *text(p->input[i]) ? pare_map_get(&im->values, p->input[i]) : -1;
+    if (id < 0 && *text(p->input[i]))
+      return pare_diag_set(&c->diag, PARE_FORMAT, c->file, x.name, row->name, __FILE__, __LINE__,
+                           "its input '%s' is made by no node", p->input[i]);
+    x.given[i] = id < 0 ? NULL : im->g->values.at[id];
+  }
+  PARE_TRY(pare_expand(&x));
+  for (int k = 0; k < x.nout; k++)
+    if (x.out[k]) PARE_TRY(define(im, x.out[k], "value"));
+  return PARE_OK;
+}
+
 static PareStatus import_node(Import *im, const Onnx__NodeProto *p, uint32_t index) {
   PareCtx *c = im->c;
   PareGraph *g = im->g;
   enum { ROOM = 6 }; /* the most inputs that attributes may become */
-  const char *name = p->name && *p->name ? p->name : p->n_output ? text(p->output[0]) : "";
+  const char *name = name_of(p);
+  const PareExpandRow *row = pare_expand_find(domain_of(p), text(p->op_type));
+  if (row) return expand_node(im, row, p, index);
   PareOp op = pare_op_find(domain_of(p), text(p->op_type));
   PareMark mark = pare_arena_mark(c->scratch);
   size_t room = p->n_input + ROOM;
@@ -356,7 +401,7 @@ static PareStatus import_node(Import *im, const Onnx__NodeProto *p, uint32_t ind
     if (!n->out[i]->name) return pare_nomem(c);
     PARE_TRY(define(im, n->out[i], "value"));
   }
-  return PARE_OK;
+  return pare_facts_infer(&im->facts, n) ? PARE_OK : pare_nomem(c);
 }
 
 /* --- order --- */
@@ -422,7 +467,8 @@ static PareStatus order_nodes(PareCtx *c, const Onnx__GraphProto *g, const uint3
 PareStatus pare_import(PareCtx *c, PareModel *m, const Onnx__ModelProto *p) {
   if (!p->graph) return pare_error(c, PARE_FORMAT, "the file holds no graph");
   PARE_TRY(check_supported(c, p));
-  Import im = {.c = c, .m = m, .g = pare_graph_new(c, m->arena), .values = {.arena = m->arena}};
+  Import im = {.c = c, .m = m, .g = pare_graph_new(c, m->arena), .values = {.arena = m->arena}, .p = p};
+  im.facts = (PareFacts){.arena = m->arena, .declared = {.arena = m->arena}};
   if (!im.g) return c->diag.code;
   m->graph = im.g;
   m->ir_version = p->ir_version;
@@ -434,6 +480,7 @@ PareStatus pare_import(PareCtx *c, PareModel *m, const Onnx__ModelProto *p) {
   if (im.g->opset < 1) return pare_error(c, PARE_FORMAT, "the model does not say which opset of ONNX it imports");
   PARE_TRY(import_initializers(&im, p->graph));
   PARE_TRY(import_inputs(&im, p->graph));
+  PARE_TRY(import_value_infos(&im, p->graph));
   const uint32_t *order = NULL;
   PARE_TRY(order_nodes(c, p->graph, &order));
   for (size_t i = 0; i < p->graph->n_node; i++) {

@@ -29,7 +29,8 @@ static const struct {
     {PARE_OP_TOPK, "sorted", false},            {PARE_OP_BATCHNORM, "momentum", false},
     {PARE_OP_BATCHNORM, "is_test", false},      {PARE_OP_CASTLIKE, "saturate", false},
     {PARE_OP_CASTLIKE, "round_mode", false},    {PARE_OP_RESIZE, "extrapolation_value", false},
-    {PARE_OP_RESIZE, "antialias", true},
+    {PARE_OP_RESIZE, "antialias", true},        {PARE_OP_FUSEDMATMUL, "transBatchA", true},
+    {PARE_OP_FUSEDMATMUL, "transBatchB", true},
 };
 
 int pare_opset_attr_input(PareOp op, const char *attr) {
@@ -43,6 +44,8 @@ bool pare_opset_attr_ignored(PareOp op, const char *attr, bool nonzero) {
     if (ignored[i].op == op && !strcmp(ignored[i].attr, attr)) return !ignored[i].zero || !nonzero;
   return false;
 }
+
+bool pare_opset_takes_any(PareOp op, int64_t opset) { return op == PARE_OP_LAYERNORM && opset < 17; }
 
 void pare_opset_defaults(PareOp op, int64_t opset, PareAttrs *a) {
   if (op == PARE_OP_SOFTMAX || op == PARE_OP_LOGSOFTMAX || op == PARE_OP_HARDMAX) {

@@ -9,6 +9,9 @@
 int pare_opset_attr_input(PareOp op, const char *attr);
 /* True for attributes that have no effect on the result: at all, or as long as they are 0. */
 bool pare_opset_attr_ignored(PareOp op, const char *attr, bool nonzero);
+/* True where ONNX Runtime takes an op with attributes that it does not know, and
+ * does not read them: LayerNormalization before the standard had one. */
+bool pare_opset_takes_any(PareOp op, int64_t opset);
 /* Sets the attributes whose default depends on the opset. */
 void pare_opset_defaults(PareOp op, int64_t opset, PareAttrs *a);
 

@@ -71,7 +71,9 @@ typedef enum PareOriginKind {
   PARE_ORIGIN_NONE,        /* made by pare */
   PARE_ORIGIN_INITIALIZER, /* index: number among GraphProto.initializer */
   PARE_ORIGIN_NODE,        /* index: a Constant node's number among GraphProto.node */
-  PARE_ORIGIN_ATTRIBUTE,   /* index: node number; attr: the attribute that an old opset has instead of an input */
+  PARE_ORIGIN_ATTRIBUTE,   /* index: node number; attr: an attribute that the IR has as an input */
+  PARE_ORIGIN_ABSENT,      /* the same for a list that the file leaves out since its numbers are equal: it is added
+                              when they no longer are */
 } PareOriginKind;
 
 typedef struct PareOrigin {
@@ -107,11 +109,14 @@ struct PareNode {
   PareAttrs attr;
   const char *name;    /* ONNX's own: every error shows it */
   uint32_t onnx_index; /* number among GraphProto.node, or PARE_NO_INDEX */
+  int onnx_input;      /* 0: in[] are the ONNX node's inputs; k + 1: one of the nodes that a composite op was expanded
+                          into, in[0] is ONNX's input k; PARE_INSIDE: such a node that reads none as a constant */
   uint8_t phase;       /* 0: each micro-batch; 1: once an optimiser step */
   PareNode *prev, *next;
 };
 
 #define PARE_NO_INDEX UINT32_MAX
+#define PARE_INSIDE (-1)
 
 struct PareGraph {
   PareArena *arena;

@@ -21,9 +21,17 @@ def index_rows():
         return list(csv.DictReader(f, delimiter="\t"))
 
 
+# Models of set B, other dialects, that are compressed like those of set A.
+COMPOSITE = ["tinybert-sst2-ortpy-fused", "tinybert-sst2-ort130-extended", "deit-fashion-ortpy-fused",
+             "ortfrag-attention_opt", "ortfrag-attention_mha", "ortfrag-pruned_attention_opt",
+             "ortfrag-attention_with_varied_qkv_opt", "ortfrag-gemma3-vision-attention_fp32",
+             "ortfrag-phi-3.5-v-instruct-vision-attention", "ortfrag-phi-4-v-instruct-vision-attention",
+             "ortfrag-attention_mask_no_cast"]
+
+
 def models(which):
-    """(row, path) of every fixture of a set, or one skipped parameter."""
-    rows = [r for r in index_rows() if r["set"] == which]
+    """(row, path) of every fixture of a set or a list of names, or one skipped parameter."""
+    rows = [r for r in index_rows() if (r["set"] == which if isinstance(which, str) else r["name"] in which)]
     if not rows:
         return [pytest.param(None, marks=pytest.mark.skip(reason="no fixtures beside the project"))]
     files = [(r, path) for r in rows for path in sorted((FIXTURES / r["name"]).glob("*.onnx"))[:1]]

@@ -7,7 +7,7 @@ import onnxruntime as ort
 import pytest
 from onnx import numpy_helper
 
-from conftest import example, feeds, models, run
+from conftest import COMPOSITE, example, feeds, models, run
 
 LEVELS = [ort.GraphOptimizationLevel.ORT_DISABLE_ALL, ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
           ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED, ort.GraphOptimizationLevel.ORT_ENABLE_ALL]
@@ -59,7 +59,7 @@ def check_equal(original, masked, compact):
                 assert relative(x, y) <= REL, f"{out.name} at {level}, batch {batch}: {relative(x, y)}"
 
 
-@pytest.mark.parametrize("fixture", example() + models("A"))
+@pytest.mark.parametrize("fixture", example() + models("A") + models(COMPOSITE))
 def test_half_of_heads_and_channels_without_tuning(fixture, tmp_path):
     row, path = fixture
     compact, masked = tmp_path / "compact.onnx", tmp_path / "masked.onnx"
@@ -77,7 +77,7 @@ def data(path, tmp_path):
     return npz
 
 
-@pytest.mark.parametrize("fixture", example() + models("A"))
+@pytest.mark.parametrize("fixture", example() + models("A") + models(COMPOSITE))
 def test_half_of_heads_and_channels_with_distillation(fixture, tmp_path):
     row, path = fixture
     compact, masked = tmp_path / "compact.onnx", tmp_path / "masked.onnx"

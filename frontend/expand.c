@@ -1,0 +1,274 @@
+/* expand.c - the table of composite ops, and what expansions are written in. */
+#include "frontend/expand.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char *text(const char *s) { return s ? s : ""; }
+
+/* --- the table --- */
+
+static const PareExpandRow rows[] = {
+#define EXPAND(fn, name, domain, lo, hi, nout, attrs) {name, domain, lo, hi, nout, attrs, pare_expand_##fn},
+#define REFUSED(name, domain, why)
+#include "frontend/expand.def"
+#undef EXPAND
+#undef REFUSED
+};
+
+static const struct {
+  const char *name, *domain, *why;
+} refused[] = {
+#define EXPAND(fn, name, domain, lo, hi, nout, attrs)
+#define REFUSED(name, domain, why) {name, domain, why},
+#include "frontend/expand.def"
+#undef EXPAND
+#undef REFUSED
+};
+
+const PareExpandRow *pare_expand_find(const char *domain, const char *name) {
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+    if (!strcmp(rows[i].name, name) && !strcmp(rows[i].domain, domain)) return &rows[i];
+  return NULL;
+}
+
+const char *pare_expand_refusal(const char *domain, const char *name) {
+  for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
+    if (!strcmp(refused[i].domain, domain) && (!*refused[i].name || !strcmp(refused[i].name, name)))
+      return refused[i].why;
+  return NULL;
+}
+
+PareValue *pare_expand_fail(PareExpand *x, PareStatus s, const char *fmt, ...) {
+  char why[sizeof x->c->diag.text];
+  va_list ap;
+  va_start(ap, fmt);
+  vsnprintf(why, sizeof why, fmt, ap);
+  va_end(ap);
+  if (x->status == PARE_OK)
+    x->status = pare_diag_set(&x->c->diag, s, x->c->file, x->name, x->row->name, __FILE__, __LINE__, "%s", why);
+  return NULL;
+}
+
+static PareValue *no_memory(PareExpand *x) { return pare_expand_fail(x, PARE_NOMEM, "out of memory"); }
+
+static bool lists(const char *words, const char *w) {
+  size_t n = strlen(w);
+  for (const char *p = words; *p;) {
+    size_t len = strcspn(p, " ");
+    if (len == n && !memcmp(p, w, n)) return true;
+    p += len + (p[len] == ' ');
+  }
+  return false;
+}
+
+static void check_attrs(PareExpand *x) {
+  for (size_t i = 0; i < x->p->n_attribute; i++) {
+    const Onnx__AttributeProto *a = x->p->attribute[i];
+    if (a->ref_attr_name && *a->ref_attr_name)
+      pare_expand_fail(x, PARE_FORMAT, "attribute '%s' refers to a function's", text(a->name));
+    else if (!lists(x->row->attrs, text(a->name)))
+      pare_expand_fail(x, PARE_UNSUPPORTED, "attribute '%s' is not supported", text(a->name));
+  }
+}
+
+static void check_arity(PareExpand *x) {
+  if ((x->row->max_in >= 0 && x->nin > x->row->max_in) || x->nout > x->row->max_out || !pare_expand_wants(x, 0))
+    pare_expand_fail(x, PARE_FORMAT, "%d inputs and %d outputs do not fit this op", x->nin, x->nout);
+  for (int k = 0; k < x->row->min_in; k++)
+    if (!pare_expand_has(x, k)) pare_expand_fail(x, PARE_FORMAT, "input %d is missing", k);
+}
+
+PareStatus pare_expand(PareExpand *x) {
+  x->in = PARE_NEW_N(x->g->arena, x->nin + 1, PareValue *);
+  x->out = PARE_NEW_N(x->g->arena, x->nout + 1, PareValue *);
+  if (!x->in || !x->out) return pare_nomem(x->c);
+  check_arity(x);
+  check_attrs(x);
+  if (x->status == PARE_OK) x->row->expand(x);
+  for (int k = 0; k < x->nout; k++)
+    if (pare_expand_wants(x, k) && !x->out[k])
+      pare_expand_fail(x, PARE_UNSUPPORTED, "its output %d ('%s') is not supported", k, x->p->output[k]);
+  return x->status;
+}
+
+/* --- inputs and outputs --- */
+
+PareValue *pare_expand_in(PareExpand *x, int k) {
+  if (!pare_expand_has(x, k)) return pare_expand_fail(x, PARE_FORMAT, "input %d is missing", k);
+  if (x->in[k] || x->given[k]->role != PARE_CONST) return x->in[k] ? x->in[k] : x->given[k];
+  char role[24];
+  snprintf(role, sizeof role, "input%d", k);
+  PareNode *n = pare_expand_node(x, PARE_OP_IDENTITY, role, NULL, 1, &x->given[k], 1);
+  if (!n) return NULL;
+  n->onnx_input = k + 1;
+  return x->in[k] = n->out[0];
+}
+
+PareValue *pare_expand_in_of(PareExpand *x, int k, int rank) {
+  PareValue *v = pare_expand_in(x, k);
+  int is = pare_expand_fact(x, v).rank;
+  if (!v || is < 0 || is == rank) return v;
+  return pare_expand_fail(x, PARE_FORMAT, "input %d ('%s') is of rank %d instead of %d", k, v->name, is, rank);
+}
+
+static bool is_ours(const PareExpand *x, const PareValue *v) {
+  bool ours = v->role == PARE_RESULT && v->def->onnx_index == x->index;
+  for (int k = 0; k < x->nout; k++) ours &= x->out[k] != v;
+  return ours;
+}
+
+void pare_expand_out(PareExpand *x, int k, PareValue *v) {
+  if (!pare_expand_wants(x, k)) return;
+  if (v && !is_ours(x, v)) v = PARE_EXPAND_OP(x, IDENTITY, "output", NULL, v);
+  if (!v) return;
+  if (!(v->name = pare_arena_strdup(x->g->arena, x->p->output[k]))) no_memory(x);
+  x->out[k] = v;
+}
+
+PareFact pare_expand_fact(const PareExpand *x, const PareValue *v) { return pare_facts_of(x->facts, v); }
+
+/* --- nodes --- */
+
+PareNode *pare_expand_node(PareExpand *x, PareOp op, const char *role, const PareAttrs *attr, int nin,
+                           PareValue *const *in, int nout) {
+  if (x->status != PARE_OK) return NULL;
+  while (nin > 0 && !in[nin - 1]) nin--;
+  char *name = pare_arena_printf(x->g->arena, "%s/%s", x->name, role);
+  PareNode *n = name ? pare_node_add(x->c, x->g, NULL, op, name, nin, in, nout) : NULL;
+  if (!n) return no_memory(x), NULL;
+  n->onnx_index = x->index;
+  n->onnx_input = PARE_INSIDE;
+  if (attr) n->attr = *attr;
+  if (!pare_facts_infer(x->facts, n)) return no_memory(x), NULL;
+  return n;
+}
+
+PareValue *pare_expand_op(PareExpand *x, PareOp op, const char *role, const PareAttrs *attr, int nin,
+                          PareValue *const *in) {
+  PareNode *n = pare_expand_node(x, op, role, attr, nin, in, 1);
+  return n ? n->out[0] : NULL;
+}
+
+PareValue *pare_expand_ints(PareExpand *x, int n, const int64_t *v) {
+  if (x->status != PARE_OK) return NULL;
+  char *name = pare_arena_printf(x->g->arena, "%s/ints", x->name);
+  PareValue *list = name ? pare_const_ints(x->c, x->g, name, n, v) : NULL;
+  return list ? list : no_memory(x);
+}
+
+PareValue *pare_expand_int(PareExpand *x, int64_t v) {
+  PareValue *scalar = pare_expand_ints(x, 1, &v);
+  if (scalar) scalar->type.rank = 0;
+  return scalar;
+}
+
+PareValue *pare_expand_float(PareExpand *x, const PareValue *like, double v) {
+  if (x->status != PARE_OK) return NULL;
+  PareFact f = pare_expand_fact(x, like);
+  if (f.typed && !pare_dtype_is_float(f.dtype))
+    return pare_expand_fail(x, PARE_UNSUPPORTED, "'%s' is no tensor of floats", like->name);
+  char *name = pare_arena_printf(x->g->arena, "%s/number", x->name);
+  PareValue *scalar = name ? pare_const_float(x->c, x->g, name, f.typed ? f.dtype : PARE_F32, v) : NULL;
+  return scalar ? scalar : no_memory(x);
+}
+
+PareValue *pare_expand_dim(PareExpand *x, PareValue *v, int64_t axis) {
+  return PARE_EXPAND_OP(x, GATHER, "dim", NULL, PARE_EXPAND_OP(x, SHAPE, "shape", NULL, v), PARE_EXPAND_INTS(x, axis));
+}
+
+PareValue *pare_expand_size(PareExpand *x, PareValue *v, int64_t axis) {
+  return PARE_EXPAND_OP(x, GATHER, "size", NULL, PARE_EXPAND_OP(x, SHAPE, "shape", NULL, v), pare_expand_int(x, axis));
+}
+
+PareValue *pare_expand_join(PareExpand *x, const char *role, int64_t axis, int n, PareValue *const *part) {
+  PareAttrs attr = {0};
+  pare_attr_set(&attr, axis, axis);
+  return pare_expand_op(x, PARE_OP_CONCAT, role, &attr, n, part);
+}
+
+PareValue *pare_expand_transpose(PareExpand *x, const char *role, PareValue *v, int rank, const int64_t *perm) {
+  PareAttrs attr = {0};
+  PareInts p = {.n = rank};
+  memcpy(p.at, perm, (size_t)rank * sizeof *perm);
+  pare_attr_set(&attr, perm, p);
+  return PARE_EXPAND_OP(x, TRANSPOSE, role, &attr, v);
+}
+
+PareValue *pare_expand_cast(PareExpand *x, PareValue *v, PareDtype to) {
+  PareAttrs attr = {0};
+  pare_attr_set(&attr, to, to);
+  return PARE_EXPAND_OP(x, CAST, "cast", &attr, v);
+}
+
+void pare_expand_split(PareExpand *x, const char *role, PareValue *v, int64_t axis, PareValue *sizes, int n,
+                       PareValue **part) {
+  PareAttrs attr = {0};
+  pare_attr_set(&attr, axis, axis);
+  if (!sizes) pare_attr_set(&attr, num_outputs, n);
+  PareValue *in[] = {v, sizes};
+  PareNode *node = pare_expand_node(x, PARE_OP_SPLIT, role, &attr, 2, in, n);
+  for (int i = 0; i < n; i++) part[i] = node ? node->out[i] : NULL;
+}
+
+/* --- attributes --- */
+
+static const Onnx__AttributeProto *find_attr(const PareExpand *x, const char *name) {
+  for (size_t i = 0; i < x->p->n_attribute; i++)
+    if (!strcmp(text(x->p->attribute[i]->name), name)) return x->p->attribute[i];
+  return NULL;
+}
+
+bool pare_expand_has_attr(const PareExpand *x, const char *name) { return find_attr(x, name) != NULL; }
+
+int64_t pare_expand_attr_int(PareExpand *x, const char *name, int64_t dflt) {
+  const Onnx__AttributeProto *a = find_attr(x, name);
+  if (!a) return dflt;
+  if (a->type != ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INT && (a->type || !a->has_i))
+    pare_expand_fail(x, PARE_FORMAT, "attribute '%s' is no integer", name);
+  return a->i;
+}
+
+double pare_expand_attr_float(PareExpand *x, const char *name, double dflt) {
+  const Onnx__AttributeProto *a = find_attr(x, name);
+  if (!a) return dflt;
+  if (a->type != ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOAT && (a->type || !a->has_f))
+    pare_expand_fail(x, PARE_FORMAT, "attribute '%s' is no float", name);
+  return (double)a->f;
+}
+
+bool pare_expand_attr_is(PareExpand *x, const char *name, const char *word) {
+  const Onnx__AttributeProto *a = find_attr(x, name);
+  return a && a->has_s && a->s.len == strlen(word) && !memcmp(a->s.data, word, a->s.len);
+}
+
+/* Its numbers: one integer or a list. */
+static bool read_ints(const Onnx__AttributeProto *a, int *n, const int64_t **v) {
+  bool list = a->type == ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS || (!a->type && !a->has_i);
+  if (!list && a->type != ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INT && a->type) return false;
+  *n = list ? (int)a->n_ints : 1;
+  *v = list ? a->ints : &a->i;
+  return a->n_ints <= PARE_MAX_INTS;
+}
+
+PareValue *pare_expand_attr(PareExpand *x, const char *name, int ndflt, const int64_t *dflt) {
+  for (size_t i = 0; i < x->attr.n; i++)
+    if (!strcmp(x->attr.at[i]->origin.attr, name)) return x->attr.at[i];
+  const Onnx__AttributeProto *a = find_attr(x, name);
+  int n = ndflt;
+  const int64_t *v = dflt;
+  if (!a && !dflt) return pare_expand_fail(x, PARE_FORMAT, "attribute '%s' is missing", name);
+  if (a && !read_ints(a, &n, &v)) return pare_expand_fail(x, PARE_FORMAT, "attribute '%s' holds no integers", name);
+  for (int i = 0; i < n; i++)
+    if (v[i] < 1 || v[i] > INT32_MAX)
+      return pare_expand_fail(x, PARE_FORMAT, "attribute '%s' is %" PRId64 ", which is no size", name, v[i]);
+  PareValue *list = pare_expand_ints(x, n, v);
+  if (!list) return NULL;
+  list->origin = (PareOrigin){a ? PARE_ORIGIN_ATTRIBUTE : PARE_ORIGIN_ABSENT, x->index,
+                              pare_arena_strdup(x->g->arena, name)};
+  list->name = pare_arena_printf(x->g->arena, "%s.%s", x->name, name);
+  if (!list->origin.attr || !list->name || !pare_vec_push(x->g->arena, &x->attr, list)) return no_memory(x);
+  return list;
+}

@@ -1,0 +1,49 @@
+/* expand_embed.c - EmbedLayerNormalization: word + position [+ segment], normalised,
+ * and how many tokens of each row the mask lets through. */
+#include "frontend/expand.h"
+
+enum { IDS, SEGMENTS, WORDS, POSITIONS, SEGMENT_TABLE, GAMMA, BETA, MASK, POSITION_IDS };
+
+static PareValue *lookup(PareExpand *x, const char *role, PareValue *table, PareValue *ids) {
+  PareAttrs attr = {0};
+  pare_attr_set(&attr, axis, 0);
+  return PARE_EXPAND_OP(x, GATHER, role, &attr, table, ids);
+}
+
+/* 0, 1, ... up to the length of a row of `ids`. */
+static PareValue *count_up(PareExpand *x, PareValue *ids) {
+  return PARE_EXPAND_OP(x, RANGE, "positions", NULL, pare_expand_int(x, 0), pare_expand_size(x, ids, 1),
+                        pare_expand_int(x, 1));
+}
+
+static PareValue *embed(PareExpand *x) {
+  PareValue *ids = pare_expand_in_of(x, IDS, 2);
+  PareValue *at = pare_expand_has(x, POSITION_IDS) ? pare_expand_in(x, POSITION_IDS) : count_up(x, ids);
+  PareValue *words = lookup(x, "words", pare_expand_in(x, WORDS), ids);
+  PareValue *sum = PARE_EXPAND_OP(x, ADD, "placed", NULL, words, lookup(x, "places", pare_expand_in(x, POSITIONS), at));
+  if (!pare_expand_has(x, SEGMENTS)) return sum;
+  PareValue *segments = lookup(x, "segments", pare_expand_in(x, SEGMENT_TABLE), pare_expand_in(x, SEGMENTS));
+  return PARE_EXPAND_OP(x, ADD, "sum", NULL, sum, segments);
+}
+
+/* How often 1 stands in each row of the mask, i32[batch]; zeros without a mask. */
+static PareValue *mask_index(PareExpand *x) {
+  PareValue *mask = pare_expand_in(x, pare_expand_has(x, MASK) ? MASK : IDS);
+  PareValue *count = pare_expand_cast(x, mask, PARE_I32), *one = pare_expand_cast(x, pare_expand_int(x, 1), PARE_I32);
+  if (pare_expand_has(x, MASK)) count = pare_expand_cast(x, PARE_EXPAND_OP(x, EQUAL, "on", NULL, count, one), PARE_I32);
+  else count = PARE_EXPAND_OP(x, SUB, "zeros", NULL, count, count);
+  PareAttrs attr = {0};
+  pare_attr_set(&attr, keepdims, 0);
+  return PARE_EXPAND_OP(x, REDUCESUM, "length", &attr, count, PARE_EXPAND_INTS(x, 1));
+}
+
+void pare_expand_embed_layer_norm(PareExpand *x) {
+  PareValue *sum = embed(x);
+  PareAttrs attr = {0};
+  pare_attr_set(&attr, axis, -1);
+  pare_attr_set(&attr, epsilon, pare_expand_attr_float(x, "epsilon", 1e-12));
+  PareValue *gamma = pare_expand_in(x, GAMMA), *beta = pare_expand_in(x, BETA);
+  pare_expand_out(x, 0, PARE_EXPAND_OP(x, LAYERNORM, "norm", &attr, sum, gamma, beta));
+  if (pare_expand_wants(x, 1)) pare_expand_out(x, 1, mask_index(x));
+  pare_expand_out(x, 2, sum);
+}

@@ -1,0 +1,364 @@
+"""Composite ops: each small model gives ONNX Runtime's numbers, and can be cut."""
+import json
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from conftest import feeds, run
+from test_compress import LEVELS, check_equal, session, training_data
+
+HIDDEN, HEADS, FFN = 16, 4, 24
+REL = 1e-5  # sums of up to 24 products in fp32, normalised
+
+
+class Build:
+    """A graph in the making: x [batch, seq, 16] goes in, [batch, seq, 5] comes out."""
+
+    def __init__(self, opset=17):
+        self.nodes, self.weights, self.inputs, self.outputs, self.opset = [], [], [], [], opset
+        self.rng = np.random.default_rng(3)
+        self.input("x", ["batch", "seq", HIDDEN])
+
+    def input(self, name, shape, dtype=TensorProto.FLOAT):
+        self.inputs.append(helper.make_tensor_value_info(name, dtype, shape))
+        return name
+
+    def weight(self, *shape, near=0.0):
+        name = f"w{len(self.weights)}"
+        value = (near + self.rng.standard_normal(shape) / 4).astype(np.float32)
+        self.weights.append(numpy_helper.from_array(value, name))
+        return name
+
+    def const(self, value):
+        name = f"c{len(self.weights)}"
+        self.weights.append(numpy_helper.from_array(np.asarray(value), name))
+        return name
+
+    def op(self, kind, *inputs, domain="", nout=1, **attrs):
+        names = [f"{kind}{len(self.nodes)}_{i}" for i in range(nout)]
+        self.nodes.append(helper.make_node(kind, list(inputs), names, f"n{len(self.nodes)}_{kind}", domain=domain, **attrs))
+        return names[0] if nout == 1 else names
+
+    def ms(self, kind, *inputs, **attrs):
+        return self.op(kind, *inputs, domain="com.microsoft", **attrs)
+
+    def linear(self, x, k, n):
+        return self.op("MatMul", x, self.weight(k, n))
+
+    def ffn(self, act):
+        """x + W2·act(W1·x)"""
+        h = act(self.linear("x", HIDDEN, FFN))
+        return self.op("Add", "x", self.linear(h, FFN, HIDDEN))
+
+    def save(self, y, path, extra=()):
+        y = self.op("Identity", self.linear(y, HIDDEN, 5))
+        outputs = [helper.make_tensor_value_info(y, TensorProto.FLOAT, ["batch", "seq", 5])]
+        outputs += [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in extra]
+        graph = helper.make_graph(self.nodes, "composite", self.inputs, outputs, self.weights)
+        model = helper.make_model(graph, ir_version=10, opset_imports=[
+            helper.make_opsetid("", self.opset), helper.make_opsetid("com.microsoft", 1)])
+        onnx.save(model, str(path))
+
+
+def project(b, y):
+    """The way back from the heads onto the stream."""
+    return b.op("Add", "x", b.linear(y, HIDDEN, HIDDEN))
+
+
+CASES = {}
+
+
+def case(*kinds, frozen=None):
+    """Registers a model; `kinds` is what inspect has to find in it, `frozen` a part of a reason."""
+    def keep(build):
+        CASES[build.__name__] = (build, kinds, frozen)
+        return build
+    return keep
+
+
+# --- activations ---
+
+@case("ffn")
+def gelu(b):
+    return b.ffn(lambda h: b.ms("Gelu", h))
+
+
+@case("ffn")
+def bias_gelu(b):
+    return b.ffn(lambda h: b.ms("BiasGelu", h, b.weight(FFN)))
+
+
+@case("ffn")
+def two_layers_with_one_bias(b):
+    """A shared initializer whose readers are cut differently: the nodes read copies."""
+    bias = b.weight(FFN)
+    y = b.ffn(lambda h: b.ms("BiasGelu", h, bias))
+    h = b.ms("BiasGelu", b.linear(y, HIDDEN, FFN), bias)
+    return b.op("Add", y, b.linear(h, FFN, HIDDEN))
+
+
+@case("ffn")
+def fast_gelu(b):
+    return b.ffn(lambda h: b.ms("FastGelu", h))
+
+
+@case("ffn")
+def fast_gelu_with_bias(b):
+    return b.ffn(lambda h: b.ms("FastGelu", h, b.weight(FFN)))
+
+
+@case("ffn")
+def quick_gelu(b):
+    return b.ffn(lambda h: b.ms("QuickGelu", h, alpha=1.5))
+
+
+def fused_gemm(b, activation, **attrs):
+    flat = b.op("Reshape", "x", b.const(np.array([-1, HIDDEN])))
+    h = b.ms("FusedGemm", flat, b.weight(FFN, HIDDEN), b.weight(FFN), transB=1, activation=activation, **attrs)
+    back = b.op("Reshape", b.linear(h, FFN, HIDDEN), b.op("Shape", "x"))
+    return b.op("Add", "x", back)
+
+
+@case("ffn")
+def fused_gemm_tanh(b):
+    return fused_gemm(b, "Tanh")
+
+
+@case("ffn")
+def fused_gemm_relu(b):
+    return fused_gemm(b, "Relu", alpha=0.5)
+
+
+@case("ffn")
+def fused_gemm_sigmoid(b):
+    return fused_gemm(b, "Sigmoid")
+
+
+@case("ffn")
+def fused_gemm_leaky_relu(b):
+    return fused_gemm(b, "LeakyRelu", activation_alpha=0.2)
+
+
+# --- normalisation ---
+
+def skip(b, kind, *more, **attrs):
+    h = b.linear(b.op("Relu", b.linear("x", HIDDEN, FFN)), FFN, HIDDEN)
+    return b.ms(kind, h, "x", b.weight(HIDDEN, near=1), *more, **attrs)
+
+
+@case("ffn")
+def skip_layer_norm(b):
+    return skip(b, "SkipLayerNormalization", b.weight(HIDDEN), epsilon=1e-5)
+
+
+@case("ffn")
+def skip_layer_norm_without_beta(b):
+    return skip(b, "SkipLayerNormalization", epsilon=1e-3)
+
+
+@case("ffn")
+def skip_layer_norm_with_bias_and_sum(b):
+    y = skip(b, "SkipLayerNormalization", b.weight(HIDDEN), b.weight(HIDDEN), nout=4)
+    b.nodes[-1].output[1] = b.nodes[-1].output[2] = ""
+    return b.op("Add", y[0], y[3])
+
+
+@case("ffn")
+def skip_rms_norm_with_bias_and_sum(b):
+    y = skip(b, "SkipSimplifiedLayerNormalization", b.weight(HIDDEN), nout=4, epsilon=1e-5)
+    b.nodes[-1].output[1] = b.nodes[-1].output[2] = ""
+    return b.op("Add", y[0], y[3])
+
+
+@case("ffn")
+def rms_norm(b):
+    y = b.ffn(lambda h: b.op("Relu", h))
+    return b.op("SimplifiedLayerNormalization", y, b.weight(HIDDEN, near=1), axis=-1, epsilon=1e-5, stash_type=1)
+
+
+# --- embeddings ---
+
+def embed(b, segments, mask, positions):
+    b.inputs.clear()
+    shape = ["batch", "seq"]
+    ids = b.input("input_ids", shape, TensorProto.INT32)
+    seg = b.input("token_type_ids", shape, TensorProto.INT32) if segments else ""
+    tables = [b.weight(20, HIDDEN), b.weight(20, HIDDEN), b.weight(2, HIDDEN) if segments else ""]
+    norm = [b.weight(HIDDEN, near=1), b.weight(HIDDEN)]
+    last = [b.input("mask", shape, TensorProto.INT32) if mask else "",
+            b.input("position_ids", shape, TensorProto.INT32) if positions else ""]
+    out = b.ms("EmbedLayerNormalization", ids, seg, *tables, *norm, *last, nout=2, epsilon=1e-6)
+    b.nodes.insert(0, b.nodes.pop())
+    return out
+
+
+@case("heads")
+def embed_layer_norm_with_a_mask(b):
+    x, index = embed(b, True, True, False)
+    return b.op("Add", x, b.linear(attention(b, x, mask=index), HIDDEN, HIDDEN))
+
+
+@case("heads")
+def embed_layer_norm_with_positions(b):
+    x, index = embed(b, False, False, True)
+    return b.op("Add", x, b.linear(attention(b, x), HIDDEN, HIDDEN))
+
+
+# --- Attention ---
+
+def attention(b, x="x", mask="", past="", bias="", nout=1, sizes=None, **attrs):
+    q, k, v = sizes or (HIDDEN,) * 3
+    if sizes:
+        attrs["qkv_hidden_sizes"] = list(sizes)
+    inputs = [x, b.weight(HIDDEN, q + k + v), b.weight(q + k + v), mask, past, bias]
+    return b.ms("Attention", *inputs, num_heads=HEADS, nout=nout, **attrs)
+
+
+@case("heads", "head-dim")
+def attention_alone(b):
+    return project(b, attention(b))
+
+
+@case("heads")
+def attention_with_lengths(b):
+    return project(b, attention(b, mask=b.input("lengths", ["batch"], TensorProto.INT32)))
+
+
+@case("heads")
+def attention_with_a_mask_of_columns(b):
+    mask = b.input("mask", ["batch", "seq"], TensorProto.INT32)
+    return project(b, attention(b, mask=mask, mask_filter_value=-5000.0))
+
+
+@case("heads")
+def attention_with_a_mask_of_rows(b):
+    return project(b, attention(b, mask=b.input("mask", ["batch", "seq", "seq"], TensorProto.INT32), scale=0.3))
+
+
+@case("heads")
+def attention_unidirectional(b):
+    mask = b.input("mask", ["batch", "seq"], TensorProto.INT32)
+    return project(b, attention(b, mask=mask, unidirectional=1))
+
+
+@case("heads")
+def attention_with_a_bias_for_each_head(b):
+    bias = b.op("Expand", b.weight(1, HEADS, 1, 1), b.op("Concat", *(
+        b.op("Gather", b.op("Shape", "x"), b.const(np.array([0]))), b.const(np.array([HEADS])),
+        *(b.op("Gather", b.op("Shape", "x"), b.const(np.array([1]))) for _ in range(2))), axis=0))
+    return project(b, attention(b, bias=bias))
+
+
+@case("heads")
+def attention_of_uneven_sizes(b):
+    y = attention(b, sizes=(24, 24, 32))
+    return b.op("Add", "x", b.linear(y, 32, HIDDEN))
+
+
+@case(frozen="past")
+def attention_with_a_past(b):
+    past = b.op("Transpose", b.input("past", ["batch", 2, HEADS, "before", 4]), perm=[1, 0, 2, 3, 4])
+    y, present = attention(b, past=past, nout=2, unidirectional=1)
+    return project(b, y)
+
+
+# --- MultiHeadAttention ---
+
+def qkv(b, x="x", width=HIDDEN):
+    return [b.linear(x, HIDDEN, HIDDEN), b.linear(x, HIDDEN, HIDDEN), b.linear(x, HIDDEN, width)]
+
+
+def heads_of(b, *inputs, **attrs):
+    return b.ms("MultiHeadAttention", *inputs, num_heads=HEADS, **attrs)
+
+
+@case("heads")
+def multi_head(b):
+    return project(b, heads_of(b, *qkv(b)))
+
+
+@case("heads")
+def multi_head_with_bias_and_mask(b):
+    mask = b.input("mask", ["batch", "seq"], TensorProto.INT32)
+    return project(b, heads_of(b, *qkv(b), b.weight(3 * HIDDEN), mask, scale=0.4))
+
+
+@case("heads")
+def multi_head_with_a_wider_v(b):
+    y = heads_of(b, *qkv(b, width=32), b.weight(2 * HIDDEN + 32), b.input("lengths", ["batch"], TensorProto.INT32))
+    return b.op("Add", "x", b.linear(y, 32, HIDDEN))
+
+
+@case("heads")
+def multi_head_unidirectional_with_attention_bias(b):
+    bias = b.input("attention_bias", ["batch", 1, "seq", "seq"])
+    return project(b, heads_of(b, *qkv(b), "", "", bias, unidirectional=1))
+
+
+@case("heads")
+def cross_attention(b):
+    memory = b.input("memory", ["batch", "seq", HIDDEN])
+    k, v = b.linear(memory, HIDDEN, HIDDEN), b.linear(memory, HIDDEN, HIDDEN)
+    return project(b, heads_of(b, b.linear("x", HIDDEN, HIDDEN), k, v))
+
+
+@case("heads")
+def cross_attention_with_heads_apart(b):
+    def apart(v):
+        v = b.op("Reshape", v, b.const(np.array([0, 0, HEADS, HIDDEN // HEADS])))
+        return b.op("Transpose", v, perm=[0, 2, 1, 3])
+    q, k, v = qkv(b)
+    return project(b, heads_of(b, q, apart(k), apart(v)))
+
+
+@case(frozen="past_")
+def multi_head_with_a_past(b):
+    past = [b.input(n, ["batch", HEADS, "before", 4]) for n in ("past_k", "past_v")]
+    y = heads_of(b, *qkv(b), "", "", "", *past, nout=3)
+    return project(b, y[0])
+
+
+# --- the judges ---
+
+@pytest.fixture(params=CASES)
+def small(request, tmp_path):
+    build, kinds, frozen = CASES[request.param]
+    b = Build()
+    path = tmp_path / "model.onnx"
+    b.save(build(b), path)
+    return path, kinds, frozen
+
+
+def test_the_outputs_are_those_of_onnx_runtime(small, tmp_path):
+    path, _, _ = small
+    f = feeds(onnx.load(str(path)), 3, 7)
+    want = session(path, LEVELS[0]).run(None, f)[0]
+    np.savez(tmp_path / "data.npz", labels=want, **f)
+    got = json.loads(run("eval", path, "--data", tmp_path / "data.npz", "--json").stdout)
+    assert got["metric"] == "mse"
+    assert np.sqrt(got["value"]) <= REL * np.abs(want).max(), f"{got['value']} against {np.abs(want).max()}"
+
+
+def test_inspect_finds_what_can_be_cut_and_says_what_cannot(small):
+    path, kinds, frozen = small
+    i = json.loads(run("inspect", path, "--json").stdout)
+    assert set(kinds) <= {g["kind"] for g in i["groups"]}, i["groups"]
+    if frozen:
+        assert "heads" not in {g["kind"] for g in i["groups"]}
+        assert any(frozen in x["reason"] for x in i["frozen"]), i["frozen"]
+
+
+def test_half_of_it_can_go(small, tmp_path):
+    path, kinds, _ = small
+    if not kinds:
+        pytest.skip("nothing in it can be cut")
+    training_data(onnx.load(str(path)), tmp_path / "train.npz")
+    compact, masked = tmp_path / "compact.onnx", tmp_path / "masked.onnx"
+    run("compress", path, compact, "--steps", 4, "--batch", 4, "--prune-every", 2, "--save-masked", masked,
+        "--train", tmp_path / "train.npz", "-q")
+    check_equal(path, masked, compact)
+    params = [sum(int(np.prod(t.dims)) for t in onnx.load(str(p)).graph.initializer) for p in (path, compact)]
+    assert params[1] < params[0], params
