@@ -26,7 +26,8 @@ static PareStatus make(PareCtx *c, PareForward *f, const PareGraph *g, int64_t b
   f->batch = batch;
   PARE_TRY(pare_feed_bind(c, f->graph, f->data, &f->batch));
   if (fused)
-    PARE_TRY(pare_run_passes(c, f->graph, "fold-constants,fuse-layernorm,fuse-gelu,fuse-linear,fuse-attention", NULL));
+    PARE_TRY(pare_run_passes(c, f->graph, "fold-constants,drop-noops,fuse-layernorm,fuse-gelu,fuse-linear,"
+                             "fuse-attention", NULL));
   PARE_TRY(pare_program_new(c, f->graph, pare_cpu_kernels(), &f->program));
   size_t nout = f->graph->outputs.n;
   f->floats = PARE_NEW_N(f->arena, nout, float *);

@@ -253,6 +253,13 @@ static bool read_ints(const Onnx__AttributeProto *a, int *n, const int64_t **v) 
   return a->n_ints <= PARE_MAX_INTS;
 }
 
+PareValue *pare_expand_list(PareExpand *x, const char *name, int ndflt, const int64_t *dflt) {
+  const Onnx__AttributeProto *a = find_attr(x, name);
+  if (a && !read_ints(a, &ndflt, &dflt))
+    return pare_expand_fail(x, PARE_FORMAT, "attribute '%s' holds no integers", name);
+  return pare_expand_ints(x, ndflt, dflt);
+}
+
 PareValue *pare_expand_attr(PareExpand *x, const char *name, int ndflt, const int64_t *dflt) {
   for (size_t i = 0; i < x->attr.n; i++)
     if (!strcmp(x->attr.at[i]->origin.attr, name)) return x->attr.at[i];

@@ -1,28 +1,23 @@
 /* expand_embed.c - EmbedLayerNormalization: word + position [+ segment], normalised,
  * and how many tokens of each row the mask lets through. */
-#include "frontend/expand.h"
+#include "frontend/expand_attend.h"
+#include "frontend/expand_rotary.h"
 
 enum { IDS, SEGMENTS, WORDS, POSITIONS, SEGMENT_TABLE, GAMMA, BETA, MASK, POSITION_IDS };
 
-static PareValue *lookup(PareExpand *x, const char *role, PareValue *table, PareValue *ids) {
-  PareAttrs attr = {0};
-  pare_attr_set(&attr, axis, 0);
-  return PARE_EXPAND_OP(x, GATHER, role, &attr, table, ids);
-}
-
-/* 0, 1, ... up to the length of a row of `ids`. */
-static PareValue *count_up(PareExpand *x, PareValue *ids) {
-  return PARE_EXPAND_OP(x, RANGE, "positions", NULL, pare_expand_int(x, 0), pare_expand_size(x, ids, 1),
-                        pare_expand_int(x, 1));
+/* Rows of table k at the numbers of input `at`. */
+static PareValue *rows_of(PareExpand *x, const char *role, int k, PareValue *at) {
+  return pare_expand_lookup(x, role, pare_expand_in(x, k), at);
 }
 
 static PareValue *embed(PareExpand *x) {
-  PareValue *ids = pare_expand_in_of(x, IDS, 2);
-  PareValue *at = pare_expand_has(x, POSITION_IDS) ? pare_expand_in(x, POSITION_IDS) : count_up(x, ids);
-  PareValue *words = lookup(x, "words", pare_expand_in(x, WORDS), ids);
-  PareValue *sum = PARE_EXPAND_OP(x, ADD, "placed", NULL, words, lookup(x, "places", pare_expand_in(x, POSITIONS), at));
+  PareValue *ids = pare_expand_in_of(x, IDS, 2), *at;
+  if (pare_expand_has(x, POSITION_IDS)) at = pare_expand_in(x, POSITION_IDS);
+  else at = pare_expand_range(x, pare_expand_size(x, ids, 1));
+  PareValue *sum = PARE_EXPAND_OP(x, ADD, "placed", NULL, rows_of(x, "words", WORDS, ids),
+                                  rows_of(x, "places", POSITIONS, at));
   if (!pare_expand_has(x, SEGMENTS)) return sum;
-  PareValue *segments = lookup(x, "segments", pare_expand_in(x, SEGMENT_TABLE), pare_expand_in(x, SEGMENTS));
+  PareValue *segments = rows_of(x, "segments", SEGMENT_TABLE, pare_expand_in(x, SEGMENTS));
   return PARE_EXPAND_OP(x, ADD, "sum", NULL, sum, segments);
 }
 

@@ -30,7 +30,8 @@ static PareValue *sigmoid(PareExpand *x, PareValue *v) { return PARE_EXPAND_OP(x
 static PareValue *leaky(PareExpand *x, PareValue *v) {
   PareValue *alpha = pare_expand_float(x, v, pare_expand_attr_float(x, "activation_alpha", 0.01));
   PareValue *below = relu(x, PARE_EXPAND_OP(x, NEG, "neg", NULL, v));
-  return PARE_EXPAND_OP(x, SUB, "leaky", NULL, relu(x, v), PARE_EXPAND_OP(x, MUL, "leak", NULL, below, alpha));
+  PareValue *leak = PARE_EXPAND_OP(x, MUL, "leak", NULL, below, alpha);
+  return PARE_EXPAND_OP(x, SUB, "leaky", NULL, relu(x, v), leak);
 }
 
 static const struct {

@@ -16,7 +16,7 @@ static PareValue *open_columns(PareExpand *x, PareValue *mask, PareValue *k) {
   PareValue *zero = pare_expand_cast(x, pare_expand_int(x, 0), PARE_I32);
   if (rank == 1) {
     PareValue *batch = PARE_EXPAND_JOIN(x, "lengths", 0, pare_expand_dim(x, k, 0), PARE_EXPAND_INTS(x, 1, 1, 1));
-    PareValue *column = pare_expand_cast(x, pare_expand_range(x, pare_expand_size(x, k, 2)), PARE_I32);
+    PareValue *column = pare_expand_cast(x, pare_expand_columns(x, k), PARE_I32);
     return PARE_EXPAND_OP(x, LESS, "open", NULL, column, PARE_EXPAND_OP(x, RESHAPE, "ends", NULL, mask, batch));
   }
   PareValue *open = PARE_EXPAND_OP(x, GREATER, "open", NULL, mask, zero);
@@ -33,7 +33,8 @@ static PareValue *mask_of(PareExpand *x, const Inputs *in, PareValue *q, PareVal
     mask = pare_expand_closed(x, open_columns(x, pare_expand_in(x, in->padding), k), q, fill);
   }
   if (pare_expand_attr_int(x, "unidirectional", 0)) {
-    PareValue *open = pare_expand_causal(x, q, k, in->past);
+    PareValue *column = pare_expand_columns(x, k), *row = pare_expand_rows(x, q, in->past);
+    PareValue *open = PARE_EXPAND_OP(x, LESSEQ, "causal", NULL, column, row);
     mask = pare_expand_masks(x, mask, pare_expand_closed(x, open, q, -FLT_MAX));
   }
   return pare_expand_has(x, in->bias) ? pare_expand_masks(x, mask, pare_expand_in(x, in->bias)) : mask;

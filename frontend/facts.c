@@ -67,7 +67,10 @@ static PareFact matrix(const Facts *x) {
 
 static PareFact reshaped(const Facts *x) {
   PareFact a = in(x, 0), to = in(x, 1);
-  return (PareFact){a.typed, a.dtype, to.len > PARE_MAX_RANK ? -1 : (int)to.len, a.rank <= 1 && to.len <= 1 ? a.len : -1};
+  PareFact y = {a.typed, a.dtype, -1, -1};
+  if (to.len >= 0 && to.len <= PARE_MAX_RANK) y.rank = (int)to.len;
+  if (a.rank >= 0 && a.rank <= 1 && y.rank >= 0 && y.rank <= 1) y.len = a.len;
+  return y;
 }
 
 static PareFact expanded(const Facts *x) {
@@ -105,6 +108,24 @@ static PareFact joined(const Facts *x) {
     int64_t len = in(x, k).len;
     if (len < 0 || y.len < 0 || __builtin_add_overflow(y.len, len, &y.len)) y.len = -1;
   }
+  return y;
+}
+
+/* Bound k of a Slice of a list of `len`, cut to the list; -1: not known. */
+static int64_t bound(const Facts *x, int k, int64_t len) {
+  const PareValue *v = x->n->in[k];
+  if (!v || v->role != PARE_CONST || !v->data || pare_type_count(&v->type) != 1) return -1;
+  int64_t at = pare_data_int(v, 0);
+  if (at < 0) at = at < -len ? 0 : at + len;
+  return at > len ? len : at;
+}
+
+static PareFact sliced(const Facts *x) {
+  PareFact y = in(x, 0);
+  if (y.rank != 1 || y.len < 0 || x->n->nin < 3 || (x->n->nin > 4 && x->n->in[4])) y.len = -1;
+  if (y.len < 0) return y;
+  int64_t from = bound(x, 1, y.len), to = bound(x, 2, y.len);
+  y.len = from < 0 || to < 0 ? -1 : to > from ? to - from : 0;
   return y;
 }
 
@@ -150,7 +171,7 @@ static const struct {
     {pare_infer_conv, part},          {pare_infer_layernorm, part},  {pare_infer_dropout, same},
     {pare_infer_reshape, reshaped},   {pare_infer_expand, expanded}, {pare_infer_squeeze, squeezed},
     {pare_infer_unsqueeze, unsqueezed}, {pare_infer_reduce, reduced}, {pare_infer_concat, joined},
-    {pare_infer_split, part},         {pare_infer_slice, part},      {pare_infer_transpose, part},
+    {pare_infer_split, part},         {pare_infer_slice, sliced},      {pare_infer_transpose, part},
     {pare_infer_gather, gathered},    {pare_infer_shape, shape},     {pare_infer_fill, filled},
     {pare_infer_range, list},
 };

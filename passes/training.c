@@ -268,8 +268,8 @@ static PareStatus check_dump(Build *b) {
   for (size_t i = 0; i < sizeof steps / sizeof *steps; i++)
     if (!strcmp(name, steps[i])) return PARE_OK;
   return pare_error(b->c, PARE_USAGE, "--dump-after: there is no pass '%s'; there are insert-masks, insert-lora, "
-                    "fold-constants, fuse-layernorm, fuse-gelu, fuse-linear, fuse-attention, fuse-masks, "
-                    "lower-precision, loss, autodiff, scores, update", name);
+                    "fold-constants, drop-noops, fuse-layernorm, fuse-gelu, fuse-linear, fuse-attention, "
+                    "fuse-masks, lower-precision, loss, autodiff, scores, update", name);
 }
 
 /* Speed alone: nothing that is scored may be fused away, so masks stay apart where their gradients are read. */
@@ -277,7 +277,7 @@ static PareStatus optimise(Build *b) {
   const char *dump = b->spec->dump_after;
   PARE_TRY(pare_run_passes(b->c, b->g, "fold-constants", dump));
   if (b->spec->plain) return PARE_OK;
-  PARE_TRY(pare_run_passes(b->c, b->g, "fuse-layernorm,fuse-gelu,fuse-linear,fuse-attention", dump));
+  PARE_TRY(pare_run_passes(b->c, b->g, "drop-noops,fuse-layernorm,fuse-gelu,fuse-linear,fuse-attention", dump));
   bool masks = (b->spec->criterion->needs & PARE_NEEDS_MASKS) != 0;
   if (!masks) PARE_TRY(pare_run_passes(b->c, b->g, "fuse-masks", dump));
   return b->spec->bf16 ? pare_run_passes(b->c, b->g, "lower-precision", dump) : PARE_OK;

@@ -1,6 +1,6 @@
 /* test_conformance.c - ONNX's own node tests, and ONNX Runtime's outputs of the
  * fixtures, against what pare computes. Every model whose ops are rows of
- * ops.def is run; what is left out is counted by reason. */
+ * ops.def or expand.def is run; what is left out is counted by reason. */
 #include <criterion/criterion.h>
 #include <dirent.h>
 #include <stdlib.h>
@@ -16,7 +16,7 @@
 static const struct {
   const char *part, *reason;
 } excuses[] = {
-    {"not supported:", "an op that is no row of ops.def"},
+    {"not supported:", "an op that pare does not know"},
     {"element type", "an element type that pare does not have"},
     {"attribute 'to'", "a Cast to such a type"},
     {"is not a tensor", "a sequence or an optional"},
@@ -31,6 +31,17 @@ enum { EXCUSES = sizeof excuses / sizeof *excuses };
 typedef struct Tally {
   int passed, failed, skipped[EXCUSES];
 } Tally;
+
+/* Tests of Attention as older releases of ONNX have them, by a part of the name. Release 1.23 says otherwise of what
+ * they hold: heads that share k and v stand side by side, softcap comes before the mask, and the modes of
+ * qk_matmul_output are counted in that order. */
+static const char *const corrected[] = {"_gqa", "_qk_matmul_bias", "_qk_matmul_softcap"};
+
+static bool is_corrected(const char *name) {
+  for (size_t i = 0; i < sizeof corrected / sizeof *corrected; i++)
+    if (strstr(name, "test_attention_") && strstr(name, corrected[i])) return true;
+  return false;
+}
 
 /* --- one model --- */
 
@@ -189,12 +200,12 @@ static void count(Fix *f, Tally *t, const char *name, PareStatus s) {
   cr_expect(false, "%s: %s", name, fix_why(f));
 }
 
-static void walk(Fix *f, const char *root, Tally *t) {
+static void walk(Fix *f, const char *root, bool old, Tally *t) {
   struct dirent **list;
   int n = scandir(root, &list, NULL, alphasort);
   for (int i = 0; i < n; i++) {
     const char *dir = fmt(f, "%s/%s", root, list[i]->d_name), *path = fmt(f, "%s/model.onnx", dir);
-    if (list[i]->d_name[0] != '.' && exists(path)) {
+    if (list[i]->d_name[0] != '.' && exists(path) && !(old && is_corrected(list[i]->d_name))) {
       PareMark mark = pare_arena_mark(f->arena);
       count(f, t, list[i]->d_name, check_model(f, dir, path, false));
       fix_forget(f);
@@ -218,7 +229,7 @@ Test(conformance, onnx_node_tests_agree) {
   const char *root = env && *env ? env : "/usr/share/libonnx-testdata/data/node";
   Tally t = {0};
   if (!exists(root)) skip(fmt(f, "no ONNX node tests at %s (set PARE_ONNX_TESTS)", root));
-  walk(f, root, &t);
+  walk(f, root, false, &t);
   report("ONNX node tests", &t);
   cr_expect_gt(t.passed, 100, "only %d ran", t.passed);
   fix_free(f);
@@ -228,9 +239,9 @@ Test(conformance, node_tests_of_newer_transformer_ops_agree) {
   Fix fix, *f = &fix;
   fix_init(f);
   Tally t = {0};
-  walk(f, fixture_dir(f, "onnx-node-tests-transformer-ops"), &t);
+  walk(f, fixture_dir(f, "onnx-node-tests-transformer-ops"), true, &t);
   report("newer ONNX node tests", &t);
-  cr_expect_gt(t.passed, 0, "none ran");
+  cr_expect_gt(t.passed, 70, "only %d ran", t.passed);
   fix_free(f);
 }
 

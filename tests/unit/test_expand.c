@@ -150,7 +150,8 @@ Test(expand, numbers_of_heads_that_are_no_sizes_are_refused) {
   static const struct {
     int64_t heads;
     const char *part;
-  } bad[] = {{0, "is 0"}, {-1, "is -1"}, {INT64_MIN, "no size"}, {INT64_MAX, "no size"}, {3, "apart"}, {1 << 30, "apart"}};
+  } bad[] = {{0, "is 0"},           {-1, "is -1"}, {INT64_MIN, "no size"},
+             {INT64_MAX, "no size"}, {3, "apart"},  {1 << 30, "apart"}};
   Onnx__NodeProto *n;
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
     Onnx__ModelProto *m = attention_model(f, &n);
@@ -219,6 +220,57 @@ Test(expand, inputs_of_the_wrong_rank_or_left_out_are_refused) {
     weight(f, m, "w", DIMS(HIDDEN, 3 * HIDDEN));
     Onnx__NodeProto *n = ms(onnx_node(f, m, bad[i].op, "attention", bad[i].inputs, "y"));
     if (strstr(bad[i].op, "Attention")) onnx_attr_int(f, n, "num_heads", HEADS);
+    expect_refused(f, m, bad[i].part);
+  }
+  fix_free(f);
+}
+
+/* The standard's ops; attributes are "name=number", inputs as above and "ids" i64[batch,3]. */
+Test(expand, functions_of_the_standard_refuse_what_they_cannot_take) {
+  Fix fix, *f = &fix;
+  fix_init(f);
+  static const struct {
+    const char *op, *inputs, *attrs, *part;
+  } bad[] = {{"Attention", "x x x", "", "'q_num_heads' is missing"},
+             {"Attention", "x x x", "q_num_heads=2", "'kv_num_heads' is missing"},
+             {"Attention", "x x x", "q_num_heads=2 kv_num_heads=0", "no size"},
+             {"Attention", "x x x", "q_num_heads=3 kv_num_heads=3", "apart"},
+             {"Attention", "x x x", "q_num_heads=2 kv_num_heads=4", ""}, /* fewer than the heads that share */
+             {"Attention", "x x x", "q_num_heads=4 kv_num_heads=2", ""}, /* widths 2 and 4 */
+             {"Attention", "x x wide", "q_num_heads=2 kv_num_heads=2", "ranks 3, 3 and 4"},
+             {"Attention", "wide wide wide", "q_num_heads=1 kv_num_heads=1", "which are apart"},
+             {"Attention", "x x x _ wide", "q_num_heads=2 kv_num_heads=2", "one half of the past"},
+             {"Attention", "x x x _ x x", "q_num_heads=2 kv_num_heads=2", "rank 3 instead of 4"},
+             {"Attention", "x x x flat", "q_num_heads=2 kv_num_heads=2", ""},
+             {"Attention", "x x x", "q_num_heads=2 kv_num_heads=2 softmax_precision=7", "softmax_precision"},
+             {"Attention", "x x x", "q_num_heads=2 kv_num_heads=2 softmax_precision=-5", "softmax_precision"},
+             {"Attention", "x x x", "q_num_heads=2 kv_num_heads=2 left_window_size=-3", "window"},
+             {"RMSNormalization", "x flat", "axis=5", "out of range"},
+             {"RMSNormalization", "x flat", "axis=-9", "out of range"},
+             {"RMSNormalization", "x flat", "axis=-5", ""},
+             {"RotaryEmbedding", "x w w ids", "", "'num_heads' is missing"},
+             {"RotaryEmbedding", "x w w ids", "num_heads=3", "heads"},
+             {"RotaryEmbedding", "x w w ids", "num_heads=2 rotary_embedding_dim=3", "odd or negative"},
+             {"RotaryEmbedding", "x w w ids", "num_heads=2 rotary_embedding_dim=-2", "odd or negative"},
+             {"RotaryEmbedding", "x w w ids", "num_heads=2", ""}, /* tables of another width */
+             {"RotaryEmbedding", "x w w x", "num_heads=2", "rank 3 instead of 2"},
+             {"RotaryEmbedding", "flat w w ids", "num_heads=2", "rank 1"},
+             {"GroupNormalization", "x flat flat", "", "'num_groups' is missing"},
+             {"GroupNormalization", "x flat flat", "num_groups=2", ""}, /* three channels */
+             {"GroupNormalization", "x w w", "num_groups=3", "rank 2 instead of 1"}};
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+    Onnx__ModelProto *m = onnx_model(f, 23);
+    onnx_input(f, m, "x", 1, DIMS(-1, 3, HIDDEN));
+    onnx_input(f, m, "ids", 7, DIMS(-1, 3));
+    onnx_output(f, m, "y", 1, DIMS(-1, 3, HIDDEN));
+    weight(f, m, "flat", DIMS(HIDDEN));
+    weight(f, m, "wide", DIMS(1, 1, 1, HIDDEN));
+    weight(f, m, "w", DIMS(HIDDEN, 3 * HIDDEN));
+    Onnx__NodeProto *n = onnx_node(f, m, bad[i].op, "attention", bad[i].inputs, "y");
+    char name[40];
+    int value, len;
+    for (const char *p = bad[i].attrs; sscanf(p, " %39[^=]=%d%n", name, &value, &len) == 2; p += len)
+      onnx_attr_int(f, n, name, value);
     expect_refused(f, m, bad[i].part);
   }
   fix_free(f);

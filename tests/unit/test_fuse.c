@@ -386,3 +386,37 @@ Test(fuse, a_training_step_of_real_models_has_the_gradients_of_the_plain_one) {
     fix_free(&f);
   }
 }
+
+/* --- what does nothing --- */
+
+static const char *const shared_heads =
+    "opset 17\ninput %x : T[2,3,4,8]\nconst %ax : i64[1] = 2\nconst %one : i64[5] = 1 1 1 1 1\n"
+    "const %s : i64[4] = 0 -1 4 8\n%u = Unsqueeze(%x, %ax)\n%e = Expand(%u, %one)\n%r = Reshape(%e, %s)\n";
+
+static PareGraph *dropped(Fix *f, const char *text) {
+  PareGraph *g = parse_as(f, text, "f32");
+  MUST(f, pare_run_passes(&f->c, g, "drop-noops", NULL));
+  check(f, text, "f32", "drop-noops");
+  return g;
+}
+
+Test(drop, a_chain_that_ends_where_it_began_goes) {
+  Fix fix, *f = &fix;
+  fix_init(f);
+  PareGraph *g = dropped(f, fmt(f, "%s%%i = Identity(%%r)\n%%y = Relu(%%i)\noutput %%y\n", shared_heads));
+  cr_assert(g->first == g->last && g->first->op == PARE_OP_RELU, "'%s' is left", g->first->name);
+  cr_expect_eq(g->first->in[0]->role, PARE_INPUT, "Relu reads '%s'", g->first->in[0]->name);
+  fix_free(f);
+}
+
+Test(drop, what_stretches_or_is_an_output_stays) {
+  Fix fix, *f = &fix;
+  fix_init(f);
+  PareGraph *g = dropped(f, "opset 17\ninput %x : T[2,1,4]\nconst %s : i64[3] = 2 3 4\n%e = Expand(%x, %s)\n"
+                            "%i = Identity(%e)\n%y = Relu(%i)\noutput %y\n");
+  cr_expect_eq(count_op(g, PARE_OP_EXPAND), 1);
+  cr_expect_eq(count_op(g, PARE_OP_IDENTITY), 0);
+  g = dropped(f, fmt(f, "%soutput %%r\n", shared_heads));
+  cr_expect_eq(g->outputs.at[0]->role, PARE_RESULT, "the output is '%s'", g->outputs.at[0]->name);
+  fix_free(f);
+}
