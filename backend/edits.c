@@ -40,8 +40,8 @@ static bool all_equal(const PareValue *v) {
 
 /* What stands nowhere in the file: numbers inside an expansion. */
 static PareStatus refuse(Diff *d, const Reading *r) {
-  return pare_fail(d->c, r->node, PARE_UNSUPPORTED, "'%s' would have to change, and the op has no input or attribute for it",
-                   r->was->name);
+  return pare_fail(d->c, r->node, PARE_UNSUPPORTED,
+                   "'%s' would have to change, and the op has no input or attribute for it", r->was->name);
 }
 
 static PareStatus change_in_place(Diff *d, const PareValue *was, const PareValue *is) {
@@ -101,6 +101,16 @@ static PareStatus settle(Diff *d, const PareValue *was) {
   return PARE_OK;
 }
 
+/* Where several constants stand for one attribute of the file, all of them must change alike. */
+static PareStatus check_attribute(Diff *d, const Reading *r) {
+  const PareOrigin *o = &r->was->origin;
+  if (o->kind != PARE_ORIGIN_ATTRIBUTE || !d->out->node[o->index]) return PARE_OK;
+  const PareNodeEdit *e = d->out->node[o->index];
+  for (size_t i = 0; i < e->attrs.n; i++)
+    if (!strcmp(e->attrs.at[i]->origin.attr, o->attr) && !same(e->attrs.at[i], r->is)) return refuse(d, r);
+  return PARE_OK;
+}
+
 PareStatus pare_edits_find(PareCtx *c, PareArena *a, const PareGraph *before, const PareGraph *after,
                            size_t ninitializers, size_t nnodes, PareEdits *out) {
   *out = (PareEdits){.ninitializers = ninitializers, .nnodes = nnodes};
@@ -125,5 +135,6 @@ PareStatus pare_edits_find(PareCtx *c, PareArena *a, const PareGraph *before, co
   }
   for (size_t i = 0; i < before->values.n; i++)
     if (before->values.at[i]->role == PARE_CONST) PARE_TRY(settle(&d, before->values.at[i]));
+  for (size_t i = 0; i < d.readings.n; i++) PARE_TRY(check_attribute(&d, &d.readings.at[i]));
   return PARE_OK;
 }

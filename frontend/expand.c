@@ -67,7 +67,7 @@ static bool lists(const char *words, const char *w) {
 static void check_attrs(PareExpand *x) {
   for (size_t i = 0; i < x->p->n_attribute; i++) {
     const Onnx__AttributeProto *a = x->p->attribute[i];
-    if (a->ref_attr_name && *a->ref_attr_name)
+    if (!x->call && *text(a->ref_attr_name))
       pare_expand_fail(x, PARE_FORMAT, "attribute '%s' refers to a function's", text(a->name));
     else if (!lists(x->row->attrs, text(a->name)))
       pare_expand_fail(x, PARE_UNSUPPORTED, "attribute '%s' is not supported", text(a->name));
@@ -103,7 +103,7 @@ PareValue *pare_expand_in(PareExpand *x, int k) {
   snprintf(role, sizeof role, "input%d", k);
   PareNode *n = pare_expand_node(x, PARE_OP_IDENTITY, role, NULL, 1, &x->given[k], 1);
   if (!n) return NULL;
-  n->onnx_input = k + 1;
+  if (!x->call) n->onnx_input = k + 1;
   return x->in[k] = n->out[0];
 }
 
@@ -123,8 +123,6 @@ static bool is_ours(const PareExpand *x, const PareValue *v) {
 void pare_expand_out(PareExpand *x, int k, PareValue *v) {
   if (!pare_expand_wants(x, k)) return;
   if (v && !is_ours(x, v)) v = PARE_EXPAND_OP(x, IDENTITY, "output", NULL, v);
-  if (!v) return;
-  if (!(v->name = pare_arena_strdup(x->g->arena, x->p->output[k]))) no_memory(x);
   x->out[k] = v;
 }
 
@@ -260,9 +258,17 @@ PareValue *pare_expand_list(PareExpand *x, const char *name, int ndflt, const in
   return pare_expand_ints(x, ndflt, dflt);
 }
 
+/* In a body, only what the call of the graph itself says stands in the graph. */
+static PareOrigin origin_of(PareExpand *x, const Onnx__AttributeProto *a, const char *name) {
+  PareOrigin none = {.kind = PARE_ORIGIN_NONE};
+  if (x->call && (x->call->outer || !a || !*text(a->ref_attr_name))) return none;
+  return (PareOrigin){a ? PARE_ORIGIN_ATTRIBUTE : PARE_ORIGIN_ABSENT, x->index,
+                      pare_arena_strdup(x->g->arena, x->call ? a->ref_attr_name : name)};
+}
+
 PareValue *pare_expand_attr(PareExpand *x, const char *name, int ndflt, const int64_t *dflt) {
   for (size_t i = 0; i < x->attr.n; i++)
-    if (!strcmp(x->attr.at[i]->origin.attr, name)) return x->attr.at[i];
+    if (!strcmp(x->attr.at[i].name, name)) return x->attr.at[i].list;
   const Onnx__AttributeProto *a = find_attr(x, name);
   int n = ndflt;
   const int64_t *v = dflt;
@@ -273,9 +279,9 @@ PareValue *pare_expand_attr(PareExpand *x, const char *name, int ndflt, const in
       return pare_expand_fail(x, PARE_FORMAT, "attribute '%s' is %" PRId64 ", which is no size", name, v[i]);
   PareValue *list = pare_expand_ints(x, n, v);
   if (!list) return NULL;
-  list->origin = (PareOrigin){a ? PARE_ORIGIN_ATTRIBUTE : PARE_ORIGIN_ABSENT, x->index,
-                              pare_arena_strdup(x->g->arena, name)};
+  list->origin = origin_of(x, a, name);
   list->name = pare_arena_printf(x->g->arena, "%s.%s", x->name, name);
-  if (!list->origin.attr || !list->name || !pare_vec_push(x->g->arena, &x->attr, list)) return no_memory(x);
-  return list;
+  PareExpandAttr entry = {name, list};
+  bool named = list->name && (list->origin.attr || !list->origin.kind);
+  return named && pare_vec_push(x->g->arena, &x->attr, entry) ? list : no_memory(x);
 }

@@ -15,6 +15,7 @@
 #include <onnx.pb-c.h>
 
 #include "frontend/facts.h"
+#include "frontend/functions.h"
 
 typedef struct PareExpand PareExpand;
 typedef void PareExpandFn(PareExpand *x);
@@ -26,6 +27,12 @@ typedef struct PareExpandRow {
   PareExpandFn *expand;
 } PareExpandRow;
 
+/* A constant that stands for an attribute. */
+typedef struct PareExpandAttr {
+  const char *name;
+  PareValue *list;
+} PareExpandAttr;
+
 struct PareExpand {
   PareCtx *c;
   PareGraph *g;
@@ -34,12 +41,13 @@ struct PareExpand {
   const Onnx__NodeProto *p;
   const char *name; /* the ONNX node's: its nodes are called NAME/role */
   uint32_t index;   /* of the ONNX node */
+  const PareCall *call; /* in whose body the op stands; NULL: in the graph */
   int64_t opset;    /* of the op's domain; 0: the file does not import it */
   int nin, nout;
   PareValue **given; /* the ONNX node's inputs; NULL: left out */
   PareValue **in;    /* the same as the expansion reads them, once it has */
-  PareValue **out;   /* the ONNX node's outputs, once they are there */
-  PARE_VEC(PareValue *) attr; /* constants that stand for attributes */
+  PareValue **out;   /* the ONNX node's outputs, once they are there; the caller names them */
+  PARE_VEC(PareExpandAttr) attr;
   PareStatus status;
 };
 
@@ -53,7 +61,7 @@ struct PareExpand {
 const PareExpandRow *pare_expand_find(const char *domain, const char *name);
 /* Why an op can be neither imported nor expanded, or NULL where nothing is known of it. */
 const char *pare_expand_refusal(const char *domain, const char *name);
-/* Appends the nodes; x->out has all outputs that the ONNX node names, under their names. */
+/* Appends the nodes; x->out has all outputs that the ONNX node names. */
 PARE_MUST_USE PareStatus pare_expand(PareExpand *x);
 
 /* --- what expansions are written in --- */

@@ -8,6 +8,7 @@
 
 #include "base/map.h"
 #include "frontend/expand.h"
+#include "frontend/nodes.h"
 #include "frontend/opset.h"
 #include "frontend/tensor.h"
 
@@ -15,86 +16,43 @@ typedef struct Import {
   PareCtx *c;
   PareModel *m;
   PareGraph *g;
-  PareMap values; /* ONNX name -> value id */
-  PareFacts facts;
+  PareMap values; /* ONNX name -> value id, or LEFT_OUT, in the graph or in the body that is being imported */
+  PareFacts *facts;
   const Onnx__ModelProto *p;
+  const PareCall *call; /* whose body is being imported; NULL: the graph */
+  int64_t opset;        /* of the default domain there */
 } Import;
 
-static const char *text(const char *s) { return s ? s : ""; }
-static const char *domain_of(const Onnx__NodeProto *n) {
-  return !n->domain || !strcmp(n->domain, "ai.onnx") ? "" : n->domain;
-}
-
-/* --- what is not supported, all at once --- */
-
-static bool is_constant(const Onnx__NodeProto *n) {
-  return !strcmp(text(n->op_type), "Constant") && !*domain_of(n);
-}
-
-static bool is_supported(const Onnx__NodeProto *n) {
-  if (is_constant(n)) return true;
-  PareOp op = strcmp(domain_of(n), "pare") ? pare_op_find(domain_of(n), text(n->op_type)) : PARE_OP_COUNT;
-  return op != PARE_OP_COUNT || pare_expand_find(domain_of(n), text(n->op_type));
-}
-
-static int64_t opset_of(const Onnx__ModelProto *p, const char *domain) {
-  for (size_t i = 0; i < p->n_opset_import; i++) {
-    const char *d = text(p->opset_import[i]->domain);
-    if (!strcmp(!strcmp(d, "ai.onnx") ? "" : d, domain)) return p->opset_import[i]->version;
-  }
-  return 0;
-}
-
-/* An op that pare does not know: its first node and how many there are. */
-typedef struct Unknown {
-  const Onnx__NodeProto *first;
-  size_t count;
-} Unknown;
-
-typedef struct Unknowns {
-  PareMap index; /* "domain:op" -> place in at */
-  PARE_VEC(Unknown) at;
-} Unknowns;
-
-static bool count_unknown(PareArena *a, Unknowns *u, const Onnx__NodeProto *n) {
-  const char *key = pare_arena_printf(a, "%s:%s", domain_of(n), text(n->op_type));
-  int64_t i = key ? pare_map_get(&u->index, key) : -1;
-  Unknown first = {n, 0};
-  if (i < 0) {
-    i = (int64_t)u->at.n;
-    if (!key || !pare_map_put(&u->index, key, i) || !pare_vec_push(a, &u->at, first)) return false;
-  }
-  u->at.at[i].count++;
-  return true;
-}
-
-static PareStatus check_supported(PareCtx *c, const Onnx__ModelProto *p) {
-  const Onnx__GraphProto *g = p->graph;
-  Unknowns u = {.index = {.arena = c->scratch}};
-  for (size_t i = 0; i < g->n_node; i++)
-    if (!is_supported(g->node[i]) && !count_unknown(c->scratch, &u, g->node[i])) return pare_nomem(c);
-  if (!u.at.n) return PARE_OK;
-  char line[sizeof c->diag.text];
-  size_t at = 0;
-  for (size_t i = 0; i < u.at.n && at < sizeof line; i++) {
-    const Onnx__NodeProto *n = u.at.at[i].first;
-    const char *domain = *domain_of(n) ? domain_of(n) : "ai.onnx";
-    const char *why = pare_expand_refusal(domain_of(n), text(n->op_type));
-    at += (size_t)snprintf(line + at, sizeof line - at, "%s%s (%s, opset %" PRId64 ", first '%s', %zu time%s)%s%s",
-                           i ? "; " : "", text(n->op_type), domain, opset_of(p, domain_of(n)),
-                           n->name && *n->name ? n->name : n->n_output ? text(n->output[0]) : "", u.at.at[i].count,
-                           u.at.at[i].count == 1 ? "" : "s", why ? ": " : "", why ? why : "");
-  }
-  return pare_error(c, PARE_UNSUPPORTED, "%zu kind%s of node not supported: %s", u.at.n, u.at.n == 1 ? "" : "s", line);
-}
+enum { LEFT_OUT = -2 }; /* an input that the call of a function leaves out */
 
 /* --- values --- */
 
-static PareStatus define(Import *im, PareValue *v, const char *what) {
+/* `name` in the graph, or inside the call whose body is imported. NULL when memory is out. */
+static const char *scoped(Import *im, const char *name) {
+  PareArena *a = im->g->arena;
+  return im->call ? pare_arena_printf(a, "%s/%s", im->call->name, name) : pare_arena_strdup(a, name);
+}
+
+/* v is what the file calls `name` here. */
+static PareStatus define_as(Import *im, PareValue *v, const char *name, const char *what) {
   if (!v) return im->c->diag.code;
-  if (pare_map_get(&im->values, v->name) >= 0)
+  if (pare_map_get(&im->values, name) != -1)
     return pare_error(im->c, PARE_FORMAT, "%s '%s' is defined twice", what, v->name);
-  return pare_map_put(&im->values, v->name, v->id) ? PARE_OK : pare_nomem(im->c);
+  char *key = pare_arena_strdup(im->g->arena, name);
+  return key && pare_map_put(&im->values, key, v->id) ? PARE_OK : pare_nomem(im->c);
+}
+
+static PareStatus define(Import *im, PareValue *v, const char *what) {
+  return define_as(im, v, v ? v->name : "", what);
+}
+
+/* The value that the file calls `name` here; NULL where it is left out. */
+static PareStatus lookup(Import *im, const char *node, const char *op, const char *name, PareValue **out) {
+  int64_t id = *pare_text(name) ? pare_map_get(&im->values, name) : LEFT_OUT;
+  *out = id < 0 ? NULL : im->g->values.at[id];
+  if (id >= 0 || id == LEFT_OUT) return PARE_OK;
+  return pare_diag_set(&im->c->diag, PARE_FORMAT, im->c->file, node, op, __FILE__, __LINE__,
+                       "its input '%s' is made by no node", name);
 }
 
 static PareStatus import_initializers(Import *im, const Onnx__GraphProto *p) {
@@ -109,8 +67,8 @@ static PareStatus import_initializers(Import *im, const Onnx__GraphProto *p) {
     const Onnx__TensorProto *t = p->initializer[i];
     PareType type;
     const void *data;
-    PARE_TRY(pare_tensor_read(im->c, m, t, text(t->name), &type, &data));
-    PareValue *v = pare_const_add(im->c, im->g, text(t->name), type, data);
+    PARE_TRY(pare_tensor_read(im->c, m, t, pare_text(t->name), &type, &data));
+    PareValue *v = pare_const_add(im->c, im->g, pare_text(t->name), type, data);
     PARE_TRY(define(im, v, "initializer"));
     v->origin = (PareOrigin){PARE_ORIGIN_INITIALIZER, (uint32_t)i, NULL};
     m->initializer[i] = v;
@@ -123,15 +81,16 @@ static PareStatus read_value_info(Import *im, const Onnx__ValueInfoProto *p, Par
   *type = (PareType){0};
   const Onnx__TypeProto *tp = p->type;
   if (!tp || tp->value_case != ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE || !tp->tensor_type)
-    return pare_error(im->c, PARE_UNSUPPORTED, "'%s' is not a tensor", text(p->name));
+    return pare_error(im->c, PARE_UNSUPPORTED, "'%s' is not a tensor", pare_text(p->name));
   if (!pare_dtype_from_onnx(tp->tensor_type->elem_type, &type->dtype))
-    return pare_error(im->c, PARE_UNSUPPORTED, "'%s' has element type %d, which pare does not read", text(p->name),
+    return pare_error(im->c, PARE_UNSUPPORTED, "'%s' has element type %d, which pare does not read", pare_text(p->name),
                       tp->tensor_type->elem_type);
   const Onnx__TensorShapeProto *s = tp->tensor_type->shape;
   size_t rank = s ? s->n_dim : 0;
-  if (!s) return pare_error(im->c, PARE_UNSUPPORTED, "'%s' has no declared rank", text(p->name));
+  if (!s) return pare_error(im->c, PARE_UNSUPPORTED, "'%s' has no declared rank", pare_text(p->name));
   if (rank > PARE_MAX_RANK)
-    return pare_error(im->c, PARE_UNSUPPORTED, "'%s' has rank %zu, more than %d", text(p->name), rank, PARE_MAX_RANK);
+    return pare_error(im->c, PARE_UNSUPPORTED, "'%s' has rank %zu, more than %d", pare_text(p->name), rank,
+                      PARE_MAX_RANK);
   type->rank = (int)rank;
   *names = PARE_NEW_N(im->m->arena, rank + 1, const char *);
   if (!*names) return pare_nomem(im->c);
@@ -139,9 +98,9 @@ static PareStatus read_value_info(Import *im, const Onnx__ValueInfoProto *p, Par
     const Onnx__TensorShapeProto__Dimension *d = s->dim[i];
     type->dim[i] = -1;
     if (d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE) {
-      if (d->dim_value < 0) return pare_error(im->c, PARE_FORMAT, "'%s' has a negative dim", text(p->name));
+      if (d->dim_value < 0) return pare_error(im->c, PARE_FORMAT, "'%s' has a negative dim", pare_text(p->name));
       type->dim[i] = d->dim_value;
-    } else if (d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM && *text(d->dim_param)) {
+    } else if (d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM && *pare_text(d->dim_param)) {
       (*names)[i] = pare_arena_strdup(im->m->arena, d->dim_param);
     }
   }
@@ -152,10 +111,10 @@ static PareStatus import_inputs(Import *im, const Onnx__GraphProto *p) {
   for (size_t i = 0; i < p->n_input; i++) {
     PareType type;
     const char **names = NULL;
-    int64_t id = pare_map_get(&im->values, text(p->input[i]->name));
+    int64_t id = pare_map_get(&im->values, pare_text(p->input[i]->name));
     if (id >= 0 && im->g->values.at[id]->role == PARE_CONST) continue; /* IR version 3: an initializer's default */
     PARE_TRY(read_value_info(im, p->input[i], &type, &names));
-    PareValue *v = pare_value_add(im->c, im->g, PARE_INPUT, text(p->input[i]->name), type);
+    PareValue *v = pare_value_add(im->c, im->g, PARE_INPUT, pare_text(p->input[i]->name), type);
     PARE_TRY(define(im, v, "input"));
     v->dim_name = names;
   }
@@ -170,7 +129,7 @@ static PareStatus import_value_infos(Import *im, const Onnx__GraphProto *p) {
     const Onnx__TensorShapeProto *s = t->tensor_type->shape;
     PareFact f = {.rank = s && s->n_dim <= PARE_MAX_RANK ? (int)s->n_dim : -1, .len = -1};
     f.typed = pare_dtype_from_onnx(t->tensor_type->elem_type, &f.dtype);
-    if (!pare_facts_declare(&im->facts, text(p->value_info[i]->name), f)) return pare_nomem(im->c);
+    if (!pare_facts_declare(im->facts, pare_text(p->value_info[i]->name), f)) return pare_nomem(im->c);
   }
   return PARE_OK;
 }
@@ -178,8 +137,8 @@ static PareStatus import_value_infos(Import *im, const Onnx__GraphProto *p) {
 static PareStatus import_outputs(Import *im, const Onnx__GraphProto *p) {
   if (!p->n_output) return pare_error(im->c, PARE_FORMAT, "the graph has no output");
   for (size_t i = 0; i < p->n_output; i++) {
-    int64_t id = pare_map_get(&im->values, text(p->output[i]->name));
-    if (id < 0) return pare_error(im->c, PARE_FORMAT, "output '%s' is made by no node", text(p->output[i]->name));
+    int64_t id = pare_map_get(&im->values, pare_text(p->output[i]->name));
+    if (id < 0) return pare_error(im->c, PARE_FORMAT, "output '%s' is made by no node", pare_text(p->output[i]->name));
     PareValue *v = im->g->values.at[id];
     if (!pare_vec_push(im->g->arena, &im->g->outputs, v)) return pare_nomem(im->c);
   }
@@ -265,8 +224,9 @@ static PareStatus attr_to_input(Import *im, PareNode *n, const Onnx__AttributePr
     v = pare_const_ints(c, im->g, name, (int)p->n_ints, p->ints);
   }
   if (!v) return c->diag.code;
-  v->origin = (PareOrigin){PARE_ORIGIN_ATTRIBUTE, n->onnx_index, pare_arena_strdup(im->g->arena, p->name)};
-  if (!v->origin.attr) return pare_nomem(c);
+  const char *ours = !im->call ? p->name : !im->call->outer ? pare_text(p->ref_attr_name) : ""; /* in the graph */
+  if (*ours) v->origin = (PareOrigin){PARE_ORIGIN_ATTRIBUTE, n->onnx_index, pare_arena_strdup(im->g->arena, ours)};
+  if (*ours && !v->origin.attr) return pare_nomem(c);
   n->in[k] = v;
   return PARE_OK;
 }
@@ -276,33 +236,34 @@ static PareStatus attr_to_input(Import *im, PareNode *n, const Onnx__AttributePr
 static PareStatus import_constant(Import *im, const Onnx__NodeProto *p, uint32_t index) {
   PareCtx *c = im->c;
   if (p->n_output != 1 || p->n_attribute != 1)
-    return pare_error(c, PARE_FORMAT, "Constant node '%s' wants one output and one attribute", text(p->name));
+    return pare_error(c, PARE_FORMAT, "Constant node '%s' wants one output and one attribute", pare_text(p->name));
   const Onnx__AttributeProto *a = p->attribute[0];
-  const char *name = text(p->output[0]);
+  const char *name = scoped(im, pare_text(p->output[0]));
   PareValue *v = NULL;
+  if (!name) return pare_nomem(c);
   if (a->t) {
     PareType type;
     const void *data;
     PARE_TRY(pare_tensor_read(c, im->m, a->t, name, &type, &data));
     v = pare_const_add(c, im->g, name, type, data);
-  } else if (!strcmp(text(a->name), "value_ints")) {
+  } else if (!strcmp(pare_text(a->name), "value_ints")) {
     v = pare_const_ints(c, im->g, name, (int)a->n_ints, a->ints);
-  } else if (!strcmp(text(a->name), "value_int")) {
+  } else if (!strcmp(pare_text(a->name), "value_int")) {
     v = pare_const_ints(c, im->g, name, 1, &a->i);
     if (v) v->type.rank = 0;
-  } else if (!strcmp(text(a->name), "value_float")) {
+  } else if (!strcmp(pare_text(a->name), "value_float")) {
     v = pare_const_float(c, im->g, name, PARE_F32, (double)a->f);
-  } else if (!strcmp(text(a->name), "value_floats")) {
+  } else if (!strcmp(pare_text(a->name), "value_floats")) {
     float *data = PARE_NEW_N(im->g->arena, a->n_floats + 1, float);
     if (!data) return pare_nomem(c);
     memcpy(data, a->floats, a->n_floats * sizeof *data);
     v = pare_const_add(c, im->g, name, (PareType){PARE_F32, 1, {(int64_t)a->n_floats}}, data);
   } else {
-    return pare_error(c, PARE_UNSUPPORTED, "Constant node '%s': attribute '%s' is not supported", text(p->name),
-                      text(a->name));
+    return pare_error(c, PARE_UNSUPPORTED, "Constant node '%s': attribute '%s' is not supported", pare_text(p->name),
+                      pare_text(a->name));
   }
-  PARE_TRY(define(im, v, "value"));
-  v->origin = (PareOrigin){PARE_ORIGIN_NODE, index, NULL};
+  PARE_TRY(define_as(im, v, pare_text(p->output[0]), "value"));
+  if (!im->call) v->origin = (PareOrigin){PARE_ORIGIN_NODE, index, NULL};
   return PARE_OK;
 }
 
@@ -318,7 +279,7 @@ static PareStatus import_attrs(Import *im, PareNode *n, const Onnx__NodeProto *p
   for (size_t i = 0; i < p->n_attribute; i++) {
     const Onnx__AttributeProto *a = p->attribute[i];
     if (!a->name) return pare_fail(im->c, n, PARE_FORMAT, "an attribute has no name");
-    if (a->ref_attr_name && *a->ref_attr_name)
+    if (!im->call && *pare_text(a->ref_attr_name))
       return pare_fail(im->c, n, PARE_FORMAT, "attribute '%s' refers to a function's", a->name);
     if (pare_opset_attr_ignored(n->op, a->name, a->i != 0 || a->f != 0)) continue;
     int k = pare_opset_attr_input(n->op, a->name);
@@ -330,36 +291,36 @@ static PareStatus import_attrs(Import *im, PareNode *n, const Onnx__NodeProto *p
     const char *s = pare_arena_strndup(im->g->arena, (const char *)a->s.data, a->has_s ? a->s.len : 0);
     if (!s) return pare_nomem(im->c);
     int set = set_attr(&n->attr, a, s);
-    if (set == 0 && pare_opset_takes_any(n->op, im->g->opset)) continue;
+    if (set == 0 && pare_opset_takes_any(n->op, im->opset)) continue;
     if (set == 0) return pare_fail(im->c, n, PARE_UNSUPPORTED, "attribute '%s' is not supported", a->name);
     if (set < 0) return pare_fail(im->c, n, PARE_UNSUPPORTED, "the value of attribute '%s' is not supported", a->name);
   }
-  pare_opset_defaults(n->op, im->g->opset, &n->attr);
+  pare_opset_defaults(n->op, im->opset, &n->attr);
   return PARE_OK;
 }
 
-static const char *name_of(const Onnx__NodeProto *p) {
-  return p->name && *p->name ? p->name : p->n_output ? text(p->output[0]) : "";
+static const char *name_of(Import *im, const Onnx__NodeProto *p) {
+  return scoped(im, p->name && *p->name ? p->name : p->n_output ? pare_text(p->output[0]) : "");
+}
+
+/* Output `name` of a node or call is v. */
+static PareStatus define_output(Import *im, PareValue *v, const char *name) {
+  if (!(v->name = scoped(im, name))) return pare_nomem(im->c);
+  return define_as(im, v, name, "value");
 }
 
 static PareStatus expand_node(Import *im, const PareExpandRow *row, const Onnx__NodeProto *p, uint32_t index) {
   PareCtx *c = im->c;
   if (p->n_input > INT32_MAX / 2 || p->n_output > INT32_MAX / 2) return pare_nomem(c);
-  PareExpand x = {.c = c, .g = im->g, .facts = &im->facts, .row = row, .p = p, .index = index,
-                  .opset = opset_of(im->p, row->domain), .nin = (int)p->n_input, .nout = (int)p->n_output};
-  x.name = pare_arena_strdup(im->g->arena, name_of(p));
+  PareExpand x = {.c = c, .g = im->g, .facts = im->facts, .row = row, .p = p, .index = index, .call = im->call,
+                  .opset = *row->domain ? pare_opset_of(im->p, row->domain) : im->opset, .nin = (int)p->n_input,
+                  .nout = (int)p->n_output, .name = name_of(im, p)};
   x.given = PARE_NEW_N(im->g->arena, p->n_input + 1, PareValue *);
   if (!x.name || !x.given) return pare_nomem(c);
-  for (size_t i = 0; i < p->n_input; i++) {
-    int64_t id = *text(p->input[i]) ? pare_map_get(&im->values, p->input[i]) : -1;
-    if (id < 0 && *text(p->input[i]))
-      return pare_diag_set(&c->diag, PARE_FORMAT, c->file, x.name, row->name, __FILE__, __LINE__,
-                           "its input '%s' is made by no node", p->input[i]);
-    x.given[i] = id < 0 ? NULL : im->g->values.at[id];
-  }
+  for (size_t i = 0; i < p->n_input; i++) PARE_TRY(lookup(im, x.name, row->name, p->input[i], &x.given[i]));
   PARE_TRY(pare_expand(&x));
   for (int k = 0; k < x.nout; k++)
-    if (x.out[k]) PARE_TRY(define(im, x.out[k], "value"));
+    if (x.out[k]) PARE_TRY(define_output(im, x.out[k], p->output[k]));
   return PARE_OK;
 }
 
@@ -367,10 +328,11 @@ static PareStatus import_node(Import *im, const Onnx__NodeProto *p, uint32_t ind
   PareCtx *c = im->c;
   PareGraph *g = im->g;
   enum { ROOM = 6 }; /* the most inputs that attributes may become */
-  const char *name = name_of(p);
-  const PareExpandRow *row = pare_expand_find(domain_of(p), text(p->op_type));
+  const char *name = name_of(im, p);
+  const PareExpandRow *row = pare_expand_find(pare_domain_of(p), pare_text(p->op_type));
   if (row) return expand_node(im, row, p, index);
-  PareOp op = pare_op_find(domain_of(p), text(p->op_type));
+  if (!name) return pare_nomem(c);
+  PareOp op = pare_op_find(pare_domain_of(p), pare_text(p->op_type));
   PareMark mark = pare_arena_mark(c->scratch);
   size_t room = p->n_input + ROOM;
   PareValue **in = PARE_NEW_N(c->scratch, room, PareValue *);
@@ -379,113 +341,139 @@ static PareStatus import_node(Import *im, const Onnx__NodeProto *p, uint32_t ind
   pare_arena_rewind(c->scratch, mark);
   if (!n) return c->diag.code;
   n->onnx_index = index;
+  n->onnx_input = im->call ? PARE_INSIDE : 0;
   PARE_TRY(check_arity(c, n, p->n_input, p->n_output));
-  for (size_t i = 0; i < p->n_input; i++) {
-    if (!*text(p->input[i])) continue;
-    int64_t id = pare_map_get(&im->values, p->input[i]);
-    if (id < 0)
-      return pare_fail(c, n, PARE_FORMAT, "its input '%s' is made by no node", p->input[i]);
-    n->in[i] = g->values.at[id];
-  }
+  for (size_t i = 0; i < p->n_input; i++) PARE_TRY(lookup(im, name, pare_text(p->op_type), p->input[i], &n->in[i]));
   PARE_TRY(import_attrs(im, n, p));
   while (n->nin > 0 && !n->in[n->nin - 1]) n->nin--;
   if (n->nin < pare_op_info[op].min_in) return pare_fail(c, n, PARE_FORMAT, "an input is missing");
   for (int i = 0; i < pare_op_info[op].min_in; i++)
     if (!n->in[i]) return pare_fail(c, n, PARE_FORMAT, "input %d is missing", i);
   for (int i = 0; i < n->nout; i++) {
-    if (!*text(p->output[i])) {
+    if (!*pare_text(p->output[i])) {
       n->out[i] = NULL;
       continue;
     }
-    n->out[i]->name = pare_arena_strdup(g->arena, p->output[i]);
-    if (!n->out[i]->name) return pare_nomem(c);
-    PARE_TRY(define(im, n->out[i], "value"));
+    PARE_TRY(define_output(im, n->out[i], p->output[i]));
   }
-  return pare_facts_infer(&im->facts, n) ? PARE_OK : pare_nomem(c);
+  return pare_facts_infer(im->facts, n) ? PARE_OK : pare_nomem(c);
 }
 
-/* --- order --- */
+/* --- functions --- */
 
-/* A stack of nodes of the file: each waits for those above it. */
-typedef struct Order {
-  const Onnx__GraphProto *g;
-  PareMap maker; /* value name -> node number */
-  PARE_VEC(uint32_t) stack;
-  uint8_t *state; /* 0: not seen, 1: on the way down to it, 2: listed */
-  uint32_t *list;
-  uint32_t n;
-} Order;
+static PareStatus import_any(Import *im, const Onnx__NodeProto *p, uint32_t index);
 
-static PareStatus push_makers(PareCtx *c, Order *o, uint32_t at) {
-  const Onnx__NodeProto *n = o->g->node[at];
-  for (size_t i = 0; i < n->n_input; i++) {
-    int64_t maker = *text(n->input[i]) ? pare_map_get(&o->maker, n->input[i]) : -1;
-    if (maker < 0 || o->state[maker] == 2) continue;
-    if (o->state[maker] == 1)
-      return pare_diag_set(&c->diag, PARE_FORMAT, c->file, text(n->name), text(n->op_type), __FILE__, __LINE__,
-                           "its input '%s' depends on its own result (a cycle)", n->input[i]);
-    if (!pare_vec_push(c->scratch, &o->stack, (uint32_t)maker)) return pare_nomem(c);
-  }
-  return PARE_OK;
+/* v under a name of its own: the view of an input, or an output that is no result of the body. */
+static PareValue *view(Import *im, const char *name, PareValue *v, uint32_t index, int onnx_input) {
+  PareNode *n = pare_node_add(im->c, im->g, NULL, PARE_OP_IDENTITY, name, 1, &v, 1);
+  if (!n) return NULL;
+  n->onnx_index = index;
+  n->onnx_input = onnx_input;
+  if (!pare_facts_infer(im->facts, n)) return pare_nomem(im->c), NULL;
+  return n->out[0];
 }
 
-/* Depth first, so that nodes that stand in order, as the standard wants, keep it. */
-static PareStatus list_nodes(PareCtx *c, Order *o) {
-  for (uint32_t i = 0; i < o->g->n_node; i++) {
-    if (!o->state[i] && !pare_vec_push(c->scratch, &o->stack, i)) return pare_nomem(c);
-    while (o->stack.n) {
-      uint32_t at = o->stack.at[o->stack.n - 1];
-      if (o->state[at] == 0) {
-        o->state[at] = 1;
-        PARE_TRY(push_makers(c, o, at));
-        continue;
-      }
-      if (o->state[at] == 1) o->list[o->n++] = at;
-      o->state[at] = 2;
-      o->stack.n--;
-    }
+/* Input k of the body, in `in->values`. A constant of the graph is read by one view. */
+static PareStatus bind_input(Import *im, Import *in, size_t k) {
+  const PareCall *call = in->call;
+  PareValue *v = NULL;
+  const char *op = pare_text(call->f->name);
+  if (k < call->node->n_input) PARE_TRY(lookup(im, call->name, op, call->node->input[k], &v));
+  const char *name = pare_text(call->f->input[k]);
+  if (v && v->role == PARE_CONST && !call->outer) {
+    const char *full = scoped(in, name);
+    if (!full || !(v = view(im, full, v, call->index, (int)k + 1))) return pare_nomem(im->c);
   }
-  return PARE_OK;
+  if (pare_map_get(&in->values, name) != -1)
+    return pare_error(im->c, PARE_FORMAT, "function '%s' names its input '%s' twice", pare_text(call->f->name), name);
+  return pare_map_put(&in->values, name, v ? (int64_t)v->id : LEFT_OUT) ? PARE_OK : pare_nomem(im->c);
 }
 
-/* An order in which the nodes can be run: ONNX Runtime takes files whose nodes
- * do not stand in one. In c->scratch. */
-static PareStatus order_nodes(PareCtx *c, const Onnx__GraphProto *g, const uint32_t **list) {
-  Order o = {.g = g, .maker = {.arena = c->scratch}};
-  o.state = PARE_NEW_N(c->scratch, g->n_node + 1, uint8_t);
-  o.list = PARE_NEW_N(c->scratch, g->n_node + 1, uint32_t);
-  if (!o.state || !o.list || g->n_node >= PARE_NO_INDEX) return pare_nomem(c);
-  for (size_t i = 0; i < g->n_node; i++)
-    for (size_t k = 0; k < g->node[i]->n_output; k++)
-      if (*text(g->node[i]->output[k]) && !pare_map_put(&o.maker, g->node[i]->output[k], (int64_t)i))
-        return pare_nomem(c);
-  PARE_TRY(list_nodes(c, &o));
-  *list = o.list;
-  return PARE_OK;
+/* Output k of the call, which the body calls f->output[k]. */
+static PareStatus bind_output(Import *im, Import *in, size_t k, size_t first_own) {
+  const PareCall *call = in->call;
+  const char *name = pare_text(call->node->output[k]);
+  if (!*name) return PARE_OK;
+  PareValue *v;
+  PARE_TRY(lookup(in, call->name, pare_text(call->node->op_type), call->f->output[k], &v));
+  if (!v)
+    return pare_error(im->c, PARE_FORMAT, "function '%s' leaves out its output '%s'", pare_text(call->f->name),
+                      pare_text(call->f->output[k]));
+  bool own = v->role == PARE_RESULT && v->id >= first_own;
+  for (size_t i = 0; i < k; i++) own &= strcmp(pare_text(call->f->output[i]), pare_text(call->f->output[k])) != 0;
+  if (!own && !(v = view(im, name, v, call->index, PARE_INSIDE))) return im->c->diag.code;
+  return define_output(im, v, name);
+}
+
+static int64_t opset_in(const Onnx__FunctionProto *f, int64_t dflt) {
+  for (size_t i = 0; i < f->n_opset_import; i++) {
+    const char *d = pare_text(f->opset_import[i]->domain);
+    if (!*d || !strcmp(d, "ai.onnx")) return f->opset_import[i]->version;
+  }
+  return dflt;
+}
+
+/* The body in the place of the call. */
+static PareStatus import_call(Import *im, const Onnx__FunctionProto *f, const Onnx__NodeProto *p, uint32_t index) {
+  PareCtx *c = im->c;
+  PareCall call = {.outer = im->call, .f = f, .node = p, .name = name_of(im, p), .index = index,
+                   .depth = im->call ? im->call->depth + 1 : 1};
+  if (!call.name) return pare_nomem(c);
+  if (call.depth > PARE_MAX_CALLS)
+    return pare_error(c, PARE_UNSUPPORTED, "function '%s' is called more than %d deep", pare_text(f->name),
+                      PARE_MAX_CALLS);
+  if (p->n_input > f->n_input || p->n_output > f->n_output || p->n_input >= INT32_MAX)
+    return pare_error(c, PARE_FORMAT, "node '%s': %zu inputs and %zu outputs do not fit function '%s'", call.name,
+                      p->n_input, p->n_output, pare_text(f->name));
+  Import in = *im;
+  in.call = &call;
+  in.opset = opset_in(f, im->opset);
+  in.values = (PareMap){.arena = im->values.arena};
+  size_t first_own = im->g->values.n;
+  for (size_t k = 0; k < f->n_input; k++) PARE_TRY(bind_input(im, &in, k));
+  PareStatus s = PARE_OK;
+  for (size_t i = 0; i < f->n_node && s == PARE_OK; i++) {
+    const Onnx__NodeProto *n = pare_function_node(im->g->arena, &call, f->node[i]);
+    s = n ? import_any(&in, n, index) : pare_nomem(c);
+  }
+  for (size_t k = 0; k < p->n_output && s == PARE_OK; k++) s = bind_output(im, &in, k, first_own);
+  return s;
+}
+
+static PareStatus import_any(Import *im, const Onnx__NodeProto *p, uint32_t index) {
+  bool twice = false;
+  const Onnx__FunctionProto *f = im->p->n_functions ? pare_function_find(im->p, p, &twice) : NULL;
+  if (twice)
+    return pare_error(im->c, PARE_UNSUPPORTED, "function '%s' is there in several forms (overloads)",
+                      pare_text(f->name));
+  if (f) return import_call(im, f, p, index);
+  return pare_is_constant_node(p) ? import_constant(im, p, index) : import_node(im, p, index);
 }
 
 PareStatus pare_import(PareCtx *c, PareModel *m, const Onnx__ModelProto *p) {
   if (!p->graph) return pare_error(c, PARE_FORMAT, "the file holds no graph");
-  PARE_TRY(check_supported(c, p));
+  PARE_TRY(pare_check_supported(c, p));
   Import im = {.c = c, .m = m, .g = pare_graph_new(c, m->arena), .values = {.arena = m->arena}, .p = p};
-  im.facts = (PareFacts){.arena = m->arena, .declared = {.arena = m->arena}};
+  PareFacts facts = {.arena = m->arena, .declared = {.arena = m->arena}};
+  im.facts = &facts;
   if (!im.g) return c->diag.code;
   m->graph = im.g;
   m->ir_version = p->ir_version;
   m->nnodes = p->graph->n_node;
-  m->producer = pare_arena_printf(m->arena, "%s%s%s", text(p->producer_name), *text(p->producer_version) ? " " : "",
-                                  text(p->producer_version));
+  const char *version = pare_text(p->producer_version);
+  m->producer = pare_arena_printf(m->arena, "%s%s%s", pare_text(p->producer_name), *version ? " " : "", version);
   if (!m->producer) return pare_nomem(c);
-  im.g->opset = opset_of(p, "");
+  im.g->opset = pare_opset_of(p, "");
+  im.opset = im.g->opset;
   if (im.g->opset < 1) return pare_error(c, PARE_FORMAT, "the model does not say which opset of ONNX it imports");
   PARE_TRY(import_initializers(&im, p->graph));
   PARE_TRY(import_inputs(&im, p->graph));
   PARE_TRY(import_value_infos(&im, p->graph));
   const uint32_t *order = NULL;
-  PARE_TRY(order_nodes(c, p->graph, &order));
+  PARE_TRY(pare_order_nodes(c, p->graph, &order));
   for (size_t i = 0; i < p->graph->n_node; i++) {
     const Onnx__NodeProto *n = p->graph->node[order[i]];
-    PARE_TRY(is_constant(n) ? import_constant(&im, n, order[i]) : import_node(&im, n, order[i]));
+    PARE_TRY(import_any(&im, n, order[i]));
   }
   return import_outputs(&im, p->graph);
 }

@@ -18,7 +18,7 @@ class Build:
     """A graph in the making: x [batch, seq, 16] goes in, [batch, seq, 5] comes out."""
 
     def __init__(self, opset=17):
-        self.nodes, self.weights, self.inputs, self.outputs, self.opset = [], [], [], [], opset
+        self.nodes, self.weights, self.inputs, self.functions, self.opset = [], [], [], [], opset
         self.rng = np.random.default_rng(3)
         self.input("x", ["batch", "seq", HIDDEN])
 
@@ -59,8 +59,8 @@ class Build:
         outputs = [helper.make_tensor_value_info(y, TensorProto.FLOAT, ["batch", "seq", 5])]
         outputs += [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in extra]
         graph = helper.make_graph(self.nodes, "composite", self.inputs, outputs, self.weights)
-        model = helper.make_model(graph, ir_version=10, opset_imports=[
-            helper.make_opsetid("", self.opset), helper.make_opsetid("com.microsoft", 1)])
+        model = helper.make_model(graph, ir_version=10, functions=self.functions, opset_imports=[
+            helper.make_opsetid("", self.opset), helper.make_opsetid("com.microsoft", 1), helper.make_opsetid("local", 1)])
         onnx.save(model, str(path))
 
 
@@ -507,6 +507,44 @@ def group_query_attention_with_pasts_of_other_lengths(b):
     return group_query_after(b, b.input("lengths", ["batch"], TensorProto.INT64))
 
 
+# --- functions of the model ---
+
+def function(b, name, inputs, outputs, nodes, attrs=(), defaults=()):
+    """Lines of a body in ONNX's text form: "y = Add(x, b)"."""
+    body = onnx.parser.parse_graph("f (float x) => (float y) {" + nodes + "}").node
+    b.functions.append(helper.make_function(
+        "local", name, inputs, outputs, body, [helper.make_opsetid("", b.opset), helper.make_opsetid("local", 1)],
+        attributes=list(attrs), attribute_protos=list(defaults)))
+
+
+def call(b, name, *inputs, **attrs):
+    return b.op(name, *inputs, domain="local", **attrs)
+
+
+@case("ffn")
+def function_with_weights_as_inputs(b):
+    """One inside the other, the outer called twice; an attribute and a default that the calls pass on."""
+    function(b, "act", ["h"], ["a"], "s = Sigmoid(h) a = Mul(h, s)")
+    function(b, "linear", ["x", "w", "c"], ["y"], "m = MatMul(x, w) y = Add(m, c)")
+    function(b, "layer", ["x", "w1", "c1", "w2", "c2"], ["y", "h"],
+             "h = local.linear(x, w1, c1) a = local.act(h) m = local.linear(a, w2, c2) n = Add(x, m)"
+             "y = Softmax<axis: int = @axis>(n)",
+             defaults=[helper.make_attribute("axis", 2)])
+    weights = lambda: [b.weight(HIDDEN, FFN), b.weight(FFN), b.weight(FFN, HIDDEN), b.weight(HIDDEN)]
+    y, _ = call(b, "layer", "x", *weights(), nout=2)
+    y, _ = call(b, "layer", y, *weights(), nout=2, axis=-1)
+    return y
+
+
+@case("heads")
+def function_with_the_heads_as_attribute(b):
+    b.opset = 23
+    function(b, "attend", ["q", "k", "v"], ["y"],
+             "a = Attention<q_num_heads: int = @heads, kv_num_heads: int = @heads>(q, k, v) y = Identity(a)",
+             attrs=["heads"])
+    return project(b, call(b, "attend", *qkv(b), heads=HEADS))
+
+
 # --- the judges ---
 
 @pytest.fixture(params=CASES)
@@ -549,3 +587,18 @@ def test_half_of_it_can_go(small, tmp_path):
     check_equal(path, masked, compact)
     params = [sum(int(np.prod(t.dims)) for t in onnx.load(str(p)).graph.initializer) for p in (path, compact)]
     assert params[1] < params[0], params
+
+
+def test_a_number_inside_a_function_that_would_have_to_change_is_named(tmp_path):
+    b = Build()
+    function(b, "apart", ["x"], ["y"], "s = Constant<value_ints: ints = [0, 0, 4, 4]>() r = Reshape(x, s)"
+             "y = Transpose<perm: ints = [0, 2, 1, 3]>(r)")
+    q, k, v = (call(b, "apart", t) for t in qkv(b))
+    p = b.op("Softmax", b.op("MatMul", q, b.op("Transpose", k, perm=[0, 1, 3, 2])), axis=-1)
+    y = b.op("Transpose", b.op("MatMul", p, v), perm=[0, 2, 1, 3])
+    path = tmp_path / "model.onnx"
+    b.save(project(b, b.op("Reshape", y, b.const(np.array([0, 0, -1])))), path)
+    training_data(onnx.load(str(path)), tmp_path / "train.npz")
+    said = run("compress", path, tmp_path / "c.onnx", "--method", "magnitude", "--steps", 0, "--train",
+               tmp_path / "train.npz", code=3).stderr
+    assert "_apart/r" in said and "would have to change" in said, said

@@ -1,0 +1,76 @@
+/* functions.c - finding functions and filling in their attributes. */
+#include "frontend/functions.h"
+
+#include "frontend/nodes.h"
+
+static const char *bare(const char *domain) { return !domain || !strcmp(domain, "ai.onnx") ? "" : domain; }
+
+const Onnx__FunctionProto *pare_function_find(const Onnx__ModelProto *p, const Onnx__NodeProto *n, bool *twice) {
+  const Onnx__FunctionProto *found = NULL;
+  *twice = false;
+  for (size_t i = 0; i < p->n_functions; i++) {
+    const Onnx__FunctionProto *f = p->functions[i];
+    if (strcmp(pare_text(f->name), pare_text(n->op_type)) || strcmp(bare(f->domain), pare_domain_of(n))) continue;
+    *twice = found != NULL;
+    if (!found) found = f;
+  }
+  return found;
+}
+
+static const Onnx__AttributeProto *named(size_t n, Onnx__AttributeProto *const *list, const char *name) {
+  for (size_t i = 0; i < n; i++)
+    if (!strcmp(pare_text(list[i]->name), name)) return list[i];
+  return NULL;
+}
+
+enum { ATTRIBUTE_PROTO = 11 }; /* FunctionProto's attributes that have defaults, which older schemas do not know */
+
+static void *arena_alloc(void *arena, size_t n) { return pare_arena_alloc(arena, n, 1); }
+static void arena_free(void *arena, void *p) { (void)arena, (void)p; }
+
+/* The default of a function's attribute. protobuf-c keeps fields that it does not know with their length in front. */
+static const Onnx__AttributeProto *default_of(PareArena *a, const Onnx__FunctionProto *f, const char *name) {
+  ProtobufCAllocator alloc = {arena_alloc, arena_free, a};
+  for (size_t i = 0; i < f->base.n_unknown_fields; i++) {
+    const ProtobufCMessageUnknownField *u = &f->base.unknown_fields[i];
+    size_t at = 0;
+    if (u->tag != ATTRIBUTE_PROTO || u->wire_type != PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED) continue;
+    while (at < u->len && u->data[at] & 0x80) at++;
+    if (++at > u->len) continue;
+    const Onnx__AttributeProto *v = onnx__attribute_proto__unpack(&alloc, u->len - at, u->data + at);
+    if (v && !strcmp(pare_text(v->name), name)) return v;
+  }
+  return NULL;
+}
+
+/* What the call says of an attribute, or the function's default; NULL where neither does. */
+static const Onnx__AttributeProto *value_of(PareArena *a, const PareCall *call, const char *name, bool *from_call) {
+  const Onnx__AttributeProto *v = named(call->node->n_attribute, call->node->attribute, name);
+  *from_call = v != NULL;
+  return v ? v : default_of(a, call->f, name);
+}
+
+const Onnx__NodeProto *pare_function_node(PareArena *a, const PareCall *call, const Onnx__NodeProto *n) {
+  Onnx__NodeProto *out = PARE_NEW(a, Onnx__NodeProto);
+  Onnx__AttributeProto **list = PARE_NEW_N(a, n->n_attribute + 1, Onnx__AttributeProto *);
+  if (!out || !list) return NULL;
+  *out = *n;
+  out->attribute = list;
+  out->n_attribute = 0;
+  for (size_t i = 0; i < n->n_attribute; i++) {
+    Onnx__AttributeProto *inner = n->attribute[i];
+    bool from_call = false;
+    if (*pare_text(inner->ref_attr_name)) {
+      const Onnx__AttributeProto *value = value_of(a, call, inner->ref_attr_name, &from_call);
+      if (!value) continue;
+      Onnx__AttributeProto *copy = PARE_NEW(a, Onnx__AttributeProto);
+      if (!copy) return NULL;
+      *copy = *value;
+      copy->name = inner->name;
+      copy->ref_attr_name = from_call ? inner->ref_attr_name : NULL;
+      inner = copy;
+    }
+    list[out->n_attribute++] = inner;
+  }
+  return out;
+}

@@ -1,0 +1,75 @@
+/* supported.c - what pare does not know in a model, all of it in one error. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/map.h"
+#include "frontend/expand.h"
+#include "frontend/nodes.h"
+
+static bool is_supported(const Onnx__NodeProto *n) {
+  if (pare_is_constant_node(n)) return true;
+  const char *domain = pare_domain_of(n), *name = pare_text(n->op_type);
+  PareOp op = strcmp(domain, "pare") ? pare_op_find(domain, name) : PARE_OP_COUNT;
+  return op != PARE_OP_COUNT || pare_expand_find(domain, name);
+}
+
+/* An op that pare does not know: its first node and how many there are. */
+typedef struct Unknown {
+  const Onnx__NodeProto *first;
+  size_t count;
+} Unknown;
+
+typedef struct Unknowns {
+  PareMap index; /* "domain:op" -> place in at */
+  PARE_VEC(Unknown) at;
+} Unknowns;
+
+static bool count_unknown(PareArena *a, Unknowns *u, const Onnx__NodeProto *n) {
+  const char *key = pare_arena_printf(a, "%s:%s", pare_domain_of(n), pare_text(n->op_type));
+  int64_t i = key ? pare_map_get(&u->index, key) : -1;
+  Unknown first = {n, 0};
+  if (i < 0) {
+    i = (int64_t)u->at.n;
+    if (!key || !pare_map_put(&u->index, key, i) || !pare_vec_push(a, &u->at, first)) return false;
+  }
+  u->at.at[i].count++;
+  return true;
+}
+
+/* Nodes of the graph or of a body, and of the functions that they call. */
+static PareStatus count_all(PareCtx *c, const Onnx__ModelProto *p, size_t n, Onnx__NodeProto *const *node, bool *seen,
+                            int depth, Unknowns *u) {
+  for (size_t i = 0; i < n; i++) {
+    bool twice;
+    const Onnx__FunctionProto *f = p->n_functions ? pare_function_find(p, node[i], &twice) : NULL;
+    if (!f && !is_supported(node[i]) && !count_unknown(c->scratch, u, node[i])) return pare_nomem(c);
+    size_t at = 0;
+    while (f && p->functions[at] != f) at++;
+    if (!f || seen[at]) continue;
+    seen[at] = true;
+    if (depth == PARE_MAX_CALLS)
+      return pare_error(c, PARE_UNSUPPORTED, "functions call each other more than %d deep", PARE_MAX_CALLS);
+    PARE_TRY(count_all(c, p, f->n_node, f->node, seen, depth + 1, u));
+  }
+  return PARE_OK;
+}
+
+PareStatus pare_check_supported(PareCtx *c, const Onnx__ModelProto *p) {
+  Unknowns u = {.index = {.arena = c->scratch}};
+  bool *seen = PARE_NEW_N(c->scratch, p->n_functions + 1, bool);
+  if (!seen) return pare_nomem(c);
+  PARE_TRY(count_all(c, p, p->graph->n_node, p->graph->node, seen, 0, &u));
+  if (!u.at.n) return PARE_OK;
+  char line[sizeof c->diag.text];
+  size_t at = 0;
+  for (size_t i = 0; i < u.at.n && at < sizeof line; i++) {
+    const Onnx__NodeProto *n = u.at.at[i].first;
+    const char *domain = *pare_domain_of(n) ? pare_domain_of(n) : "ai.onnx";
+    const char *why = pare_expand_refusal(pare_domain_of(n), pare_text(n->op_type));
+    at += (size_t)snprintf(line + at, sizeof line - at, "%s%s (%s, opset %" PRId64 ", first '%s', %zu time%s)%s%s",
+                           i ? "; " : "", pare_text(n->op_type), domain, pare_opset_of(p, pare_domain_of(n)),
+                           n->name && *n->name ? n->name : n->n_output ? pare_text(n->output[0]) : "", u.at.at[i].count,
+                           u.at.at[i].count == 1 ? "" : "s", why ? ": " : "", why ? why : "");
+  }
+  return pare_error(c, PARE_UNSUPPORTED, "%zu kind%s of node not supported: %s", u.at.n, u.at.n == 1 ? "" : "s", line);
+}
