@@ -12,6 +12,7 @@ static bool is_weight(const PareValue *v) {
 static int by_origin(const void *a, const void *b) {
   const PareValue *x = *(PareValue *const *)a, *y = *(PareValue *const *)b;
   if (x->origin.kind != y->origin.kind) return x->origin.kind < y->origin.kind ? -1 : 1;
+  if (x->origin.body != y->origin.body) return x->origin.body < y->origin.body ? -1 : 1;
   if (x->origin.index != y->origin.index) return x->origin.index < y->origin.index ? -1 : 1;
   return x->id < y->id ? -1 : x->id > y->id;
 }

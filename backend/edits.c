@@ -27,9 +27,12 @@ static bool same(const PareValue *a, const PareValue *b) {
   return a->data == b->data || (pare_type_bytes(&a->type, &bytes) && bytes && !memcmp(a->data, b->data, bytes));
 }
 
-static PareNodeEdit *node_edit(Diff *d, uint32_t index) {
-  if (!d->out->node[index]) d->out->node[index] = PARE_NEW(d->a, PareNodeEdit);
-  return d->out->node[index];
+/* Of a node of the graph (body 0) or of a function's body; NULL when memory is out. */
+static PareNodeEdit *node_edit(Diff *d, uint32_t body, uint32_t index) {
+  PareNodeEdit ***list = body ? &d->out->body[body - 1] : &d->out->node;
+  if (!*list) *list = PARE_NEW_N(d->a, d->before->bodies.at[body - 1].nnodes + 1, PareNodeEdit *);
+  if (*list && !(*list)[index]) (*list)[index] = PARE_NEW(d->a, PareNodeEdit);
+  return *list ? (*list)[index] : NULL;
 }
 
 static bool all_equal(const PareValue *v) {
@@ -52,7 +55,7 @@ static PareStatus change_in_place(Diff *d, const PareValue *was, const PareValue
     return PARE_OK;
   }
   if (was->origin.kind == PARE_ORIGIN_ABSENT && all_equal(is)) return PARE_OK;
-  if (!(e = node_edit(d, was->origin.index))) return pare_nomem(d->c);
+  if (!(e = node_edit(d, was->origin.body, was->origin.index))) return pare_nomem(d->c);
   if (was->origin.kind == PARE_ORIGIN_NODE) e->constant = is;
   else if (!pare_vec_push(d->a, &e->attrs, is)) return pare_nomem(d->c);
   return PARE_OK;
@@ -77,7 +80,7 @@ static const char *copy_name(Diff *d, const PareValue *was, const PareValue *is)
 static PareStatus rename_reading(Diff *d, const Reading *r) {
   if (r->node->onnx_input == PARE_INSIDE) return refuse(d, r);
   PareRename x = {r->node->onnx_input ? r->node->onnx_input - 1 : r->input, copy_name(d, r->was, r->is)};
-  PareNodeEdit *e = node_edit(d, r->node->onnx_index);
+  PareNodeEdit *e = node_edit(d, 0, r->node->onnx_index);
   return x.name && e && pare_vec_push(d->a, &e->renames, x) ? PARE_OK : pare_nomem(d->c);
 }
 
@@ -104,10 +107,22 @@ static PareStatus settle(Diff *d, const PareValue *was) {
 /* Where several constants stand for one attribute of the file, all of them must change alike. */
 static PareStatus check_attribute(Diff *d, const Reading *r) {
   const PareOrigin *o = &r->was->origin;
-  if (o->kind != PARE_ORIGIN_ATTRIBUTE || !d->out->node[o->index]) return PARE_OK;
-  const PareNodeEdit *e = d->out->node[o->index];
-  for (size_t i = 0; i < e->attrs.n; i++)
+  PareNodeEdit **list = o->body ? d->out->body[o->body - 1] : d->out->node;
+  const PareNodeEdit *e = o->kind == PARE_ORIGIN_ATTRIBUTE && list ? list[o->index] : NULL;
+  for (size_t i = 0; e && i < e->attrs.n; i++)
     if (!strcmp(e->attrs.at[i]->origin.attr, o->attr) && !same(e->attrs.at[i], r->is)) return refuse(d, r);
+  return PARE_OK;
+}
+
+/* A function that is cloned has another name, so where it is called from is cloned too. */
+static PareStatus rename_calls(Diff *d) {
+  for (size_t i = d->before->bodies.n; i-- > 0;) {
+    const PareBody *b = &d->before->bodies.at[i];
+    if (!d->out->body[i]) continue;
+    PareNodeEdit *e = node_edit(d, b->parent, b->node);
+    if (!e) return pare_nomem(d->c);
+    e->callee = b->clone;
+  }
   return PARE_OK;
 }
 
@@ -116,9 +131,10 @@ PareStatus pare_edits_find(PareCtx *c, PareArena *a, const PareGraph *before, co
   *out = (PareEdits){.ninitializers = ninitializers, .nnodes = nnodes};
   out->initializer = PARE_NEW_N(a, ninitializers + 1, const PareValue *);
   out->node = PARE_NEW_N(a, nnodes + 1, PareNodeEdit *);
+  out->body = PARE_NEW_N(a, before->bodies.n + 1, PareNodeEdit **);
   Diff d = {.c = c, .a = a, .before = before, .out = out};
   d.first = PARE_NEW_N(a, before->values.n + 1, uint32_t);
-  if (!out->initializer || !out->node || !d.first) return pare_nomem(c);
+  if (!out->initializer || !out->node || !out->body || !d.first) return pare_nomem(c);
   const PareNode *n = after->first;
   for (const PareNode *b = before->first; b; b = b->next, n = n->next)
     for (int k = 0; k < b->nin; k++) {
@@ -136,5 +152,5 @@ PareStatus pare_edits_find(PareCtx *c, PareArena *a, const PareGraph *before, co
   for (size_t i = 0; i < before->values.n; i++)
     if (before->values.at[i]->role == PARE_CONST) PARE_TRY(settle(&d, before->values.at[i]));
   for (size_t i = 0; i < d.readings.n; i++) PARE_TRY(check_attribute(&d, &d.readings.at[i]));
-  return PARE_OK;
+  return rename_calls(&d);
 }

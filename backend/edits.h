@@ -12,6 +12,7 @@ typedef struct PareRename {
 } PareRename;
 
 typedef struct PareNodeEdit {
+  const char *callee; /* the node calls this clone; NULL: what it did */
   const PareValue *constant; /* a Constant node's new tensor */
   PARE_VEC(PareRename) renames;
   PARE_VEC(const PareValue *) attrs; /* attributes with new numbers, by origin.attr */
@@ -25,6 +26,7 @@ typedef struct PareNewInitializer {
 typedef struct PareEdits {
   const PareValue **initializer; /* by number in the file; NULL: unchanged */
   PareNodeEdit **node;           /* by number in the file; NULL: unchanged */
+  PareNodeEdit ***body;          /* by PareOrigin.body - 1, then as `node`; NULL: the function need not be cloned */
   size_t ninitializers, nnodes;
   PARE_VEC(PareNewInitializer) added;
 } PareEdits;

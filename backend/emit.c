@@ -232,6 +232,7 @@ static void add_attr(Writer *w, PareBuf *out, const PareValue *v) {
   else pare_buf_field_bytes(out, PARE_NODE_ATTRIBUTE, b.at, b.n);
 }
 
+/* A node of the graph or of a function. */
 static void put_node(Writer *w, const PareField *node, const PareNodeEdit *e) {
   PareBuf b = buf(w), head = buf(w);
   PareCursor c = pare_wire_inside(node);
@@ -241,15 +242,67 @@ static void put_node(Writer *w, const PareField *node, const PareNodeEdit *e) {
     const char *name = f.num == PARE_NODE_INPUT ? renamed(e, input++) : NULL;
     const PareValue *v = f.num == PARE_NODE_ATTRIBUTE ? attr_edit(e, &f) : NULL;
     if (name) pare_buf_field_str(&b, PARE_NODE_INPUT, name);
+    else if (f.num == PARE_NODE_OP && e->callee) pare_buf_field_str(&b, PARE_NODE_OP, e->callee);
     else if (v) put_attr(w, &b, &f, v);
     else pare_buf_copy(&b, &f);
   }
   for (size_t i = 0; i < e->attrs.n; i++)
     if (e->attrs.at[i]->origin.kind == PARE_ORIGIN_ABSENT) add_attr(w, &b, e->attrs.at[i]);
-  pare_buf_tag(&head, PARE_GRAPH_NODE, PARE_WIRE_BYTES);
+  pare_buf_tag(&head, node->num, PARE_WIRE_BYTES);
   pare_buf_varint(&head, b.n);
   put_buf(&w->model, &head);
   put_buf(&w->model, &b);
+}
+
+/* A message whose length is known once it is written: begin, the fields, end. */
+typedef struct Open {
+  size_t head, before;
+} Open;
+
+static Open begin(Writer *w) {
+  Open o = {.head = pare_chunks_reserve(&w->model)};
+  o.before = w->model.bytes;
+  return o;
+}
+
+static void end(Writer *w, Open o, uint32_t num) {
+  PareBuf b = buf(w);
+  pare_buf_tag(&b, num, PARE_WIRE_BYTES);
+  pare_buf_varint(&b, w->model.bytes - o.before);
+  if (b.failed) w->model.failed = true;
+  else pare_chunks_fill(&w->model, o.head, b.at, b.n);
+}
+
+static void put_field(Writer *w, const PareField *f) {
+  pare_chunks_put(&w->model, f->tag, (size_t)(f->body + f->len - f->tag));
+}
+
+/* A function under another name, with its nodes edited. */
+static void put_clone(Writer *w, const PareField *function, const char *name, PareNodeEdit *const *edits) {
+  Open o = begin(w);
+  PareCursor c = pare_wire_inside(function);
+  PareField f;
+  PareBuf b = buf(w);
+  size_t nodes = 0;
+  pare_buf_field_str(&b, PARE_FUNCTION_NAME, name);
+  put_buf(&w->model, &b);
+  while (pare_wire_next(&c, &f)) {
+    const PareNodeEdit *e = f.num == PARE_FUNCTION_NODE && f.wire == PARE_WIRE_BYTES ? edits[nodes++] : NULL;
+    if (e) put_node(w, &f, e);
+    else if (f.num != PARE_FUNCTION_NAME) put_field(w, &f);
+  }
+  end(w, o, PARE_MODEL_FUNCTION);
+}
+
+static void put_clones(Writer *w) {
+  for (size_t i = 0; i < w->e->before->bodies.n; i++) {
+    const PareBody *b = &w->e->before->bodies.at[i];
+    PareCursor c = {w->e->file->data, w->e->file->data + w->e->file->len};
+    PareField f;
+    for (uint32_t k = 0; w->edits.body[i] && pare_wire_next(&c, &f);)
+      if (f.num == PARE_MODEL_FUNCTION && f.wire == PARE_WIRE_BYTES && k++ == b->function)
+        put_clone(w, &f, b->clone, w->edits.body[i]);
+  }
 }
 
 /* --- declared shapes --- */
@@ -316,11 +369,11 @@ static void put_graph(Writer *w, const PareField *graph) {
       if (moved) v = w->e->before->values.at[initializers]; /* import adds initializers first, in order */
       initializers++;
       if (v) put_tensor(w, f.num, &f, v, NULL);
-      else pare_chunks_put(&w->model, f.tag, (size_t)(f.body + f.len - f.tag));
+      else put_field(w, &f);
     } else if (f.num == PARE_GRAPH_NODE && f.wire == PARE_WIRE_BYTES && w->edits.node[nodes++]) {
       put_node(w, &f, w->edits.node[nodes - 1]);
     } else if (!((f.num == PARE_GRAPH_VALUE_INFO || f.num == 11) && put_value_info(w, &f))) {
-      pare_chunks_put(&w->model, f.tag, (size_t)(f.body + f.len - f.tag));
+      put_field(w, &f);
     }
   }
   for (size_t i = 0; i < w->edits.added.n; i++) put_added(w, &w->edits.added.at[i]);
@@ -339,17 +392,14 @@ static void put_model(Writer *w) {
   PareField f;
   while (pare_wire_next(&c, &f)) {
     if (f.num == PARE_MODEL_GRAPH && f.wire == PARE_WIRE_BYTES) {
-      size_t head = pare_chunks_reserve(&w->model), before = w->model.bytes;
+      Open o = begin(w);
       put_graph(w, &f);
-      PareBuf b = buf(w);
-      pare_buf_tag(&b, PARE_MODEL_GRAPH, PARE_WIRE_BYTES);
-      pare_buf_varint(&b, w->model.bytes - before);
-      if (b.failed) w->model.failed = true;
-      else pare_chunks_fill(&w->model, head, b.at, b.n);
+      end(w, o, PARE_MODEL_GRAPH);
     } else if (f.num != PARE_MODEL_METADATA || !is_ours(&f)) {
-      pare_chunks_put(&w->model, f.tag, (size_t)(f.body + f.len - f.tag));
+      put_field(w, &f);
     }
   }
+  put_clones(w);
   PareBuf b = buf(w);
   for (size_t i = 0; i < w->e->nproperties; i++)
     put_entry(&b, w->a, PARE_MODEL_METADATA, w->e->properties[i].key, w->e->properties[i].value);

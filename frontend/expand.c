@@ -258,12 +258,11 @@ PareValue *pare_expand_list(PareExpand *x, const char *name, int ndflt, const in
   return pare_expand_ints(x, ndflt, dflt);
 }
 
-/* In a body, only what the call of the graph itself says stands in the graph. */
 static PareOrigin origin_of(PareExpand *x, const Onnx__AttributeProto *a, const char *name) {
-  PareOrigin none = {.kind = PARE_ORIGIN_NONE};
-  if (x->call && (x->call->outer || !a || !*text(a->ref_attr_name))) return none;
-  return (PareOrigin){a ? PARE_ORIGIN_ATTRIBUTE : PARE_ORIGIN_ABSENT, x->index,
-                      pare_arena_strdup(x->g->arena, x->call ? a->ref_attr_name : name)};
+  PareOrigin o = {PARE_ORIGIN_ABSENT, x->at, name, x->call ? x->call->body : 0};
+  if (a) o = pare_attribute_origin(x->call, x->at, a);
+  if (o.attr && !(o.attr = pare_arena_strdup(x->g->arena, o.attr))) no_memory(x);
+  return o;
 }
 
 PareValue *pare_expand_attr(PareExpand *x, const char *name, int ndflt, const int64_t *dflt) {
@@ -282,6 +281,5 @@ PareValue *pare_expand_attr(PareExpand *x, const char *name, int ndflt, const in
   list->origin = origin_of(x, a, name);
   list->name = pare_arena_printf(x->g->arena, "%s.%s", x->name, name);
   PareExpandAttr entry = {name, list};
-  bool named = list->name && (list->origin.attr || !list->origin.kind);
-  return named && pare_vec_push(x->g->arena, &x->attr, entry) ? list : no_memory(x);
+  return list->name && pare_vec_push(x->g->arena, &x->attr, entry) ? list : no_memory(x);
 }

@@ -40,8 +40,9 @@ struct PareExpand {
   const PareExpandRow *row;
   const Onnx__NodeProto *p;
   const char *name; /* the ONNX node's: its nodes are called NAME/role */
-  uint32_t index;   /* of the ONNX node */
-  const PareCall *call; /* in whose body the op stands; NULL: in the graph */
+  uint32_t index;       /* of the ONNX node, or of the call in the graph in whose body it stands */
+  uint32_t at;          /* of the ONNX node where it stands */
+  const PareCall *call; /* in whose body that is; NULL: in the graph */
   int64_t opset;    /* of the op's domain; 0: the file does not import it */
   int nin, nout;
   PareValue **given; /* the ONNX node's inputs; NULL: left out */

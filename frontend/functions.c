@@ -3,18 +3,30 @@
 
 #include "frontend/nodes.h"
 
-static const char *bare(const char *domain) { return !domain || !strcmp(domain, "ai.onnx") ? "" : domain; }
+static char *key_of(PareArena *a, const char *domain, const char *name) {
+  bool standard = !domain || !strcmp(domain, "ai.onnx");
+  return pare_arena_printf(a, "%s:%s", standard ? "" : domain, pare_text(name));
+}
 
-const Onnx__FunctionProto *pare_function_find(const Onnx__ModelProto *p, const Onnx__NodeProto *n, bool *twice) {
-  const Onnx__FunctionProto *found = NULL;
-  *twice = false;
+bool pare_functions_index(PareArena *a, const Onnx__ModelProto *p, PareFunctions *out) {
+  *out = (PareFunctions){p->functions, p->n_functions, {.arena = a}};
   for (size_t i = 0; i < p->n_functions; i++) {
-    const Onnx__FunctionProto *f = p->functions[i];
-    if (strcmp(pare_text(f->name), pare_text(n->op_type)) || strcmp(bare(f->domain), pare_domain_of(n))) continue;
-    *twice = found != NULL;
-    if (!found) found = f;
+    char *key = key_of(a, p->functions[i]->domain, p->functions[i]->name);
+    bool twice = key && pare_map_get(&out->index, key) != -1;
+    if (!key || !pare_map_put(&out->index, key, twice ? PARE_OVERLOADED : (int64_t)i)) return false;
   }
-  return found;
+  return true;
+}
+
+bool pare_function_find(PareArena *scratch, const PareFunctions *f, const char *domain, const char *name,
+                        int64_t *number) {
+  *number = PARE_NO_FUNCTION;
+  if (!f->n) return true;
+  PareMark mark = pare_arena_mark(scratch);
+  const char *key = key_of(scratch, domain, name);
+  if (key) *number = pare_map_get(&f->index, key);
+  pare_arena_rewind(scratch, mark);
+  return key != NULL;
 }
 
 static const Onnx__AttributeProto *named(size_t n, Onnx__AttributeProto *const *list, const char *name) {
@@ -50,6 +62,8 @@ static const Onnx__AttributeProto *value_of(PareArena *a, const PareCall *call, 
   return v ? v : default_of(a, call->f, name);
 }
 
+static char is_default[] = "a function's default"; /* ref_attr_name of what nobody calls by a name */
+
 const Onnx__NodeProto *pare_function_node(PareArena *a, const PareCall *call, const Onnx__NodeProto *n) {
   Onnx__NodeProto *out = PARE_NEW(a, Onnx__NodeProto);
   Onnx__AttributeProto **list = PARE_NEW_N(a, n->n_attribute + 1, Onnx__AttributeProto *);
@@ -67,10 +81,19 @@ const Onnx__NodeProto *pare_function_node(PareArena *a, const PareCall *call, co
       if (!copy) return NULL;
       *copy = *value;
       copy->name = inner->name;
-      copy->ref_attr_name = from_call ? inner->ref_attr_name : NULL;
+      copy->ref_attr_name = from_call ? inner->ref_attr_name : is_default;
       inner = copy;
     }
     list[out->n_attribute++] = inner;
   }
   return out;
+}
+
+PareOrigin pare_attribute_origin(const PareCall *call, uint32_t at, const Onnx__AttributeProto *attr) {
+  for (; call && *pare_text(attr->ref_attr_name); call = call->outer) {
+    if (attr->ref_attr_name == is_default) return (PareOrigin){.kind = PARE_ORIGIN_NONE};
+    at = call->at;
+    attr = named(call->node->n_attribute, call->node->attribute, attr->ref_attr_name);
+  }
+  return (PareOrigin){PARE_ORIGIN_ATTRIBUTE, at, attr->name, call ? call->body : 0};
 }

@@ -19,7 +19,9 @@ typedef struct Import {
   PareMap values; /* ONNX name -> value id, or LEFT_OUT, in the graph or in the body that is being imported */
   PareFacts *facts;
   const Onnx__ModelProto *p;
+  PareFunctions functions;
   const PareCall *call; /* whose body is being imported; NULL: the graph */
+  uint32_t at;          /* number of the node there */
   int64_t opset;        /* of the default domain there */
 } Import;
 
@@ -70,7 +72,7 @@ static PareStatus import_initializers(Import *im, const Onnx__GraphProto *p) {
     PARE_TRY(pare_tensor_read(im->c, m, t, pare_text(t->name), &type, &data));
     PareValue *v = pare_const_add(im->c, im->g, pare_text(t->name), type, data);
     PARE_TRY(define(im, v, "initializer"));
-    v->origin = (PareOrigin){PARE_ORIGIN_INITIALIZER, (uint32_t)i, NULL};
+    v->origin = (PareOrigin){.kind = PARE_ORIGIN_INITIALIZER, .index = (uint32_t)i};
     m->initializer[i] = v;
   }
   return PARE_OK;
@@ -224,16 +226,15 @@ static PareStatus attr_to_input(Import *im, PareNode *n, const Onnx__AttributePr
     v = pare_const_ints(c, im->g, name, (int)p->n_ints, p->ints);
   }
   if (!v) return c->diag.code;
-  const char *ours = !im->call ? p->name : !im->call->outer ? pare_text(p->ref_attr_name) : ""; /* in the graph */
-  if (*ours) v->origin = (PareOrigin){PARE_ORIGIN_ATTRIBUTE, n->onnx_index, pare_arena_strdup(im->g->arena, ours)};
-  if (*ours && !v->origin.attr) return pare_nomem(c);
+  v->origin = pare_attribute_origin(im->call, im->at, p);
+  if (v->origin.attr && !(v->origin.attr = pare_arena_strdup(im->g->arena, v->origin.attr))) return pare_nomem(c);
   n->in[k] = v;
   return PARE_OK;
 }
 
 /* --- nodes --- */
 
-static PareStatus import_constant(Import *im, const Onnx__NodeProto *p, uint32_t index) {
+static PareStatus import_constant(Import *im, const Onnx__NodeProto *p) {
   PareCtx *c = im->c;
   if (p->n_output != 1 || p->n_attribute != 1)
     return pare_error(c, PARE_FORMAT, "Constant node '%s' wants one output and one attribute", pare_text(p->name));
@@ -263,7 +264,7 @@ static PareStatus import_constant(Import *im, const Onnx__NodeProto *p, uint32_t
                       pare_text(a->name));
   }
   PARE_TRY(define_as(im, v, pare_text(p->output[0]), "value"));
-  if (!im->call) v->origin = (PareOrigin){PARE_ORIGIN_NODE, index, NULL};
+  v->origin = (PareOrigin){PARE_ORIGIN_NODE, im->at, NULL, im->call ? im->call->body : 0};
   return PARE_OK;
 }
 
@@ -312,9 +313,9 @@ static PareStatus define_output(Import *im, PareValue *v, const char *name) {
 static PareStatus expand_node(Import *im, const PareExpandRow *row, const Onnx__NodeProto *p, uint32_t index) {
   PareCtx *c = im->c;
   if (p->n_input > INT32_MAX / 2 || p->n_output > INT32_MAX / 2) return pare_nomem(c);
-  PareExpand x = {.c = c, .g = im->g, .facts = im->facts, .row = row, .p = p, .index = index, .call = im->call,
-                  .opset = *row->domain ? pare_opset_of(im->p, row->domain) : im->opset, .nin = (int)p->n_input,
-                  .nout = (int)p->n_output, .name = name_of(im, p)};
+  int64_t opset = *row->domain ? pare_opset_of(im->p, row->domain) : im->opset;
+  PareExpand x = {.c = c, .g = im->g, .facts = im->facts, .row = row, .p = p, .name = name_of(im, p), .index = index,
+                  .at = im->at, .call = im->call, .opset = opset, .nin = (int)p->n_input, .nout = (int)p->n_output};
   x.given = PARE_NEW_N(im->g->arena, p->n_input + 1, PareValue *);
   if (!x.name || !x.given) return pare_nomem(c);
   for (size_t i = 0; i < p->n_input; i++) PARE_TRY(lookup(im, x.name, row->name, p->input[i], &x.given[i]));
@@ -413,10 +414,26 @@ static int64_t opset_in(const Onnx__FunctionProto *f, int64_t dflt) {
   return dflt;
 }
 
+/* Enters the call of function `number` among the bodies, with a name for a clone. */
+static PareStatus add_body(Import *im, PareCall *call, int64_t number) {
+  PareGraph *g = im->g;
+  PareBody b = {im->call ? im->call->body : 0, im->at, (uint32_t)number, (uint32_t)call->f->n_node, NULL};
+  if (g->bodies.n >= PARE_MAX_BODIES)
+    return pare_error(im->c, PARE_UNSUPPORTED, "functions are called more than %d times", PARE_MAX_BODIES);
+  call->body = (uint32_t)g->bodies.n + 1;
+  b.clone = pare_arena_printf(g->arena, "%s.pare%u", pare_text(call->f->name), call->body);
+  for (int64_t taken = 0; b.clone && taken != PARE_NO_FUNCTION;) {
+    if (!pare_function_find(im->c->scratch, &im->functions, call->f->domain, b.clone, &taken)) b.clone = NULL;
+    else if (taken != PARE_NO_FUNCTION) b.clone = pare_arena_printf(g->arena, "%s_", b.clone);
+  }
+  return b.clone && pare_vec_push(g->arena, &g->bodies, b) ? PARE_OK : pare_nomem(im->c);
+}
+
 /* The body in the place of the call. */
-static PareStatus import_call(Import *im, const Onnx__FunctionProto *f, const Onnx__NodeProto *p, uint32_t index) {
+static PareStatus import_call(Import *im, int64_t number, const Onnx__NodeProto *p, uint32_t index) {
   PareCtx *c = im->c;
-  PareCall call = {.outer = im->call, .f = f, .node = p, .name = name_of(im, p), .index = index,
+  const Onnx__FunctionProto *f = im->functions.at[number];
+  PareCall call = {.outer = im->call, .f = f, .node = p, .name = name_of(im, p), .index = index, .at = im->at,
                    .depth = im->call ? im->call->depth + 1 : 1};
   if (!call.name) return pare_nomem(c);
   if (call.depth > PARE_MAX_CALLS)
@@ -425,6 +442,7 @@ static PareStatus import_call(Import *im, const Onnx__FunctionProto *f, const On
   if (p->n_input > f->n_input || p->n_output > f->n_output || p->n_input >= INT32_MAX)
     return pare_error(c, PARE_FORMAT, "node '%s': %zu inputs and %zu outputs do not fit function '%s'", call.name,
                       p->n_input, p->n_output, pare_text(f->name));
+  PARE_TRY(add_body(im, &call, number));
   Import in = *im;
   in.call = &call;
   in.opset = opset_in(f, im->opset);
@@ -434,6 +452,7 @@ static PareStatus import_call(Import *im, const Onnx__FunctionProto *f, const On
   PareStatus s = PARE_OK;
   for (size_t i = 0; i < f->n_node && s == PARE_OK; i++) {
     const Onnx__NodeProto *n = pare_function_node(im->g->arena, &call, f->node[i]);
+    in.at = (uint32_t)i;
     s = n ? import_any(&in, n, index) : pare_nomem(c);
   }
   for (size_t k = 0; k < p->n_output && s == PARE_OK; k++) s = bind_output(im, &in, k, first_own);
@@ -441,19 +460,22 @@ static PareStatus import_call(Import *im, const Onnx__FunctionProto *f, const On
 }
 
 static PareStatus import_any(Import *im, const Onnx__NodeProto *p, uint32_t index) {
-  bool twice = false;
-  const Onnx__FunctionProto *f = im->p->n_functions ? pare_function_find(im->p, p, &twice) : NULL;
-  if (twice)
+  int64_t f;
+  if (!pare_function_find(im->c->scratch, &im->functions, p->domain, p->op_type, &f)) return pare_nomem(im->c);
+  if (f == PARE_OVERLOADED)
     return pare_error(im->c, PARE_UNSUPPORTED, "function '%s' is there in several forms (overloads)",
-                      pare_text(f->name));
-  if (f) return import_call(im, f, p, index);
-  return pare_is_constant_node(p) ? import_constant(im, p, index) : import_node(im, p, index);
+                      pare_text(p->op_type));
+  if (f != PARE_NO_FUNCTION) return import_call(im, f, p, index);
+  return pare_is_constant_node(p) ? import_constant(im, p) : import_node(im, p, index);
 }
 
 PareStatus pare_import(PareCtx *c, PareModel *m, const Onnx__ModelProto *p) {
   if (!p->graph) return pare_error(c, PARE_FORMAT, "the file holds no graph");
-  PARE_TRY(pare_check_supported(c, p));
+  PareFunctions functions;
+  if (!pare_functions_index(c->scratch, p, &functions)) return pare_nomem(c);
+  PARE_TRY(pare_check_supported(c, p, &functions));
   Import im = {.c = c, .m = m, .g = pare_graph_new(c, m->arena), .values = {.arena = m->arena}, .p = p};
+  im.functions = functions;
   PareFacts facts = {.arena = m->arena, .declared = {.arena = m->arena}};
   im.facts = &facts;
   if (!im.g) return c->diag.code;
@@ -473,6 +495,7 @@ PareStatus pare_import(PareCtx *c, PareModel *m, const Onnx__ModelProto *p) {
   PARE_TRY(pare_order_nodes(c, p->graph, &order));
   for (size_t i = 0; i < p->graph->n_node; i++) {
     const Onnx__NodeProto *n = p->graph->node[order[i]];
+    im.at = order[i];
     PARE_TRY(import_any(&im, n, order[i]));
   }
   return import_outputs(&im, p->graph);

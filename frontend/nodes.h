@@ -5,7 +5,7 @@
 #include <onnx.pb-c.h>
 #include <string.h>
 
-#include "base/ctx.h"
+#include "frontend/functions.h"
 
 static inline const char *pare_text(const char *s) { return s ? s : ""; }
 /* "ai.onnx" is "". */
@@ -25,7 +25,7 @@ static inline int64_t pare_opset_of(const Onnx__ModelProto *p, const char *domai
 }
 
 /* Names every kind of node that pare does not know, in the graph and in the functions that it calls. */
-PARE_MUST_USE PareStatus pare_check_supported(PareCtx *c, const Onnx__ModelProto *p);
+PARE_MUST_USE PareStatus pare_check_supported(PareCtx *c, const Onnx__ModelProto *p, const PareFunctions *f);
 /* An order in which the nodes can be run: ONNX Runtime takes files whose nodes
  * do not stand in one. In c->scratch. PARE_FORMAT: there is a cycle. */
 PARE_MUST_USE PareStatus pare_order_nodes(PareCtx *c, const Onnx__GraphProto *g, const uint32_t **list);

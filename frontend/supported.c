@@ -36,29 +36,34 @@ static bool count_unknown(PareArena *a, Unknowns *u, const Onnx__NodeProto *n) {
   return true;
 }
 
+typedef struct Search {
+  PareCtx *c;
+  const PareFunctions *f;
+  bool *seen; /* functions, by number */
+  Unknowns u;
+} Search;
+
 /* Nodes of the graph or of a body, and of the functions that they call. */
-static PareStatus count_all(PareCtx *c, const Onnx__ModelProto *p, size_t n, Onnx__NodeProto *const *node, bool *seen,
-                            int depth, Unknowns *u) {
+static PareStatus count_all(Search *s, size_t n, Onnx__NodeProto *const *node, int depth) {
   for (size_t i = 0; i < n; i++) {
-    bool twice;
-    const Onnx__FunctionProto *f = p->n_functions ? pare_function_find(p, node[i], &twice) : NULL;
-    if (!f && !is_supported(node[i]) && !count_unknown(c->scratch, u, node[i])) return pare_nomem(c);
-    size_t at = 0;
-    while (f && p->functions[at] != f) at++;
-    if (!f || seen[at]) continue;
-    seen[at] = true;
+    int64_t at;
+    if (!pare_function_find(s->c->scratch, s->f, node[i]->domain, node[i]->op_type, &at)) return pare_nomem(s->c);
+    if (at == PARE_NO_FUNCTION && !is_supported(node[i]) && !count_unknown(s->c->scratch, &s->u, node[i]))
+      return pare_nomem(s->c);
+    if (at < 0 || s->seen[at]) continue;
+    s->seen[at] = true;
     if (depth == PARE_MAX_CALLS)
-      return pare_error(c, PARE_UNSUPPORTED, "functions call each other more than %d deep", PARE_MAX_CALLS);
-    PARE_TRY(count_all(c, p, f->n_node, f->node, seen, depth + 1, u));
+      return pare_error(s->c, PARE_UNSUPPORTED, "functions call each other more than %d deep", PARE_MAX_CALLS);
+    PARE_TRY(count_all(s, s->f->at[at]->n_node, s->f->at[at]->node, depth + 1));
   }
   return PARE_OK;
 }
 
-PareStatus pare_check_supported(PareCtx *c, const Onnx__ModelProto *p) {
-  Unknowns u = {.index = {.arena = c->scratch}};
-  bool *seen = PARE_NEW_N(c->scratch, p->n_functions + 1, bool);
-  if (!seen) return pare_nomem(c);
-  PARE_TRY(count_all(c, p, p->graph->n_node, p->graph->node, seen, 0, &u));
+PareStatus pare_check_supported(PareCtx *c, const Onnx__ModelProto *p, const PareFunctions *f) {
+  Search s = {.c = c, .f = f, .seen = PARE_NEW_N(c->scratch, f->n + 1, bool), .u = {.index = {.arena = c->scratch}}};
+  if (!s.seen) return pare_nomem(c);
+  PARE_TRY(count_all(&s, p->graph->n_node, p->graph->node, 0));
+  const Unknowns u = s.u;
   if (!u.at.n) return PARE_OK;
   char line[sizeof c->diag.text];
   size_t at = 0;

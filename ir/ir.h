@@ -80,7 +80,17 @@ typedef struct PareOrigin {
   PareOriginKind kind;
   uint32_t index;
   const char *attr;
+  uint32_t body; /* nodes: 0 for those of the graph, else those of PareGraph.bodies.at[body - 1] */
 } PareOrigin;
+
+/* A call of a model-local function. Bodies are cloned before they are cut (DESIGN 1.3). */
+typedef struct PareBody {
+  uint32_t parent;    /* where the call stands: as PareOrigin.body */
+  uint32_t node;      /* number of the call there */
+  uint32_t function;  /* number among ModelProto.functions */
+  uint32_t nnodes;    /* in the function */
+  const char *clone;  /* a name that no function has */
+} PareBody;
 
 typedef enum PareRole {
   PARE_RESULT, /* of node `def` */
@@ -124,6 +134,7 @@ struct PareGraph {
   PARE_VEC(PareValue *) values; /* by id */
   PARE_VEC(PareValue *) inputs;
   PARE_VEC(PareValue *) outputs;
+  PARE_VEC(PareBody) bodies; /* parents first */
   uint32_t nnodes; /* next node id */
   int64_t opset;   /* of the default domain, in the file */
 };

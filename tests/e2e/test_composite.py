@@ -60,7 +60,7 @@ class Build:
         outputs += [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in extra]
         graph = helper.make_graph(self.nodes, "composite", self.inputs, outputs, self.weights)
         model = helper.make_model(graph, ir_version=10, functions=self.functions, opset_imports=[
-            helper.make_opsetid("", self.opset), helper.make_opsetid("com.microsoft", 1), helper.make_opsetid("local", 1)])
+            helper.make_opsetid(*i) for i in (("", self.opset), ("com.microsoft", 1), ("local", 1))])
         onnx.save(model, str(path))
 
 
@@ -545,6 +545,22 @@ def function_with_the_heads_as_attribute(b):
     return project(b, call(b, "attend", *qkv(b), heads=HEADS))
 
 
+@case("heads")
+def function_with_numbers_inside(b):
+    """How many heads there are stands in a body, one call inside the other."""
+    function(b, "apart", ["x", "s"], ["y"], "r = Reshape(x, s) y = Transpose<perm: ints = [0, 2, 1, 3]>(r)")
+    function(b, "heads", ["x"], ["y"],
+             "a = Constant<value_ints: ints = [0, 0]>() n = Constant<value_ints: ints = [4, 4]>()"
+             "s = Concat<axis: int = 0>(a, n) y = local.apart(x, s)")
+    function(b, "mixed", ["q", "k", "v"], ["y"],
+             "i = local.heads(q) j = local.heads(k) u = local.heads(v) t = Transpose<perm: ints = [0, 1, 3, 2]>(j)"
+             "l = MatMul(i, t) p = Softmax<axis: int = -1>(l) m = MatMul(p, u)"
+             "w = Transpose<perm: ints = [0, 2, 1, 3]>(m) s = Constant<value_ints: ints = [0, 0, 16]>()"
+             "y = Reshape(w, s)")
+    y = project(b, call(b, "mixed", *qkv(b)))
+    return b.op("Add", y, b.linear(call(b, "mixed", *qkv(b, y)), HIDDEN, HIDDEN))
+
+
 # --- the judges ---
 
 @pytest.fixture(params=CASES)
@@ -589,16 +605,30 @@ def test_half_of_it_can_go(small, tmp_path):
     assert params[1] < params[0], params
 
 
-def test_a_number_inside_a_function_that_would_have_to_change_is_named(tmp_path):
-    b = Build()
-    function(b, "apart", ["x"], ["y"], "s = Constant<value_ints: ints = [0, 0, 4, 4]>() r = Reshape(x, s)"
-             "y = Transpose<perm: ints = [0, 2, 1, 3]>(r)")
-    q, k, v = (call(b, "apart", t) for t in qkv(b))
-    p = b.op("Softmax", b.op("MatMul", q, b.op("Transpose", k, perm=[0, 1, 3, 2])), axis=-1)
-    y = b.op("Transpose", b.op("MatMul", p, v), perm=[0, 2, 1, 3])
+def test_a_default_of_a_function_that_would_have_to_change_is_named(tmp_path):
+    b = Build(23)
+    function(b, "attend", ["q", "k", "v"], ["y"],
+             "y = Attention<q_num_heads: int = @heads, kv_num_heads: int = @heads>(q, k, v)",
+             defaults=[helper.make_attribute("heads", HEADS)])
     path = tmp_path / "model.onnx"
-    b.save(project(b, b.op("Reshape", y, b.const(np.array([0, 0, -1])))), path)
+    b.save(project(b, call(b, "attend", *qkv(b))), path)
     training_data(onnx.load(str(path)), tmp_path / "train.npz")
     said = run("compress", path, tmp_path / "c.onnx", "--method", "magnitude", "--steps", 0, "--train",
                tmp_path / "train.npz", code=3).stderr
-    assert "_apart/r" in said and "would have to change" in said, said
+    assert "_attend/y" in said and "q_num_heads' would have to change" in said, said
+
+
+def test_functions_are_cloned_for_the_calls_that_are_cut(tmp_path):
+    b = Build()
+    path = tmp_path / "model.onnx"
+    b.save(function_with_numbers_inside(b), path)
+    training_data(onnx.load(str(path)), tmp_path / "train.npz")
+    run("compress", path, tmp_path / "c.onnx", "--method", "magnitude", "--steps", 0, "--train", tmp_path / "train.npz",
+        "-q")
+    before, after = onnx.load(str(path)), onnx.load(str(tmp_path / "c.onnx"))
+    old, new = {f.name for f in before.functions}, {f.name: f for f in after.functions}
+    assert after.functions[:len(before.functions)] == before.functions
+    called = [n.op_type for n in after.graph.node if n.domain == "local"]
+    assert called and all(n in new and n not in old for n in called), called
+    inner = {n.op_type for n in new[called[0]].node if n.domain == "local"}
+    assert inner and all(n in new and n not in old for n in inner), inner

@@ -123,6 +123,22 @@ Test(functions, outputs_may_be_inputs_or_left_out) {
   fix_free(f);
 }
 
+/* Each level calls the next twice: 2^31 bodies. */
+Test(functions, calls_that_double_at_every_level_are_refused_in_time) {
+  Fix fix, *f = &fix;
+  fix_init(f);
+  Onnx__ModelProto *m = model(f);
+  for (int i = 0; i < 31; i++) {
+    Onnx__FunctionProto *fn = function(f, m, fmt(f, "level%d", i), "a", "c");
+    if (i == 30) inside(f, m, fn, "Relu", "a", "c");
+    else local(inside(f, m, fn, fmt(f, "level%d", i + 1), "a", "b"));
+    if (i < 30) local(inside(f, m, fn, fmt(f, "level%d", i + 1), "b", "c"));
+  }
+  local(onnx_node(f, m, "level0", "call", "x", "y"));
+  expect_refused(f, m, PARE_UNSUPPORTED, "more than 65536 times");
+  fix_free(f);
+}
+
 Test(functions, what_is_wrong_with_them_is_said) {
   Fix fix, *f = &fix;
   fix_init(f);
