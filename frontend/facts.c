@@ -53,6 +53,17 @@ static PareFact cast(const Facts *x) {
   return y;
 }
 
+static PareFact cast_like(const Facts *x) {
+  PareFact y = in(x, 0), like = in(x, 1);
+  y.typed = like.typed, y.dtype = like.dtype;
+  return y;
+}
+
+static PareFact size(const Facts *x) {
+  (void)x;
+  return (PareFact){true, PARE_I64, 0, 1};
+}
+
 static PareFact product(const Facts *x) {
   PareFact a = in(x, 0), b = in(x, 1), y = {a.typed, a.dtype, -1, -1};
   if (a.rank > 0 && b.rank > 0) y.rank = a.rank > 1 && b.rank > 1 ? (a.rank > b.rank ? a.rank : b.rank)
@@ -173,7 +184,10 @@ static const struct {
     {pare_infer_unsqueeze, unsqueezed}, {pare_infer_reduce, reduced}, {pare_infer_concat, joined},
     {pare_infer_split, part},         {pare_infer_slice, sliced},      {pare_infer_transpose, part},
     {pare_infer_gather, gathered},    {pare_infer_shape, shape},     {pare_infer_fill, filled},
-    {pare_infer_range, list},
+    {pare_infer_range, list},         {pare_infer_clip, same},       {pare_infer_prelu, same},
+    {pare_infer_castlike, cast_like}, {pare_infer_test, compared},   {pare_infer_channels, same},
+    {pare_infer_pad, part},           {pare_infer_tile, part},       {pare_infer_trilu, part},
+    {pare_infer_lpnorm, same},        {pare_infer_size, size},
 };
 
 bool pare_facts_infer(PareFacts *f, const PareNode *n) {

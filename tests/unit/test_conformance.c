@@ -162,6 +162,7 @@ static const struct {
     {"ortfrag-attention_opt", 274},
     {"ortfrag-attention_mha", 274},
     {"ortfrag-attention_with_varied_qkv_opt", 274},
+    {"ortfrag-bert_3d_attention_opt", 274},
     {"ortfrag-pruned_attention_opt", 138},
 };
 
