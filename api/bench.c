@@ -11,6 +11,7 @@
 #include "api/shapes.h"
 #include "backend/emit.h"
 #include "frontend/model.h"
+#include "runtime/device.h"
 
 enum { DEFAULT_RUNS = 20, WARM_UP = 3, IO_RUNS = 5 };
 
@@ -21,6 +22,7 @@ typedef struct Bench {
   const PareBenchOptions *o;
   const PareHooks *h;
   PareBenchResult *r;
+  PareDevice *device; /* NULL: reading and writing only */
 } Bench;
 
 static int by_seconds(const void *a, const void *b) {
@@ -101,7 +103,7 @@ static PareStatus bench_forward(Bench *b, PareModel *m) {
   PareStatus s = work ? pare_shapes_bind(c, work, m->graph, b->o->shape, b->o->batch, 1, &bound) : pare_nomem(c);
   int64_t batch = s == PARE_OK && bound->inputs.n && bound->inputs.at[0]->type.rank ? bound->inputs.at[0]->type.dim[0] : 1;
   if (s == PARE_OK) s = pare_samples_random(c, bound, batch, 0, &d);
-  if (s == PARE_OK) s = pare_forward_new(c, m->graph, d, batch, true, &f);
+  if (s == PARE_OK) s = pare_forward_new(c, m->graph, d, batch, true, b->device, &f);
   if (s == PARE_OK) s = time_forward(b, f);
   pare_forward_free(f);
   pare_data_free(d);
@@ -179,7 +181,8 @@ static PareStatus bench(Bench *b, PareModel **m) {
   if (b->o->io) PARE_TRY(time_load(b));
   PARE_TRY(pare_model_load(b->c, b->model, m));
   b->c->file = b->model;
-  if (b->o->train) return pare_bench_train(b->c, b->a, *m, b->o, b->h, b->r);
+  if (!b->o->io) PARE_TRY(pare_device_open(b->c, b->o->device ? b->o->device : "auto", &b->device));
+  if (b->o->train) return pare_bench_train(b->c, b->a, *m, b->o, b->device, b->h, b->r);
   return b->o->io ? time_write(b, *m) : bench_forward(b, *m);
 }
 
@@ -190,6 +193,7 @@ static PareStatus bench_body(PareCtx *c, void *arg) {
   b.r = b.a ? PARE_NEW(b.a, PareBenchResult) : NULL;
   PareStatus s = b.r ? bench(&b, &m) : pare_nomem(c);
   pare_model_free(m);
+  pare_device_close(b.device);
   if (s != PARE_OK) return pare_arena_free(b.a), s;
   b.r->owner = b.a;
   *call->out = b.r;

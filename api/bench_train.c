@@ -83,7 +83,7 @@ static PareStatus add_labels(PareCtx *c, const PareGraph *bound, PareData *d) {
 }
 
 static PareStatus run(PareCtx *c, Watch *w, const PareModel *m, const PareBenchOptions *o, PareData *d,
-                      PareBenchResult *r) {
+                      PareDevice *device, PareBenchResult *r) {
   PareCompressOptions opt;
   PareGraph *probe;
   PareDims *dims;
@@ -96,7 +96,7 @@ static PareStatus run(PareCtx *c, Watch *w, const PareModel *m, const PareBenchO
   opt.batch = n, opt.steps = ENDLESS, opt.precision = o->precision;
   PareStatus s = pare_probe_dims(c, w->arena, m->graph, 0, &probe);
   if (s == PARE_OK) s = pare_trace_dims(c, w->arena, probe, &dims);
-  if (s == PARE_OK) s = pare_tuner_init(&w->tuner, c, w->arena, m, dims, &opt, &hooks, d, samples, n);
+  if (s == PARE_OK) s = pare_tuner_init(&w->tuner, c, w->arena, m, dims, &opt, &hooks, d, samples, n, device);
   if (s == PARE_OK) s = pare_tuner_run(&w->tuner);
   pare_options_free(&opt);
   if (s != PARE_INTERRUPTED || w->seen < WARM_UP + w->runs + PROFILED) return s;
@@ -112,7 +112,7 @@ static PareStatus run(PareCtx *c, Watch *w, const PareModel *m, const PareBenchO
 }
 
 PareStatus pare_bench_train(PareCtx *c, PareArena *a, const PareModel *m, const PareBenchOptions *o,
-                            const PareHooks *h, PareBenchResult *r) {
+                            PareDevice *device, const PareHooks *h, PareBenchResult *r) {
   PareArena *work = pare_arena_new(1 << 16);
   Watch w = {.h = h, .runs = o->runs > 0 ? o->runs : DEFAULT_RUNS, .arena = work};
   w.row = PARE_NEW_N(a, PARE_OP_COUNT, PareBenchRow);
@@ -125,7 +125,7 @@ PareStatus pare_bench_train(PareCtx *c, PareArena *a, const PareModel *m, const 
   if (s == PARE_OK && bound->inputs.n && bound->inputs.at[0]->type.rank) batch = bound->inputs.at[0]->type.dim[0];
   if (s == PARE_OK) s = pare_samples_random(c, bound, batch, 0, &d);
   if (s == PARE_OK) s = add_labels(c, bound, d);
-  if (s == PARE_OK) s = run(c, &w, m, o, d, r);
+  if (s == PARE_OK) s = run(c, &w, m, o, d, device, r);
   for (int i = 0; i < PARE_OP_COUNT; i++)
     if (w.row[i].op) w.row[r->nrows++] = w.row[i];
   if (r->nrows) qsort(w.row, r->nrows, sizeof *w.row, most_first);

@@ -33,7 +33,7 @@ static uint64_t fingerprint(const PareTuner *t) {
   const PareCompressOptions *o = t->o;
   uint64_t h = 14695981039346656037u;
   int64_t ints[] = {o->seed, o->batch, o->rank, o->method, o->ranking, o->importance, o->loss, o->prune_every,
-                    o->lr_decay, o->precision, o->steps, t->nsamples, (int64_t)t->model->file.len,
+                    o->lr_decay, t->spec.bf16, o->steps, t->nsamples, (int64_t)t->model->file.len,
                     (int64_t)t->dims->dims.n, t->planned};
   double reals[] = {o->alpha, o->eta, o->ema, o->lr, o->lr_warmup, o->weight_decay, o->clip, o->temperature,
                     o->prune_warmup, o->prune_cooldown, o->epochs, t->ratio};

@@ -20,6 +20,7 @@
 #include "passes/bind_shapes.h"
 #include "passes/probe_dims.h"
 #include "passes/trace_dims.h"
+#include "runtime/device.h"
 
 typedef struct Compress {
   PareCtx *c;
@@ -33,6 +34,7 @@ typedef struct Compress {
   PareGraph *probe, *sized; /* bound: to trace, to count */
   PareDims *dims;
   PareTarget target;
+  PareDevice *device;
   PareTuner tuner;
   PareGraph *folded, *masked, *compact;
   PareStage stage, masked_stage;
@@ -72,8 +74,6 @@ static PareStatus check_paths(Compress *k) {
   if (*k->o->save_plan) PARE_TRY(check_place(k, k->o->save_plan));
   if (*k->o->plan && *k->o->target)
     return pare_error(k->c, PARE_USAGE, "--plan says what goes, so --target has no meaning beside it");
-  if (*k->o->device && strcmp(k->o->device, "auto") && strcmp(k->o->device, "cpu"))
-    return pare_error(k->c, PARE_DEVICE, "there is no device '%s' here: --device cpu", k->o->device);
   return PARE_OK;
 }
 
@@ -138,7 +138,8 @@ static PareStatus prepare(Compress *k) {
   PARE_TRY(tuning_samples(k, &samples, &n));
   pare_target_read(k->o, &k->target);
   PARE_TRY(size_up(k));
-  PARE_TRY(pare_tuner_init(&k->tuner, k->c, k->arena, k->model, k->dims, k->o, k->h, k->train, samples, n));
+  PARE_TRY(pare_tuner_init(&k->tuner, k->c, k->arena, k->model, k->dims, k->o, k->h, k->train, samples, n,
+                           k->device));
   if (k->tuner.planned) k->target.requested = dead_share(k);
   return pare_target_ratio(k->c, k->arena, &k->target, k->dims, k->tuner.pruned, k->sized,
                            pare_model_bytes(k->model), &k->tuner.ratio, &k->tuner.goal);
@@ -214,8 +215,8 @@ static PareStatus judge(Compress *k) {
   if (!d) return PARE_OK;
   PareChoice chosen = {k->eval ? NULL : k->split.held, k->eval ? d->nsamples : k->split.nheld};
   PareForward *dense = NULL, *compact = NULL;
-  PareStatus s = pare_forward_new(k->c, k->model->graph, d, k->o->batch, true, &dense);
-  if (s == PARE_OK) s = pare_forward_new(k->c, k->emitted->graph, d, k->o->batch, true, &compact);
+  PareStatus s = pare_forward_new(k->c, k->model->graph, d, k->o->batch, true, k->device, &dense);
+  if (s == PARE_OK) s = pare_forward_new(k->c, k->emitted->graph, d, k->o->batch, true, k->device, &compact);
   if (s == PARE_OK) s = judge_pair(k, dense, compact, d, chosen);
   pare_forward_free(dense);
   pare_forward_free(compact);
@@ -280,6 +281,7 @@ static void tell_plan(Compress *k) {
 static PareStatus run(Compress *k) {
   PARE_TRY(pare_options_check(k->c, k->o));
   PARE_TRY(check_paths(k));
+  PARE_TRY(pare_device_open(k->c, *k->o->device ? k->o->device : "auto", &k->device));
   PARE_TRY(load(k));
   PARE_TRY(prepare(k));
   tell_plan(k);
@@ -305,6 +307,7 @@ static void clean_up(Compress *k) {
   pare_model_free(k->model);
   pare_data_free(k->train);
   pare_data_free(k->eval);
+  pare_device_close(k->device);
 }
 
 typedef struct Call {

@@ -2,21 +2,24 @@
 #include "api/call.h"
 #include "api/judge.h"
 #include "frontend/model.h"
+#include "runtime/device.h"
 
 enum { DEFAULT_BATCH = 32 };
 
 typedef struct EvalCall {
-  const char *model, *data;
+  const char *model, *data, *device;
   int64_t batch;
   const PareHooks *h;
   PareEvalResult *out;
 } EvalCall;
 
-static PareStatus judge(PareCtx *c, const EvalCall *call, const PareGraph *g, const PareData *d, PareForward **f) {
+static PareStatus judge(PareCtx *c, const EvalCall *call, const PareGraph *g, const PareData *d, PareDevice *device,
+                        PareForward **f) {
   size_t output;
   PareMetricKind kind;
   PareMetric m;
-  PARE_TRY(pare_forward_new(c, g, d, call->batch > 0 ? call->batch : DEFAULT_BATCH, true, f));
+  PARE_TRY(pare_forward_new(c, g, d, call->batch > 0 ? call->batch : DEFAULT_BATCH, true, device,
+                            f));
   PARE_TRY(pare_judge_find(c, *f, d, &output, &kind));
   double start = pare_now();
   PARE_TRY(pare_judge_run(c, *f, NULL, d, (PareChoice){NULL, d->nsamples}, output, kind, call->h, &m));
@@ -30,18 +33,21 @@ static PareStatus eval_body(PareCtx *c, void *arg) {
   PareModel *m = NULL;
   PareData *d = NULL;
   PareForward *f = NULL;
+  PareDevice *device = NULL;
   PareStatus s = pare_model_load(c, call->model, &m);
   c->file = call->model;
   if (s == PARE_OK) s = pare_samples_load(c, m->graph, call->data, &d);
-  if (s == PARE_OK) s = judge(c, call, m->graph, d, &f);
+  if (s == PARE_OK) s = pare_device_open(c, call->device, &device);
+  if (s == PARE_OK) s = judge(c, call, m->graph, d, device, &f);
   pare_forward_free(f);
+  pare_device_close(device);
   pare_data_free(d);
   pare_model_free(m);
   return s;
 }
 
-int pare_eval(const char *model, const char *data, int64_t batch, int threads, const PareHooks *h,
-              PareEvalResult *out, PareError *e) {
-  EvalCall call = {model, data, batch, h, out};
+int pare_eval(const char *model, const char *data, int64_t batch, int threads, const char *device,
+              const PareHooks *h, PareEvalResult *out, PareError *e) {
+  EvalCall call = {model, data, device ? device : "auto", batch, h, out};
   return pare_call(h, threads, e, eval_body, &call);
 }

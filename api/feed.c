@@ -141,7 +141,7 @@ PareStatus pare_feed_bind(PareCtx *c, PareGraph *g, const PareData *d, int64_t *
 
 static bool is_ours(const PareValue *v) { return !strncmp(v->name, "pare.", 5); }
 
-PareStatus pare_feed_fill(PareCtx *c, const PareGraph *g, const PareProgram *p, const PareData *d,
+PareStatus pare_feed_fill(PareCtx *c, const PareGraph *g, PareProgram *p, const PareData *d,
                           const int64_t *samples, int64_t count, int64_t batch) {
   PareMark mark = pare_arena_mark(c->scratch);
   int64_t *index = PARE_NEW_N(c->scratch, batch + 1, int64_t);
@@ -150,7 +150,9 @@ PareStatus pare_feed_fill(PareCtx *c, const PareGraph *g, const PareProgram *p, 
   for (size_t i = 0; i < g->inputs.n; i++) {
     const PareValue *v = g->inputs.at[i];
     void *to = is_ours(v) ? NULL : pare_program_buffer(p, v);
-    if (to) PARE_TRY(pare_data_batch(c, d, pare_data_find(d, v->name), index, batch, v->type.dtype, to));
+    if (!to) continue;
+    PARE_TRY(pare_data_batch(c, d, pare_data_find(d, v->name), index, batch, v->type.dtype, to));
+    PARE_TRY(pare_program_push(c, p, v));
   }
   pare_arena_rewind(c->scratch, mark);
   return PARE_OK;

@@ -11,9 +11,9 @@
  * Errors (PARE_DATA) name the array and what the model wants. */
 PARE_MUST_USE PareStatus pare_feed_bind(PareCtx *c, PareGraph *g, const PareData *d, int64_t *batch);
 
-/* Copies samples into the program's input buffers; `count` samples, the rest of
+/* Copies samples into the program's inputs; `count` samples, the rest of
  * the batch repeats the last. Inputs of ours ("pare.") are left alone. */
-PARE_MUST_USE PareStatus pare_feed_fill(PareCtx *c, const PareGraph *g, const PareProgram *p, const PareData *d,
+PARE_MUST_USE PareStatus pare_feed_fill(PareCtx *c, const PareGraph *g, PareProgram *p, const PareData *d,
                                         const int64_t *samples, int64_t count, int64_t batch);
 
 #endif

@@ -21,14 +21,16 @@ void pare_forward_free(PareForward *f) {
   pare_arena_free(f->arena);
 }
 
-static PareStatus make(PareCtx *c, PareForward *f, const PareGraph *g, int64_t batch, bool fused) {
+static PareStatus make(PareCtx *c, PareForward *f, const PareGraph *g, int64_t batch, bool fused,
+                       PareDevice *device) {
   if (!(f->graph = pare_graph_clone(c, f->arena, g))) return c->diag.code;
   f->batch = batch;
   PARE_TRY(pare_feed_bind(c, f->graph, f->data, &f->batch));
   if (fused)
     PARE_TRY(pare_run_passes(c, f->graph, "fold-constants,drop-noops,fuse-layernorm,fuse-gelu,fuse-linear,"
                              "fuse-attention", NULL));
-  PARE_TRY(pare_program_new(c, f->graph, pare_cpu_kernels(), &f->program));
+  PARE_TRY(device ? pare_program_new_on(c, f->graph, device, 0, NULL, &f->program)
+                  : pare_program_new(c, f->graph, pare_cpu_kernels(), &f->program));
   size_t nout = f->graph->outputs.n;
   f->floats = PARE_NEW_N(f->arena, nout, float *);
   if (!f->floats) return pare_nomem(c);
@@ -42,14 +44,14 @@ static PareStatus make(PareCtx *c, PareForward *f, const PareGraph *g, int64_t b
 }
 
 PareStatus pare_forward_new(PareCtx *c, const PareGraph *g, const PareData *d, int64_t batch, bool fused,
-                            PareForward **out) {
+                            PareDevice *device, PareForward **out) {
   *out = NULL;
   PareArena *a = pare_arena_new(1 << 16);
   PareForward *f = a ? PARE_NEW(a, PareForward) : NULL;
   if (!f) return pare_arena_free(a), pare_nomem(c);
   f->arena = a;
   f->data = d;
-  PareStatus s = make(c, f, g, batch, fused);
+  PareStatus s = make(c, f, g, batch, fused, device);
   if (s == PARE_OK) *out = f;
   else pare_forward_free(f);
   return s;
@@ -62,7 +64,10 @@ int64_t pare_forward_batch(const PareForward *f) { return f->batch; }
 PareStatus pare_forward_run(PareCtx *c, PareForward *f, const int64_t *samples, int64_t count) {
   assert(count > 0 && count <= f->batch);
   PARE_TRY(pare_feed_fill(c, f->graph, f->program, f->data, samples, count, f->batch));
-  return pare_program_run(c, f->program, -1);
+  PARE_TRY(pare_program_run(c, f->program, -1));
+  for (size_t i = 0; i < f->graph->outputs.n; i++)
+    PARE_TRY(pare_program_pull(c, f->program, f->graph->outputs.at[i]));
+  return PARE_OK;
 }
 
 size_t pare_forward_outputs(const PareForward *f) { return f->graph->outputs.n; }

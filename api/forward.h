@@ -29,9 +29,9 @@ typedef struct PareForward PareForward;
  * is dynamic and nothing in the model insists on 1 (pare_forward_batch tells).
  * Errors: PARE_DATA naming array and input, or what binding says. g and d are
  * borrowed. `fused` runs the fusion passes, for speed: names of outputs may then be
- * others. Comparisons run the plain graph. Pair: pare_forward_free (NULL is fine). */
+ * others. Comparisons run the plain graph. `device` NULL is the CPU. Pair: pare_forward_free (NULL is fine). */
 PARE_MUST_USE PareStatus pare_forward_new(PareCtx *c, const PareGraph *g, const PareData *d, int64_t batch, bool fused,
-                                          PareForward **out);
+                                          PareDevice *device, PareForward **out);
 void pare_forward_free(PareForward *f);
 
 int64_t pare_forward_batch(const PareForward *f);

@@ -12,6 +12,7 @@
 
 #include "api/call.h"
 #include "ir/dims.h"
+#include "runtime/device.h"
 
 typedef enum Kind { STR, LIST, INT, FLOAT, FLAG, WORD } Kind;
 
@@ -68,7 +69,7 @@ static const struct {
 } not_built[] = {
     {"align", NULL},        {"adapter", "sequential"}, {"granularity", "unstructured"}, {"granularity", "2:4"},
     {"method", "grad"},     {"method", "movement"},    {"method", "fisher"},            {"method", "wanda"},
-    {"method", "obs"},      {"device", "cuda"},        {"target", "latency"},
+    {"method", "obs"},      {"target", "latency"},
 };
 
 /* --- where values live --- */
@@ -236,9 +237,8 @@ static PareStatus check_regex(const Setting *s) {
 }
 
 static PareStatus check_device(const Setting *s) {
-  PARE_TRY(check_built(s, s->value, strcspn(s->value, ":")));
-  if (strcmp(s->value, "auto") && strcmp(s->value, "cpu")) return refuse(s, "takes auto or cpu, not '%s'", s->value);
-  return PARE_OK;
+  if (pare_device_name_ok(s->value)) return PARE_OK;
+  return refuse(s, "takes auto, cpu, cuda or cuda:N, not '%s'", s->value);
 }
 
 static const struct {

@@ -73,18 +73,22 @@ static void copy_matrix(const Copy *x) {
     }
 }
 
-static void copy_moments(Copy x, const PareMoments *m, const PareParam *p, const PareProgram *program) {
+static PareStatus copy_moments(PareCtx *c, Copy x, const PareMoments *m, const PareParam *p, PareProgram *program) {
   float *full[] = {m->value, m->m, m->v};
   const PareValue *cut[] = {p->value, p->m, p->v};
   for (int i = 0; i < 3; i++) {
     x.full = full[i];
     x.cut = pare_program_buffer(program, cut[i]);
-    if (x.cut) copy_matrix(&x);
+    if (!x.cut) continue;
+    if (x.save) PARE_TRY(pare_program_pull(c, program, cut[i]));
+    copy_matrix(&x);
+    if (!x.save) PARE_TRY(pare_program_push(c, program, cut[i]));
   }
+  return PARE_OK;
 }
 
 static PareStatus transfer(PareCtx *c, const PareParams *p, const PareDims *d, const PareTrainGraph *t,
-                           const PareProgram *program, bool save) {
+                           PareProgram *program, bool save) {
   for (size_t i = 0; i < p->full.at.n; i++) {
     const PareAdapter *a = &p->full.at.at[i];
     const PareNode *n = site_node(d, a);
@@ -95,22 +99,22 @@ static PareStatus transfer(PareCtx *c, const PareParams *p, const PareDims *d, c
     if (!rows || !cols) return pare_nomem(c);
     pare_axis_indices(k, rows);
     pare_axis_indices(m, cols);
-    copy_moments((Copy){.rows = nk, .cols = a->rank, .full_cols = a->rank, .row = rows, .save = save}, &p->a[i],
-                 &t->a[i], program);
-    copy_moments((Copy){.rows = a->rank, .cols = nn, .full_cols = a->n, .col = cols, .save = save}, &p->b[i],
-                 &t->b[i], program);
+    Copy of_a = {.rows = nk, .cols = a->rank, .full_cols = a->rank, .row = rows, .save = save};
+    Copy of_b = {.rows = a->rank, .cols = nn, .full_cols = a->n, .col = cols, .save = save};
+    PARE_TRY(copy_moments(c, of_a, &p->a[i], &t->a[i], program));
+    PARE_TRY(copy_moments(c, of_b, &p->b[i], &t->b[i], program));
     pare_arena_rewind(c->scratch, mark);
   }
   return PARE_OK;
 }
 
 PareStatus pare_params_load(PareCtx *c, const PareParams *p, const PareDims *d, const PareTrainGraph *t,
-                            const PareProgram *program) {
+                            PareProgram *program) {
   return transfer(c, p, d, t, program, false);
 }
 
 PareStatus pare_params_save(PareCtx *c, PareParams *p, const PareDims *d, const PareTrainGraph *t,
-                            const PareProgram *program) {
+                            PareProgram *program) {
   return transfer(c, p, d, t, program, true);
 }
 

@@ -28,9 +28,9 @@ PARE_MUST_USE PareStatus pare_params_cut(PareCtx *c, PareArena *arena, const Par
                                          PareAdapters *out);
 /* Copies what lives into the program's states, or back from them. */
 PARE_MUST_USE PareStatus pare_params_load(PareCtx *c, const PareParams *p, const PareDims *d, const PareTrainGraph *t,
-                                          const PareProgram *program);
+                                          PareProgram *program);
 PARE_MUST_USE PareStatus pare_params_save(PareCtx *c, PareParams *p, const PareDims *d, const PareTrainGraph *t,
-                                          const PareProgram *program);
+                                          PareProgram *program);
 /* One delta for each adapter, at full size. out[p->full.at.n]. */
 void pare_params_deltas(const PareParams *p, PareDelta *out);
 

@@ -49,13 +49,14 @@ static PareStatus add_outputs(PareCtx *c, PareTeacher *t) {
   return PARE_OK;
 }
 
-static PareStatus start(PareCtx *c, PareTeacher *t, const PareGraph *g, int64_t batch) {
-  PARE_TRY(pare_forward_new(c, g, t->data, batch, true, &t->model));
+static PareStatus start(PareCtx *c, PareTeacher *t, const PareGraph *g, int64_t batch, PareDevice *device) {
+  PARE_TRY(pare_forward_new(c, g, t->data, batch, true, device, &t->model));
   t->batch = pare_forward_batch(t->model);
   return add_outputs(c, t);
 }
 
-PareStatus pare_teacher_new(PareCtx *c, const PareGraph *g, const PareData *d, int64_t batch, PareTeacher **out) {
+PareStatus pare_teacher_new(PareCtx *c, const PareGraph *g, const PareData *d, int64_t batch, PareDevice *device,
+                            PareTeacher **out) {
   PareArena *a = pare_arena_new(1 << 16);
   PareTeacher *t = a ? PARE_NEW(a, PareTeacher) : NULL;
   if (!t) {
@@ -64,7 +65,7 @@ PareStatus pare_teacher_new(PareCtx *c, const PareGraph *g, const PareData *d, i
   }
   t->arena = a;
   t->data = d;
-  PareStatus s = start(c, t, g, batch);
+  PareStatus s = start(c, t, g, batch, device);
   if (s == PARE_OK) *out = t;
   else pare_teacher_free(t);
   return s;

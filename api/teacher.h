@@ -9,9 +9,9 @@
 
 typedef struct PareTeacher PareTeacher;
 
-/* Runs `g` (unbound, borrowed) on batches of `batch` samples. Pair: pare_teacher_free. */
+/* Runs `g` (unbound, borrowed) on batches of `batch` samples, on the device (NULL: the CPU). Pair: pare_teacher_free. */
 PARE_MUST_USE PareStatus pare_teacher_new(PareCtx *c, const PareGraph *g, const PareData *d, int64_t batch,
-                                          PareTeacher **out);
+                                          PareDevice *device, PareTeacher **out);
 void pare_teacher_free(PareTeacher *t);
 /* Makes the outputs of these samples (a whole batch of the program's) ready. */
 PARE_MUST_USE PareStatus pare_teacher_run(PareCtx *c, PareTeacher *t, const int64_t *samples);

@@ -107,11 +107,15 @@ void pare_tuner_count(const PareTuner *t, int64_t *all, int64_t *dead) { count_g
 
 static PareStatus carry_scores(PareTuner *t, bool to_program) {
   for (size_t i = 0; i < t->dims->dims.n; i++) {
-    float *s = t->graph.score && t->graph.score[i] ? pare_program_buffer(t->program, t->graph.score[i]) : NULL;
-    for (int64_t k = 0; s && k < t->dims->dims.at[i].count; k++) {
+    const PareValue *v = t->graph.score ? t->graph.score[i] : NULL;
+    float *s = v ? pare_program_buffer(t->program, v) : NULL;
+    if (!s) continue;
+    if (!to_program) PARE_TRY(pare_program_pull(t->c, t->program, v));
+    for (int64_t k = 0; k < t->dims->dims.at[i].count; k++) {
       if (to_program) s[k] = (float)t->score[i][k];
       else t->score[i][k] = (double)s[k];
     }
+    if (to_program) PARE_TRY(pare_program_push(t->c, t->program, v));
   }
   return PARE_OK;
 }
@@ -179,7 +183,7 @@ static PareStatus enter_stage(PareTuner *t) {
   PARE_TRY(pare_params_cut(c, t->stage, &t->params, t->dims, &adapters));
   PARE_TRY(pare_build_training(c, g, t->dims, &adapters, &t->spec, &t->graph));
   PARE_TRY(check_labels(t));
-  PARE_TRY(pare_program_new_pinned(c, g, pare_cpu_kernels(), 1, &t->graph.outputs[0].output, &t->program));
+  PARE_TRY(pare_program_new_on(c, g, t->device, 1, &t->graph.outputs[0].output, &t->program));
   PARE_TRY(pare_params_load(c, &t->params, t->dims, &t->graph, t->program));
   PARE_TRY(carry_scores(t, true));
   t->stage_alive = all - dead;
@@ -191,13 +195,15 @@ static PareStatus enter_stage(PareTuner *t) {
 }
 
 /* Zeroes the masks of groups that died since the program was made. */
-static void update_masks(PareTuner *t) {
+static PareStatus update_masks(PareTuner *t) {
   for (size_t i = 0; i < t->graph.masks.at.n; i++) {
     const PareMask *m = &t->graph.masks.at.at[i];
     float *mask = pare_program_buffer(t->program, m->mask);
     for (int64_t k = 0; mask && t->keep[m->dim] && k < m->k; k++)
       if (m->group[k] >= 0 && !t->keep[m->dim][m->group[k]]) mask[k] = 0;
+    if (mask) PARE_TRY(pare_program_push(t->c, t->program, m->mask));
   }
+  return PARE_OK;
 }
 
 /* --- one step --- */
@@ -242,16 +248,19 @@ static int64_t draw(const float *logits, int64_t n, double u) {
   return n - 1;
 }
 
-static void fill_fisher(PareTuner *t, const PareTeacherOutput *o, const float *y, uint64_t key) {
+static PareStatus fill_fisher(PareTuner *t, const PareTeacherOutput *o, const float *y, uint64_t key) {
   int64_t last = o->output->type.dim[o->output->type.rank - 1];
   if (o->sampled) {
     int64_t *label = pare_program_buffer(t->program, o->sampled), rows = pare_type_count(&o->sampled->type);
     for (int64_t i = 0; i < rows; i++) label[i] = draw(y + i * last, last, pare_rng_uniform(key, (uint64_t)i));
+    return pare_program_push(t->c, t->program, o->sampled);
   } else if (o->signs) {
     float *sign = pare_program_buffer(t->program, o->signs);
     for (int64_t i = 0, n = pare_type_count(&o->signs->type); i < n; i++)
       sign[i] = pare_rng_u64(key, (uint64_t)i) & 1 ? 1 : -1;
+    return pare_program_push(t->c, t->program, o->signs);
   }
+  return PARE_OK;
 }
 
 static PareStatus fill_targets(PareTuner *t, const int64_t *samples, int64_t run) {
@@ -259,6 +268,7 @@ static PareStatus fill_targets(PareTuner *t, const int64_t *samples, int64_t run
     const PareArray *l = pare_data_find(t->data, "labels");
     PARE_TRY(pare_data_batch(t->c, t->data, l, samples, t->batch, t->graph.labels->type.dtype,
                              pare_program_buffer(t->program, t->graph.labels)));
+    PARE_TRY(pare_program_push(t->c, t->program, t->graph.labels));
   }
   if (!t->teacher) return PARE_OK;
   PARE_TRY(teach(t, run));
@@ -266,8 +276,11 @@ static PareStatus fill_targets(PareTuner *t, const int64_t *samples, int64_t run
     const PareTeacherOutput *o = &t->graph.outputs[i];
     const float *y = pare_teacher_output(t->teacher, i);
     size_t bytes = (size_t)pare_type_count(&o->output->type) * sizeof *y;
-    if (o->teacher) memcpy(pare_program_buffer(t->program, o->teacher), y, bytes);
-    fill_fisher(t, o, y, pare_rng_u64((uint64_t)t->o->seed + 1, (uint64_t)run * 64 + i));
+    if (o->teacher) {
+      memcpy(pare_program_buffer(t->program, o->teacher), y, bytes);
+      PARE_TRY(pare_program_push(t->c, t->program, o->teacher));
+    }
+    PARE_TRY(fill_fisher(t, o, y, pare_rng_u64((uint64_t)t->o->seed + 1, (uint64_t)run * 64 + i)));
   }
   return PARE_OK;
 }
@@ -276,6 +289,7 @@ static PareStatus fill_targets(PareTuner *t, const int64_t *samples, int64_t run
 static PareStatus measure(PareTuner *t) {
   const PareTeacherOutput *o = &t->graph.outputs[0];
   const float *y = pare_program_buffer(t->program, o->output);
+  PARE_TRY(pare_program_pull(t->c, t->program, o->output));
   int64_t width = o->output->type.dim[o->output->type.rank - 1], rows = pare_type_count(&o->output->type) / width;
   const PareValue *l = t->graph.labels;
   if (l && l->type.dtype == PARE_I64) {
@@ -298,26 +312,30 @@ static PareStatus run_micro(PareTuner *t, int64_t run, double weight, bool score
   PARE_TRY(fill_targets(t, samples, run));
   pare_arena_rewind(t->c->scratch, mark);
   *(float *)pare_program_buffer(t->program, t->graph.dloss) = (float)weight;
+  PARE_TRY(pare_program_push(t->c, t->program, t->graph.dloss));
   PARE_TRY(pare_program_run(t->c, t->program, PARE_PHASE_TUNE));
   PARE_TRY(measure(t));
   if (score && t->graph.score_phase) PARE_TRY(pare_program_run(t->c, t->program, PARE_PHASE_SCORE));
+  PARE_TRY(pare_program_pull(t->c, t->program, t->graph.loss));
   *loss += weight * (double)*(float *)pare_program_buffer(t->program, t->graph.loss);
   return PARE_OK;
 }
 
-static void fill_hyper(PareTuner *t, double rate) {
+static PareStatus fill_hyper(PareTuner *t, double rate) {
   const double beta1 = 0.9, beta2 = 0.999;
   const PareCompressOptions *o = t->o;
   double n = (double)t->step + 1;
   float h[] = {(float)rate, (float)beta1, (float)beta2, 1e-8f, (float)o->weight_decay,
                (float)(1 / (1 - pow(beta1, n))), (float)(1 / (1 - pow(beta2, n))), (float)o->clip};
   memcpy(pare_program_buffer(t->program, t->graph.hyper), h, sizeof h);
+  return pare_program_push(t->c, t->program, t->graph.hyper);
 }
 
 static bool pruning_is_over(const PareTuner *t) { return t->planned || pare_schedule_over(&t->schedule, t->step); }
 static bool prunes_now(const PareTuner *t) { return !t->planned && pare_schedule_prunes(&t->schedule, t->step); }
 
 static PareStatus tune_step(PareTuner *t) {
+  const PareCompressOptions *o = t->o;
   bool score = !pruning_is_over(t) && (!t->graph.score_phase || t->step % SCORE_EVERY == 0);
   t->loss = 0;
   for (int64_t m = 0; m < t->micro; m++)
@@ -325,7 +343,7 @@ static PareStatus tune_step(PareTuner *t) {
   if (!isfinite(t->loss))
     return pare_error(t->c, PARE_GATE, "the loss is not a number at step %lld: lower --lr", (long long)t->step + 1);
   if (score) PARE_TRY(pare_program_run(t->c, t->program, PARE_PHASE_RANK));
-  fill_hyper(t, t->o->lr * pare_schedule_rate(t->step, t->schedule.steps, t->o->lr_warmup, (PareDecay)t->o->lr_decay));
+  PARE_TRY(fill_hyper(t, o->lr * pare_schedule_rate(t->step, t->schedule.steps, o->lr_warmup, (PareDecay)o->lr_decay)));
   PARE_TRY(pare_program_run(t->c, t->program, PARE_PHASE_UPDATE));
   t->tuned += t->micro * t->batch;
   t->step++;
@@ -363,10 +381,7 @@ static PareStatus prune_now(PareTuner *t) {
   PARE_TRY(prune(t, pare_schedule_sparsity(&t->schedule, t->step)));
   pare_tuner_count(t, &all, &after);
   bool much = (double)(t->stage_alive - (all - after)) >= RESTAGE_SHARE * (double)t->stage_alive;
-  if (after == before || !(much || pruning_is_over(t)) || t->step >= t->schedule.steps) {
-    update_masks(t);
-    return PARE_OK;
-  }
+  if (after == before || !(much || pruning_is_over(t)) || t->step >= t->schedule.steps) return update_masks(t);
   PARE_TRY(leave_stage(t));
   set_leaves(t);
   return enter_stage(t);
@@ -390,7 +405,7 @@ static PareStatus prune_once(PareTuner *t) {
     if (pare_stopped(t->h)) return pare_error(t->c, PARE_INTERRUPTED, "interrupted");
     if (t->criterion->needs != PARE_NEEDS_NOTHING) PARE_TRY(run_micro(t, r, 1, true, &loss));
     PARE_TRY(pare_program_run(t->c, t->program, PARE_PHASE_RANK));
-    fill_hyper(t, 0); /* changes nothing but the gradients, which are cleared */
+    PARE_TRY(fill_hyper(t, 0)); /* changes nothing but the gradients, which are cleared */
     PARE_TRY(pare_program_run(t->c, t->program, PARE_PHASE_UPDATE));
   }
   return prune(t, 1);
@@ -468,7 +483,7 @@ PareStatus pare_tuner_run(PareTuner *t) {
   }
   if (t->data) {
     PARE_TRY(enter_stage(t));
-    update_masks(t);
+    PARE_TRY(update_masks(t));
   }
   PARE_TRY(t->schedule.steps ? steps(t) : prune_once(t));
   PARE_TRY(leave_stage(t));
@@ -508,9 +523,9 @@ static PareStatus choose_steps(PareTuner *t) {
 
 PareStatus pare_tuner_init(PareTuner *t, PareCtx *c, PareArena *arena, const PareModel *model, PareDims *dims,
                            const PareCompressOptions *o, const PareHooks *h, const PareData *data,
-                           const int64_t *samples, int64_t nsamples) {
+                           const int64_t *samples, int64_t nsamples, PareDevice *device) {
   *t = (PareTuner){.c = c, .o = o, .h = h, .model = model, .data = data, .samples = samples, .nsamples = nsamples,
-                   .arena = arena, .dims = dims, .loss = NAN};
+                   .arena = arena, .device = device, .dims = dims, .loss = NAN};
   t->ratio = o->sparsity;
   PARE_TRY(choose_dims(t));
   t->criterion = t->planned ? pare_criterion_find("random") /* scores nothing */ : &pare_criteria[o->method];
@@ -524,10 +539,11 @@ PareStatus pare_tuner_init(PareTuner *t, PareCtx *c, PareArena *arena, const Par
   t->spec.normalise = o->ranking == 1;
   t->spec.pruned = t->pruned;
   t->spec.dump_after = o->dump_after;
-  t->spec.bf16 = o->precision == 2; /* auto is fp32 on a CPU */
+  t->spec.bf16 = o->precision == 2 || (o->precision == 0 && !device->host); /* auto is fp32 on a CPU */
   PARE_TRY(pare_params_new(c, arena, dims, o->rank, o->alpha, (uint64_t)o->seed, &t->params));
   if (!data) return stand_in(t);
-  return t->spec.loss == PARE_LOSS_KD ? pare_teacher_new(c, model->graph, data, o->batch, &t->teacher) : PARE_OK;
+  if (t->spec.loss != PARE_LOSS_KD) return PARE_OK;
+  return pare_teacher_new(c, model->graph, data, o->batch, device, &t->teacher);
 }
 
 const char *pare_tuner_method(const PareTuner *t) { return t->planned ? "plan" : t->criterion->name; }

@@ -36,6 +36,8 @@ typedef struct PareTuner {
   int64_t nsamples;
   PareArena *arena;
 
+  PareDevice *device;
+
   PareDims *dims;   /* of the uncut model; keep flags are on its leaves */
   bool *pruned;     /* by dimension: may lose groups */
   bool **keep;      /* by dimension: what lives; NULL where not pruned */
@@ -72,7 +74,8 @@ typedef struct PareTuner {
  * trace of the model at full size. Borrowed: everything. Pair: pare_tuner_free. */
 PARE_MUST_USE PareStatus pare_tuner_init(PareTuner *t, PareCtx *c, PareArena *arena, const PareModel *model,
                                          PareDims *dims, const PareCompressOptions *o, const PareHooks *h,
-                                         const PareData *data, const int64_t *samples, int64_t nsamples);
+                                         const PareData *data, const int64_t *samples, int64_t nsamples,
+                                         PareDevice *device);
 /* Runs the whole schedule; afterwards the leaves' keep flags are the result and
  * the params are on the host. PARE_INTERRUPTED when the hooks' flag was set. */
 PARE_MUST_USE PareStatus pare_tuner_run(PareTuner *t);

@@ -26,12 +26,13 @@ static void print(const PareEvalResult *r, bool json) {
 
 int cli_eval(int argc, char **argv, const volatile sig_atomic_t *stop) {
   bool json = false;
-  const char *data = NULL;
+  const char *data = NULL, *device = NULL;
   int64_t batch = 0, threads = 0;
   const CliOption options[] = {
       {"data", 0, CLI_TEXT, "DATA", "", "labelled samples: .npz with an array for each input, and labels", &data},
       {"batch", 0, CLI_WHOLE, "N", "32", "samples at a time", &batch},
       {"threads", 0, CLI_WHOLE, "N", "", "one for each core, unless given", &threads},
+      {"device", 0, CLI_TEXT, "DEVICE", "auto", "where to run: auto, cpu, cuda or cuda:N", &device},
       {"json", 0, CLI_FLAG, "", "", "print JSON", &json},
   };
   const CliCommand cmd = {.name = "eval", .operands = "MODEL", .options = options,
@@ -46,7 +47,7 @@ int cli_eval(int argc, char **argv, const volatile sig_atomic_t *stop) {
   if (!data) return cli_usage_error("'pare eval' wants --data DATA");
   if (batch > 1 << 20 || threads > 4096) return cli_usage_error("--batch or --threads is too large");
   PareHooks h = cli_hooks(&in, &progress, stop);
-  code = pare_eval(in.operand[0], data, batch, (int)threads, &h, &r, &e);
+  code = pare_eval(in.operand[0], data, batch, (int)threads, device, &h, &r, &e);
   cli_progress_end(&progress);
   if (code) return cli_fail(&e);
   print(&r, json);

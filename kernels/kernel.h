@@ -19,6 +19,11 @@ typedef struct PareKernelArgs {
   size_t workspace_bytes; /* set by plan */
   void *state;            /* made by plan, freed by release */
   const char *why;        /* on failure: a string literal that says what is wrong */
+
+  /* For devices with memory of their own; NULL on the CPU. */
+  const void *const *known; /* by input: its bytes on the host, maybe unaligned, where they are known for good */
+  void *queue;              /* PareDevice.queue: run puts its work there and does not wait for it */
+  uint32_t *fault;          /* in the device's memory: the work sets it to a PareFault when it meets wrong data */
 } PareKernelArgs;
 
 /* Failures are PARE_DATA (an index out of range, say), PARE_UNSUPPORTED (types),

@@ -1,13 +1,14 @@
 /* program.c - picks the nodes that matter, gives every tensor its address, lets
- * kernels plan, and runs them one after another. */
+ * kernels plan, and runs them one after another; carries tensors to devices with
+ * memory of their own and back. */
 #include "runtime/program.h"
 
 #include <assert.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/num.h"
+#include "runtime/device.h"
 #include "runtime/plan.h"
 
 typedef struct Step {
@@ -16,8 +17,12 @@ typedef struct Step {
   PareKernelArgs args;
 } Step;
 
+enum { PHASES = 8 }; /* of nodes; slot 0 is all of them */
+
 struct PareProgram {
   PareArena *arena;
+  PareDevice *device;
+  PareDevice cpu; /* what `device` points to for programs on plain kernels */
   const PareGraph *graph;
   Step *step; /* without views */
   size_t nsteps;
@@ -25,29 +30,56 @@ struct PareProgram {
   const PareValue **shows; /* tensor i shows the memory of this root, or NULL: left out */
   size_t ntensors;
   ParePlan plan;
-  void **data;    /* by value id, of roots */
+  void **data;    /* by value id, of roots: in the device's memory */
+  void **mirror;  /* by value id, of roots: the buffer on the host; `data` itself where that is the host's */
+  const void **known; /* of tensor i: its bytes on the host where they never change, or NULL */
   void **home;    /* by value id: where an input lies when nothing is bound to it */
   bool *readable; /* by value id: inputs, states, constants, outputs and pins */
+  /* The only memory outside arenas: big, and never cleared unless it must be. */
   unsigned char *slab, *workspace;
-  unsigned char *own; /* states, inputs, copied constants */
+  unsigned char *own;     /* states, inputs, copied constants */
+  unsigned char *mirrors; /* on the host, of a device that has its own memory */
+  uint32_t *fault, *fault_seen; /* by step: on the device, and what was last fetched; NULL on the host */
   PareProgramMemory memory;
   double *seconds;
+  struct {
+    int runs;
+    void *record; /* the work of the whole phase, kept by the device */
+  } phase[PHASES];
 };
 
-/* The only memory outside arenas: big, and never cleared unless it must be. */
-static PareStatus block_new(PareCtx *c, size_t bytes, unsigned char **out) {
-  size_t size = bytes ? (bytes + PARE_PLAN_ALIGN - 1) / PARE_PLAN_ALIGN * PARE_PLAN_ALIGN : PARE_PLAN_ALIGN;
-  *out = aligned_alloc(PARE_PLAN_ALIGN, size);
-  return *out ? PARE_OK : pare_error(c, PARE_NOMEM, "out of memory: %zu bytes for the model's tensors", bytes);
+static PareStatus device_failed(PareCtx *c, const PareProgram *p, PareStatus s) {
+  return pare_error(c, s, "%s", p->device->why[0] ? p->device->why : pare_status_text(s));
+}
+
+static PareStatus block_new(PareCtx *c, PareProgram *p, size_t bytes, unsigned char **out) {
+  void *block = NULL;
+  PareStatus s = p->device->alloc(p->device, bytes, &block);
+  *out = block;
+  return s == PARE_OK ? s : device_failed(c, p, s);
+}
+
+static void drop_records(PareProgram *p) {
+  for (int i = 0; i < PHASES; i++) {
+    if (p->phase[i].record) p->device->drop(p->device, p->phase[i].record);
+    p->phase[i].record = NULL;
+    p->phase[i].runs = 0;
+  }
 }
 
 void pare_program_free(PareProgram *p) {
   if (!p) return;
+  p->device->sync(p->device); /* whatever it says: nothing is read any more */
   for (size_t i = 0; i < p->nsteps; i++)
     if (p->step[i].args.state && p->step[i].kernel->release) p->step[i].kernel->release(p->step[i].args.state);
-  free(p->slab);
-  free(p->workspace);
-  free(p->own);
+  PareDevice *d = p->device;
+  drop_records(p);
+  d->free(d, p->slab);
+  d->free(d, p->workspace);
+  d->free(d, p->own);
+  d->free(d, p->fault);
+  d->free_host(d, p->mirrors);
+  d->free_host(d, p->fault_seen);
   pare_arena_free(p->arena);
 }
 
@@ -62,7 +94,7 @@ static bool must_run(const PareNode *n, const bool *needed) {
   return false;
 }
 
-static PareStatus check_node(PareCtx *c, const PareNode *n, const PareKernel *kernels, const bool *needed) {
+static PareStatus check_node(PareCtx *c, const PareNode *n, const PareDevice *d, const bool *needed) {
   size_t bytes;
   for (int i = 0; i < n->nin + n->nout; i++) {
     const PareValue *v = i < n->nin ? n->in[i] : n->out[i - n->nin];
@@ -72,19 +104,20 @@ static PareStatus check_node(PareCtx *c, const PareNode *n, const PareKernel *ke
   for (int i = 1; is_view(n) && i < n->nout; i++)
     if (n->out[i] && needed[n->out[i]->id])
       return pare_fail(c, n, PARE_UNSUPPORTED, "its output %d is not computed", i);
-  if (!is_view(n) && !kernels[n->op].run) return pare_fail(c, n, PARE_UNSUPPORTED, "no kernel runs this op here");
-  return PARE_OK;
+  if (is_view(n) || d->kernels[n->op].run) return PARE_OK;
+  if (d->host) return pare_fail(c, n, PARE_UNSUPPORTED, "no kernel runs this op here");
+  return pare_fail(c, n, PARE_UNSUPPORTED, "no kernel runs this op on %s: take --device cpu", d->name);
 }
 
 /* The nodes to run in order, in c->scratch, and the values that they or the user read. */
-static PareStatus choose(PareCtx *c, const PareGraph *g, const PareKernel *kernels, bool *needed, PareNode ***out,
+static PareStatus choose(PareCtx *c, const PareGraph *g, const PareDevice *d, bool *needed, PareNode ***out,
                          size_t *nout) {
   PareNode **list = PARE_NEW_N(c->scratch, g->nnodes, PareNode *);
   if (!list) return pare_nomem(c);
   size_t at = g->nnodes; /* filled from the back */
   for (PareNode *n = g->last; n; n = n->prev) {
     if (!must_run(n, needed)) continue;
-    PARE_TRY(check_node(c, n, kernels, needed));
+    PARE_TRY(check_node(c, n, d, needed));
     assert(at > 0);
     list[--at] = n;
     for (int i = 0; i < n->nin; i++)
@@ -99,12 +132,18 @@ static PareStatus choose(PareCtx *c, const PareGraph *g, const PareKernel *kerne
 
 static bool is_aligned(const void *p, PareDtype d) { return (uintptr_t)p % pare_dtype_size(d) == 0; }
 
+/* Bytes that are known before the program runs, and never change. */
+static bool is_constant(const PareProgram *p, const PareValue *v) {
+  return v->role == PARE_CONST || (v->role == PARE_RESULT && v->data && p->plan.record[v->id] == PARE_NO_RECORD);
+}
+
 /* The counter of what v takes of the program's own memory; NULL when it takes none. */
 static size_t *own_memory(PareProgram *p, const PareValue *v, bool needed) {
   if (v->role == PARE_STATE) return &p->memory.states;
   if (v->role == PARE_INPUT) return &p->memory.inputs;
-  bool constant = v->role == PARE_CONST || (v->data && p->plan.record[v->id] == PARE_NO_RECORD);
-  return constant && needed && (!v->data || !is_aligned(v->data, v->type.dtype)) ? &p->memory.constants : NULL;
+  if (!is_constant(p, v) || !needed) return NULL;
+  bool in_place = p->device->host && v->data && is_aligned(v->data, v->type.dtype);
+  return in_place ? NULL : &p->memory.constants;
 }
 
 /* Bytes of v rounded up, never 0: a tensor that is there has an address. */
@@ -120,6 +159,7 @@ static PareStatus own_bytes(PareCtx *c, const PareValue *v, size_t *bytes) {
 /* States, inputs and constants that cannot be read in place: one block. */
 static PareStatus own_new(PareCtx *c, PareProgram *p, const bool *needed) {
   const PareGraph *g = p->graph;
+  PareDevice *d = p->device;
   size_t total = 0, bytes, at = 0;
   for (size_t i = 0; i < g->values.n; i++) {
     size_t *sum = own_memory(p, g->values.at[i], needed[i]);
@@ -128,33 +168,95 @@ static PareStatus own_new(PareCtx *c, PareProgram *p, const bool *needed) {
     *sum += bytes;
     if (!pare_add_size(total, bytes, &total)) return pare_nomem(c);
   }
-  PARE_TRY(block_new(c, total, &p->own));
-  memset(p->own, 0, total);
-  for (size_t i = 0; i < g->values.n; i++) {
+  PARE_TRY(block_new(c, p, total, &p->own));
+  PareStatus s = d->clear(d, p->own, total);
+  for (size_t i = 0; i < g->values.n && s == PARE_OK; i++) {
     const PareValue *v = g->values.at[i];
     if (!own_memory(p, v, needed[i])) continue;
     PARE_TRY(own_bytes(c, v, &bytes));
     p->data[i] = p->own + at;
     at += bytes;
-    if (v->data && pare_type_bytes(&v->type, &bytes) && bytes) memcpy(p->data[i], v->data, bytes);
+    if (v->data && pare_type_bytes(&v->type, &bytes) && bytes) s = d->write(d, p->data[i], v->data, bytes);
   }
-  return PARE_OK;
+  return s == PARE_OK ? s : device_failed(c, p, s);
 }
 
 static PareStatus place_values(PareCtx *c, PareProgram *p, const bool *needed) {
   const PareGraph *g = p->graph;
-  PARE_TRY(block_new(c, p->plan.bytes, &p->slab));
+  PARE_TRY(block_new(c, p, p->plan.bytes, &p->slab));
   p->memory.results = p->plan.bytes;
   PARE_TRY(own_new(c, p, needed));
   for (size_t i = 0; i < g->values.n; i++) {
     const PareValue *v = g->values.at[i];
     uint32_t record = p->plan.record[i];
     if (record != PARE_NO_RECORD) p->data[i] = p->slab + p->plan.records.at[record].offset;
-    else if (!p->data[i] && v->data) p->data[i] = (void *)v->data;
-    if (v->role != PARE_RESULT) p->readable[i] = true;
+    else if (!p->data[i] && v->data && p->device->host) p->data[i] = (void *)v->data;
     p->home[i] = p->data[i];
   }
   return PARE_OK;
+}
+
+/* --- buffers on the host, of a device that has its own memory --- */
+
+static bool has_mirror(const PareProgram *p, const PareValue *v) {
+  if (v->role == PARE_INPUT || v->role == PARE_STATE) return true;
+  return p->readable[v->id] && !(is_constant(p, v) && v->data && is_aligned(v->data, v->type.dtype));
+}
+
+static PareStatus mirrors_new(PareCtx *c, PareProgram *p) {
+  const PareGraph *g = p->graph;
+  PareDevice *d = p->device;
+  size_t total = 0, bytes, at = 0;
+  void *block = NULL;
+  bool *shown = PARE_NEW_N(c->scratch, g->values.n, bool); /* roots */
+  if (!shown) return pare_nomem(c);
+  for (size_t i = 0; i < g->values.n; i++) {
+    const PareValue *root = p->plan.root[i];
+    if (!has_mirror(p, g->values.at[i]) || shown[root->id]) continue;
+    shown[root->id] = true;
+    PARE_TRY(own_bytes(c, root, &bytes));
+    if (!pare_add_size(total, bytes, &total)) return pare_nomem(c);
+  }
+  PareStatus s = d->alloc_host(d, total, &block);
+  if (s != PARE_OK) return device_failed(c, p, s);
+  memset(p->mirrors = block, 0, total);
+  for (size_t i = 0; i < g->values.n; i++) {
+    const PareValue *v = g->values.at[i];
+    if (is_constant(p, v) && v->data) p->mirror[i] = (void *)v->data; /* its own, unless it is unaligned and shown */
+    if (!shown[i]) continue;
+    PARE_TRY(own_bytes(c, v, &bytes));
+    p->mirror[i] = p->mirrors + at;
+    at += bytes;
+    if (v->data && pare_type_bytes(&v->type, &bytes) && bytes) memcpy(p->mirror[i], v->data, bytes);
+  }
+  return PARE_OK;
+}
+
+static PareStatus faults_new(PareCtx *c, PareProgram *p) {
+  PareDevice *d = p->device;
+  size_t bytes = (p->nsteps + 1) * sizeof *p->fault;
+  void *on = NULL, *seen = NULL;
+  PareStatus s = d->alloc(d, bytes, &on);
+  p->fault = on;
+  if (s == PARE_OK) s = d->clear(d, p->fault, bytes);
+  if (s == PARE_OK) s = d->alloc_host(d, bytes, &seen);
+  p->fault_seen = seen;
+  for (size_t i = 0; i < p->nsteps; i++) p->step[i].args.fault = p->fault + i;
+  return s == PARE_OK ? s : device_failed(c, p, s);
+}
+
+/* Constants are copied, the workspace taken: all that the first step needs. */
+static PareStatus prepare_device(PareCtx *c, PareProgram *p) {
+  if (p->device->host) {
+    p->mirror = p->data;
+    return PARE_OK;
+  }
+  p->mirror = PARE_NEW_N(p->arena, p->graph->values.n, void *);
+  if (!p->mirror) return pare_nomem(c);
+  PARE_TRY(mirrors_new(c, p));
+  PARE_TRY(faults_new(c, p));
+  PareStatus s = p->device->sync(p->device);
+  return s == PARE_OK ? s : device_failed(c, p, s);
 }
 
 /* --- steps --- */
@@ -169,41 +271,44 @@ static void step_tensors(PareProgram *p, Step *s, size_t first) {
     /* An input of which only the type matters may have no memory. */
     p->tensor[first + (size_t)i] = (PareTensor){data ? data : p->slab, v->type};
     p->shows[first + (size_t)i] = root;
+    if (is_constant(p, v)) p->known[first + (size_t)i] = v->data;
   }
   s->args = (PareKernelArgs){.in = p->tensor + first, .nin = n->nin, .out = p->tensor + first + n->nin,
-                             .nout = n->nout, .attr = &n->attr};
+                             .nout = n->nout, .attr = &n->attr, .queue = p->device->queue};
+  if (!p->device->host) s->args.known = p->known + first;
 }
 
-static PareStatus step_failed(PareCtx *c, const Step *s, PareStatus status) {
-  return pare_fail(c, s->node, status, "%s", s->args.why ? s->args.why : pare_status_text(status));
+static PareStatus step_failed(PareCtx *c, const PareProgram *p, const Step *s, PareStatus status) {
+  const char *why = s->args.why ? s->args.why : p->device->why[0] ? p->device->why : pare_status_text(status);
+  return pare_fail(c, s->node, status, "%s", why);
 }
 
-static PareStatus make_steps(PareCtx *c, PareProgram *p, size_t n, PareNode *const *list, const PareKernel *kernels) {
+static PareStatus make_steps(PareCtx *c, PareProgram *p, size_t n, PareNode *const *list) {
   p->step = PARE_NEW_N(p->arena, n, Step);
   for (size_t i = 0; i < n; i++)
     if (!is_view(list[i])) p->ntensors += (size_t)(list[i]->nin + list[i]->nout);
   p->tensor = PARE_NEW_N(p->arena, p->ntensors, PareTensor);
   p->shows = PARE_NEW_N(p->arena, p->ntensors, const PareValue *);
-  if (!p->step || !p->tensor || !p->shows) return pare_nomem(c);
+  p->known = PARE_NEW_N(p->arena, p->ntensors, const void *);
+  if (!p->step || !p->tensor || !p->shows || !p->known) return pare_nomem(c);
   size_t first = 0;
   for (size_t i = 0; i < n; i++) {
     if (is_view(list[i])) continue;
     Step *s = &p->step[p->nsteps++];
-    *s = (Step){.node = list[i], .kernel = &kernels[list[i]->op]};
+    *s = (Step){.node = list[i], .kernel = &p->device->kernels[list[i]->op]};
     step_tensors(p, s, first);
     first += (size_t)(s->node->nin + s->node->nout);
     if (!s->kernel->plan) continue;
     PareStatus status = s->kernel->plan(&s->args);
-    if (status != PARE_OK) return step_failed(c, s, status);
+    if (status != PARE_OK) return step_failed(c, p, s, status);
     if (s->args.workspace_bytes > p->memory.workspace) p->memory.workspace = s->args.workspace_bytes;
   }
-  PARE_TRY(block_new(c, p->memory.workspace, &p->workspace));
+  PARE_TRY(block_new(c, p, p->memory.workspace, &p->workspace));
   for (size_t i = 0; i < p->nsteps; i++) p->step[i].args.workspace = p->workspace;
   return PARE_OK;
 }
 
-static PareStatus program_make(PareCtx *c, PareProgram *p, const PareKernel *kernels, size_t npins,
-                               PareValue *const *pins) {
+static PareStatus program_make(PareCtx *c, PareProgram *p, size_t npins, PareValue *const *pins) {
   const PareGraph *g = p->graph;
   p->data = PARE_NEW_N(p->arena, g->values.n, void *);
   p->home = PARE_NEW_N(p->arena, g->values.n, void *);
@@ -215,30 +320,45 @@ static PareStatus program_make(PareCtx *c, PareProgram *p, const PareKernel *ker
   memcpy(needed, p->readable, g->values.n * sizeof *needed);
   PareNode **list = NULL;
   size_t n = 0;
-  PARE_TRY(choose(c, g, kernels, needed, &list, &n));
+  PARE_TRY(choose(c, g, p->device, needed, &list, &n));
   PARE_TRY(pare_plan_make(c, p->arena, g, n, list, p->readable, &p->plan));
   PARE_TRY(place_values(c, p, needed));
-  return make_steps(c, p, n, list, kernels);
+  PARE_TRY(make_steps(c, p, n, list));
+  PARE_TRY(prepare_device(c, p));
+  for (size_t i = 0; i < g->values.n; i++)
+    if (g->values.at[i]->role != PARE_RESULT) p->readable[i] = true;
+  return PARE_OK;
 }
 
-PareStatus pare_program_new_pinned(PareCtx *c, const PareGraph *g, const PareKernel *kernels, size_t npins,
-                                   PareValue *const *pins, PareProgram **out) {
+/* On `d`, or on the host with these kernels where that is NULL. */
+static PareStatus program_new(PareCtx *c, const PareGraph *g, PareDevice *d, const PareKernel *kernels, size_t npins,
+                              PareValue *const *pins, PareProgram **out) {
   *out = NULL;
   PareArena *arena = pare_arena_new(1 << 16);
   PareProgram *p = arena ? PARE_NEW(arena, PareProgram) : NULL;
   if (!p) return pare_arena_free(arena), pare_nomem(c);
   p->arena = arena;
   p->graph = g;
+  p->cpu = pare_device_cpu(kernels);
+  p->device = d ? d : &p->cpu;
   PareMark mark = pare_arena_mark(c->scratch);
-  PareStatus s = program_make(c, p, kernels, npins, pins);
+  PareStatus s = program_make(c, p, npins, pins);
   pare_arena_rewind(c->scratch, mark);
   if (s == PARE_OK) *out = p;
   else pare_program_free(p);
   return s;
 }
 
+PareStatus pare_program_new_on(PareCtx *c, const PareGraph *g, PareDevice *d, size_t npins, PareValue *const *pins,
+                               PareProgram **out) {
+  return program_new(c, g, d, NULL, npins, pins, out);
+}
+PareStatus pare_program_new_pinned(PareCtx *c, const PareGraph *g, const PareKernel *kernels, size_t npins,
+                                   PareValue *const *pins, PareProgram **out) {
+  return program_new(c, g, NULL, kernels, npins, pins, out);
+}
 PareStatus pare_program_new(PareCtx *c, const PareGraph *g, const PareKernel *kernels, PareProgram **out) {
-  return pare_program_new_pinned(c, g, kernels, 0, NULL, out);
+  return program_new(c, g, NULL, kernels, 0, NULL, out);
 }
 
 /* --- running --- */
@@ -249,26 +369,85 @@ static double now(void) {
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-PareStatus pare_program_run(PareCtx *c, PareProgram *p, int phase) {
+static PareStatus run_steps(PareCtx *c, PareProgram *p, int phase) {
   for (size_t i = 0; i < p->nsteps; i++) {
     Step *s = &p->step[i];
     if (phase >= 0 && s->node->phase != phase) continue;
     double start = p->seconds ? now() : 0;
     s->args.why = NULL;
     PareStatus status = s->kernel->run(&s->args);
-    if (status != PARE_OK) return step_failed(c, s, status);
+    if (status == PARE_OK && p->seconds) status = p->device->sync(p->device);
+    if (status != PARE_OK) return step_failed(c, p, s, status);
     if (p->seconds) p->seconds[s->node->id] += now() - start;
   }
   return PARE_OK;
 }
 
+/* Keeps the work of a phase instead of running it. */
+static PareStatus record(PareCtx *c, PareProgram *p, int phase, void **out) {
+  PareDevice *d = p->device;
+  PareStatus s = d->record_begin(d);
+  if (s != PARE_OK) return device_failed(c, p, s);
+  PareStatus queued = run_steps(c, p, phase);
+  s = d->record_end(d, out); /* also when that failed */
+  if (queued != PARE_OK) return queued;
+  return s == PARE_OK ? s : device_failed(c, p, s);
+}
+
+/* The first run is plain: kernels are loaded by it. The second is kept, where the device can, and from then on replayed. */
+PareStatus pare_program_run(PareCtx *c, PareProgram *p, int phase) {
+  PareDevice *d = p->device;
+  int slot = phase + 1;
+  if (!d->record_begin || p->seconds || slot >= PHASES || p->phase[slot].runs++ == 0) return run_steps(c, p, phase);
+  if (!p->phase[slot].record) PARE_TRY(record(c, p, phase, &p->phase[slot].record));
+  PareStatus s = d->replay(d, p->phase[slot].record);
+  return s == PARE_OK ? s : device_failed(c, p, s);
+}
+
+/* --- buffers --- */
+
 void *pare_program_buffer(const PareProgram *p, const PareValue *v) {
-  bool constant = v->data && p->plan.record[v->id] == PARE_NO_RECORD;
-  return p->readable[v->id] || constant ? p->data[p->plan.root[v->id]->id] : NULL;
+  return p->readable[v->id] || is_constant(p, v) ? p->mirror[p->plan.root[v->id]->id] : NULL;
+}
+
+PareStatus pare_program_push(PareCtx *c, PareProgram *p, const PareValue *v) {
+  PareDevice *d = p->device;
+  size_t bytes;
+  void *to = p->data[v->id];
+  assert(v->role == PARE_INPUT || v->role == PARE_STATE);
+  if (d->host || !to || !pare_type_bytes(&v->type, &bytes) || !bytes) return PARE_OK;
+  PareStatus s = d->write(d, to, p->mirror[v->id], bytes);
+  return s == PARE_OK ? s : device_failed(c, p, s);
+}
+
+static PareStatus check_faults(PareCtx *c, const PareProgram *p) {
+  static const char *const text[] = {
+#define X(id, text) [PARE_FAULT_##id] = text,
+      PARE_FAULT_LIST(X)
+#undef X
+  };
+  for (size_t i = 0; i < p->nsteps; i++) {
+    uint32_t f = p->fault_seen[i];
+    if (f) return pare_fail(c, p->step[i].node, PARE_DATA, "%s", f < PARE_FAULT_COUNT ? text[f] : "the data are wrong");
+  }
+  return PARE_OK;
+}
+
+PareStatus pare_program_pull(PareCtx *c, PareProgram *p, const PareValue *v) {
+  PareDevice *d = p->device;
+  const PareValue *root = p->plan.root[v->id];
+  size_t bytes;
+  if (d->host || !pare_program_buffer(p, v)) return PARE_OK;
+  PareStatus s = PARE_OK;
+  if (!is_constant(p, root) && pare_type_bytes(&root->type, &bytes) && bytes && p->data[root->id])
+    s = d->read(d, p->mirror[root->id], p->data[root->id], bytes);
+  if (s == PARE_OK && p->nsteps) s = d->read(d, p->fault_seen, p->fault, p->nsteps * sizeof *p->fault);
+  if (s == PARE_OK) s = d->sync(d);
+  return s == PARE_OK ? check_faults(c, p) : device_failed(c, p, s);
 }
 
 void pare_program_bind(PareProgram *p, const PareValue *input, const void *data) {
-  assert(input->role == PARE_INPUT && is_aligned(data, input->type.dtype));
+  assert(p->device->host && input->role == PARE_INPUT && is_aligned(data, input->type.dtype));
   p->data[input->id] = data ? (void *)data : p->home[input->id];
   for (size_t i = 0; i < p->ntensors; i++)
     if (p->shows[i] == input) p->tensor[i].data = p->data[input->id];

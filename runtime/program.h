@@ -1,14 +1,18 @@
 /* program.h - a bound graph made ready to run on one device: kernels chosen,
- * memory planned and taken. Nothing is allocated while it runs. */
+ * memory planned and taken. Nothing is allocated while it runs.
+ *
+ * A device may have memory of its own. Then buffers are copies on the host:
+ * push brings one to the device, pull fetches it. On the CPU both are free and
+ * the buffer is the tensor itself, so callers always push and pull. */
 #ifndef PARE_RUNTIME_PROGRAM_H
 #define PARE_RUNTIME_PROGRAM_H
 
 #include "ir/ir.h"
-#include "kernels/kernel.h"
+#include "kernels/device.h"
 
 typedef struct PareProgram PareProgram;
 
-/* Bytes, by what they are for. Constants that are read where they lie cost nothing. */
+/* Bytes of the device, by what they are for. Constants that are read where they lie cost nothing. */
 typedef struct PareProgramMemory {
   size_t results, workspace, states, inputs, constants;
 } PareProgramMemory;
@@ -22,16 +26,26 @@ PARE_MUST_USE PareStatus pare_program_new(PareCtx *c, const PareGraph *g, const 
 /* The same; results in `pins` stay readable after a run, as outputs do. */
 PARE_MUST_USE PareStatus pare_program_new_pinned(PareCtx *c, const PareGraph *g, const PareKernel *kernels,
                                                  size_t npins, PareValue *const *pins, PareProgram **out);
+/* The same on a device, which is borrowed. PARE_NOMEM, saying what is wanted and what is free, when it does not fit. */
+PARE_MUST_USE PareStatus pare_program_new_on(PareCtx *c, const PareGraph *g, PareDevice *d, size_t npins,
+                                             PareValue *const *pins, PareProgram **out);
 void pare_program_free(PareProgram *p);
 
 /* Runs the nodes of a phase in order; phase -1 is all of them. Phase 0 may run
- * several times before phase 1, which sees the results of the last time. */
+ * several times before phase 1, which sees the results of the last time. A GPU
+ * may still be at work afterwards: what it finds wrong is told by the next pull. */
 PARE_MUST_USE PareStatus pare_program_run(PareCtx *c, PareProgram *p, int phase);
 
 /* Inputs: memory to fill, or what was bound. States, constants: their bytes.
  * Results: only outputs and pins; NULL for others, since their place is reused. */
 void *pare_program_buffer(const PareProgram *p, const PareValue *v);
-/* The input is read from `data`, aligned to its element, from now on; NULL: from the program's memory again. */
+/* What was written to the buffer of an input or a state is what the next run sees. The buffer must not be written
+ * again before the next pull, of whatever value. */
+PARE_MUST_USE PareStatus pare_program_push(PareCtx *c, PareProgram *p, const PareValue *v);
+/* Waits for what has been run and makes the buffer show its result. Values without a buffer are left alone. */
+PARE_MUST_USE PareStatus pare_program_pull(PareCtx *c, PareProgram *p, const PareValue *v);
+
+/* Hosts only. The input is read from `data`, aligned to its element, from now on; NULL: from the program's memory again. */
 void pare_program_bind(PareProgram *p, const PareValue *input, const void *data);
 
 PareProgramMemory pare_program_memory(const PareProgram *p);

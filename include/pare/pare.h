@@ -130,8 +130,9 @@ typedef struct PareEvalResult {
   int64_t samples;
   double seconds;
 } PareEvalResult;
-PARE_API int pare_eval(const char *model, const char *data, int64_t batch, int threads, const PareHooks *h,
-                       PareEvalResult *out, PareError *e);
+/* `device` as --device; NULL: auto. */
+PARE_API int pare_eval(const char *model, const char *data, int64_t batch, int threads, const char *device,
+                       const PareHooks *h, PareEvalResult *out, PareError *e);
 
 typedef struct PareVerifyResult {
   double max_abs, max_rel; /* rel: max|a-b| / max|a| of the worst output */
@@ -174,6 +175,7 @@ typedef struct PareBenchOptions {
   bool train;    /* a LoRAPrune step instead of a forward run */
   bool io;       /* reading and writing the file instead */
   int precision; /* as --precision */
+  const char *device; /* as --device; NULL: auto */
 } PareBenchOptions;
 
 typedef struct PareBenchRow { /* time by op kind, most first */

@@ -202,7 +202,7 @@ def test_mistakes_of_usage_exit_2(args):
 def test_help_names_no_option_that_is_refused(words):
     text = pare(*words, "--help").stdout
     assert text.startswith("usage: pare")
-    for absent in ("--align", "movement", "sequential", "unstructured", "latency=", "cuda"):
+    for absent in ("--align", "movement", "sequential", "unstructured", "latency="):
         assert absent not in text
 
 

@@ -1,0 +1,64 @@
+/* device.h - what a program needs of the thing that it runs on: memory, copies, kernels, an order of work. The CPU's
+ * is made by runtime/device.h, a GPU's by its plug-in. Work is queued and runs in order; sync waits for it. */
+#ifndef PARE_KERNELS_DEVICE_H
+#define PARE_KERNELS_DEVICE_H
+
+#include "kernels/kernel.h"
+
+/* What work on a device may find wrong with the data, after it was queued: id, text. */
+#define PARE_FAULT_LIST(X)                                    \
+  X(INDEX, "index is out of range")                           \
+  X(LABEL, "a label is not below the number of classes")      \
+  X(GROUP, "a group number is out of range")                  \
+  X(DIVISION, "division of an integer by zero")
+
+typedef enum PareFault {
+  PARE_FAULT_NONE,
+#define X(id, text) PARE_FAULT_##id,
+  PARE_FAULT_LIST(X)
+#undef X
+  PARE_FAULT_COUNT
+} PareFault;
+
+typedef struct PareDevice PareDevice;
+
+/* On failure, functions leave a sentence in `why` (on PARE_OK it is not touched). */
+struct PareDevice {
+  const char *name;  /* "cpu", "cuda:0" */
+  const char *about; /* "NVIDIA H200, 139 GiB" */
+  const PareKernel *kernels; /* by PareOp */
+  void *queue;       /* for PareKernelArgs */
+  bool host;         /* its memory is the host's: no copies, constants are read where they lie */
+  size_t spare;      /* bytes that were free when it was opened; 0: not known */
+  char why[256];
+
+  /* Aligned to 64. free takes NULL. */
+  PareStatus (*alloc)(PareDevice *d, size_t bytes, void **out);
+  void (*free)(PareDevice *d, void *p);
+  /* Host memory that the device copies from and to at full speed. */
+  PareStatus (*alloc_host)(PareDevice *d, size_t bytes, void **out);
+  void (*free_host)(PareDevice *d, void *p);
+
+  /* Queued: the host's side must stay as it is, or is not there yet, until the next sync. */
+  PareStatus (*write)(PareDevice *d, void *to, const void *from, size_t bytes);
+  PareStatus (*read)(PareDevice *d, void *to, const void *from, size_t bytes);
+  PareStatus (*clear)(PareDevice *d, void *to, size_t bytes);
+  PareStatus (*sync)(PareDevice *d);
+
+  /* Work that is queued between begin and end is not run but kept, to be queued as a whole by replay: NULL where
+   * the device has no such thing. Pair: drop (NULL is fine). */
+  PareStatus (*record_begin)(PareDevice *d);
+  PareStatus (*record_end)(PareDevice *d, void **record);
+  PareStatus (*replay)(PareDevice *d, void *record);
+  void (*drop)(PareDevice *d, void *record);
+
+  void (*close)(PareDevice *d);
+};
+
+/* The one function that a plug-in exports, "pare_plugin_open". `version` and `nops` are the caller's PARE_VERSION and
+ * PARE_OP_COUNT and must be the plug-in's. ordinal -1: the device with most free memory. On failure (PARE_DEVICE,
+ * PARE_NOMEM) `why` is one sentence. Pair: the device's close. */
+typedef PareStatus ParePluginOpen(const char *version, int nops, int ordinal, PareDevice **out, char *why,
+                                  size_t why_size);
+
+#endif
