@@ -1,0 +1,242 @@
+/* linear.cu - Linear and LinearGrad: y = x·W' + bias, W' = m∘(W + s·A·B), m on W's rows. W' is made anew each time in
+ * x's type and in W's order: one pass over W, where the branch (x·A)·B would cost r·M·(K+N), M rows.
+ *
+ * The gradients of A and B: with U = x·(m∘A) and V = s·dy·B', dA = m∘(x'·V) and dB = s·U'·dy. x and dy are read twice;
+ * sums over the rows are by parts, which depend on the sizes alone. */
+#include "kernels/cuda/cuda.cuh"
+
+enum { X, W, BIAS = 2, DY = 2, A, B, MASK, GROUP = 8, ROWS = 4, STRIP = 32, COLUMNS = 128, MAX_PARTS = 64 };
+
+struct Linear {
+  int64_t m, k, n, r, parts;
+  int transposed; /* W is stored [n, k] */
+  double scale;
+};
+
+static size_t up(size_t bytes) { return (bytes + 255) & ~(size_t)255; }
+
+static Linear linear_of(const PareKernelArgs *a) {
+  const PareType *x = &a->in[X].type, *w = &a->in[W].type;
+  bool t = a->attr->transB;
+  Linear l = {};
+  l.m = pare_span(x, 0, x->rank - 1), l.k = w->dim[t], l.n = w->dim[!t];
+  l.r = pare_given(a, A) ? a->in[A].type.dim[1] : 0;
+  l.parts = pare_max(1, pare_min(MAX_PARTS, l.m / 64));
+  l.transposed = t;
+  l.scale = pare_attr_get(a->attr, scale, 1.0);
+  return l;
+}
+
+static const void *data_of(const PareKernelArgs *a, int i) { return pare_given(a, i) ? a->in[i].data : NULL; }
+
+/* --- W' --- */
+
+/* A block has STRIP rows of COLUMNS of W as it is stored, a thread a column, whose numbers of up to GROUP ranks stay in
+ * registers. Element [i, j] of the factors: left[i·ls + t·lt], right[j·rs + t·rt]. */
+struct Merge {
+  int64_t rows, cols, r, ls, lt, rs, rt;
+  int mask_rows; /* the mask goes with the rows, else with the columns */
+  double scale;
+};
+template <class T>
+static __global__ void merge(Merge g, const PARE_C *w, const PARE_C *left, const PARE_C *right, const PARE_C *mask,
+                             T *out) {
+  int64_t tiles = (g.cols + COLUMNS - 1) / COLUMNS, strips = (g.rows + STRIP - 1) / STRIP;
+  for (int64_t b = blockIdx.x; b < tiles * strips; b += gridDim.x) {
+    int64_t j = b % tiles * COLUMNS + threadIdx.x, lo = b / tiles * STRIP;
+    int64_t hi = lo + STRIP < g.rows ? lo + STRIP : g.rows;
+    if (j >= g.cols) continue;
+    PARE_C q[GROUP];
+    for (int t = 0; t < GROUP; t++) q[t] = t < g.r ? (PARE_C)g.scale * right[j * g.rs + t * g.rt] : 0;
+    for (int64_t i = lo; i < hi; i++) {
+      PARE_C sum = w[i * g.cols + j];
+      for (int t = 0; t < GROUP; t++) {
+        if (t >= g.r) break;
+        sum += left[i * g.ls + t * g.lt] * q[t];
+      }
+      for (int64_t t = GROUP; t < g.r; t++)
+        sum += left[i * g.ls + t * g.lt] * ((PARE_C)g.scale * right[j * g.rs + t * g.rt]);
+      if (mask) sum *= mask[g.mask_rows ? i : j];
+      out[i * g.cols + j] = pare_store<T>(sum);
+    }
+  }
+}
+
+template <class T> static PareStatus merge_run(PareKernelArgs *a, const Linear *l, T *out) {
+  typedef PARE_C C;
+  const C *at_a = (const C *)data_of(a, A), *at_b = (const C *)data_of(a, B);
+  Merge g = {l->k, l->n, l->r, l->r, 1, 1, l->n, 1, l->scale}; /* A on the left, B on the right */
+  if (l->transposed) g = {l->n, l->k, l->r, 1, l->n, l->r, 1, 0, l->scale};
+  int64_t blocks = pare_ceil_div(g.cols, COLUMNS) * pare_ceil_div(g.rows, STRIP);
+  if (!blocks) return PARE_OK;
+  PARE_LAUNCH(merge<T>, pare_blocks(a, blocks, 1), COLUMNS, 0, pare_cuda(a)->stream, g, (const C *)a->in[W].data,
+              l->transposed ? at_b : at_a, l->transposed ? at_a : at_b, (const C *)data_of(a, MASK), out);
+  return pare_launched(a);
+}
+
+/* --- workspace: [W'][bias in x's type][U, V, sums] --- */
+struct Space {
+  size_t bias, u, v, sums, bytes; /* where they begin */
+};
+static Space space_of(const PareKernelArgs *a, const Linear *l, bool backward) {
+  PareDtype d = a->in[X].type.dtype;
+  size_t c = d == PARE_F64 ? sizeof(double) : sizeof(float);
+  Space s = {};
+  s.bias = up((size_t)(l->k * l->n) * pare_dtype_size(d));
+  s.u = s.bias + up((size_t)l->n * pare_dtype_size(d));
+  s.bytes = s.u;
+  if (!backward || !l->r) return s;
+  s.v = s.u + up((size_t)(l->m * l->r) * c);
+  s.sums = s.v + up((size_t)(l->m * l->r) * c);
+  s.bytes = s.sums + up((size_t)(l->parts * l->r * pare_max(l->k, l->n)) * c);
+  return s;
+}
+
+void pare_cuda_release_LINEAR(void *state) { pare_gemm_free((PareGemm *)state); }
+
+/* out[m, to] = in[m, from]·W' or its transpose [+ bias] */
+static PareStatus plan_product(PareKernelArgs *a, const Linear *l, bool backward) {
+  PareGemmSpec s = {};
+  PareGemm *made;
+  s.m = l->m, s.k = backward ? l->n : l->k, s.n = backward ? l->k : l->n;
+  s.in = s.out = a->in[X].type.dtype;
+  s.tb = l->transposed != backward;
+  s.lda = s.k, s.ldb = s.tb ? s.k : s.n, s.ldc = s.n;
+  s.batch = 1, s.alpha = 1, s.bias = !backward && pare_given(a, BIAS);
+  if (s.in != PARE_F32 && s.in != PARE_F64 && s.in != PARE_BF16) return pare_bad_type(a);
+  PARE_TRY(pare_gemm_new(a, &s, &made));
+  a->state = made;
+  return PARE_OK;
+}
+PareStatus pare_cuda_plan_LINEAR(PareKernelArgs *a) {
+  Linear l = linear_of(a);
+  a->workspace_bytes = space_of(a, &l, false).bytes;
+  return plan_product(a, &l, false);
+}
+PareStatus pare_cuda_plan_LINEARGRAD(PareKernelArgs *a) {
+  Linear l = linear_of(a);
+  a->workspace_bytes = space_of(a, &l, true).bytes;
+  return pare_wanted(a, 0) ? plan_product(a, &l, true) : PARE_OK;
+}
+
+/* Inputs: x, W, bias, A, B, mask. */
+PareStatus pare_cuda_LINEAR(PareKernelArgs *a) {
+  Linear l = linear_of(a);
+  PareDtype d = a->in[X].type.dtype;
+  char *work = (char *)a->workspace;
+  const void *bias = data_of(a, BIAS);
+  if (bias && a->in[BIAS].type.dtype != d) {
+    void *cast = work + space_of(a, &l, false).bias;
+    PARE_TRY(pare_cuda_cast(a, l.n, a->in[BIAS].type.dtype, bias, d, cast));
+    bias = cast;
+  }
+  PARE_TRY(pare_by_float(a, d, [&](auto zero) { return merge_run(a, &l, (decltype(zero) *)(void *)work); }));
+  return pare_gemm_run(a, (PareGemm *)a->state, a->in[X].data, work, bias, a->out[0].data);
+}
+
+/* --- the gradients of A and B --- */
+
+/* u[i][t] = scale·sum over k of x[i][k]·f[k·fs + t·ft]·mask[k]; a warp has ROWS rows, and GROUP ranks at a time. */
+template <class T>
+static __global__ void project(int64_t m, int64_t width, int64_t r, double scale, const T *x, const PARE_C *f,
+                               int64_t fs, int64_t ft, const PARE_C *mask, PARE_C *u) {
+  int lane = (int)threadIdx.x % PARE_WARP;
+  int64_t warps = (int64_t)gridDim.x * blockDim.x / PARE_WARP;
+  for (int64_t b = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) / PARE_WARP; b * ROWS < m; b += warps)
+    for (int64_t t0 = 0; t0 < r; t0 += GROUP) {
+      PARE_C sum[ROWS][GROUP] = {};
+      for (int64_t k = lane; k < width; k += PARE_WARP) {
+        PARE_C at[GROUP], by = mask ? mask[k] : 1;
+        for (int t = 0; t < GROUP; t++) at[t] = t0 + t < r ? by * f[k * fs + (t0 + t) * ft] : 0;
+        for (int i = 0; i < ROWS; i++) {
+          PARE_C v = b * ROWS + i < m ? pare_load(x[(b * ROWS + i) * width + k]) : 0;
+          for (int t = 0; t < GROUP; t++) sum[i][t] += v * at[t];
+        }
+      }
+      for (int i = 0; i < ROWS; i++)
+        for (int t = 0; t < GROUP; t++) {
+          PARE_C s = pare_warp_sum(sum[i][t]);
+          if (lane == 0 && b * ROWS + i < m && t0 + t < r) u[(b * ROWS + i) * r + t0 + t] = (PARE_C)scale * s;
+        }
+    }
+}
+/* sums[part][t][j] = sum over the part's rows i of v[i][t]·x[i][j]; a thread has a column and GROUP ranks. */
+template <class T>
+static __global__ void collect(int64_t m, int64_t width, int64_t r, int64_t parts, const T *x, const PARE_C *v,
+                               PARE_C *sums) {
+  int64_t tiles = (width + COLUMNS - 1) / COLUMNS, groups = (r + GROUP - 1) / GROUP;
+  for (int64_t b = blockIdx.x; b < tiles * groups * parts; b += gridDim.x) {
+    int64_t j = b % tiles * COLUMNS + threadIdx.x, t0 = b / tiles % groups * GROUP, p = b / (tiles * groups);
+    int64_t lo = m / parts * p, hi = p + 1 == parts ? m : lo + m / parts;
+    if (j >= width) continue;
+    PARE_C sum[GROUP] = {};
+    for (int64_t i = lo; i < hi; i++) {
+      PARE_C at = pare_load(x[i * width + j]);
+      for (int t = 0; t < GROUP; t++)
+        if (t0 + t < r) sum[t] += v[i * r + t0 + t] * at;
+    }
+    for (int t = 0; t < GROUP; t++)
+      if (t0 + t < r) sums[(p * r + t0 + t) * width + j] = sum[t];
+  }
+}
+/* d[j·ds + t·dt] = mask[j]·sum of sums[part][t][j] */
+template <class C>
+static __global__ void gather_parts(int64_t width, int64_t r, int64_t parts, const C *sums, const C *mask, int64_t ds,
+                                    int64_t dt, C *d) {
+  PARE_EACH(i, width * r) {
+    int64_t t = i / width, j = i % width;
+    C s = 0;
+    for (int64_t p = 0; p < parts; p++) s += sums[(p * r + t) * width + j];
+    d[j * ds + t * dt] = mask ? s * mask[j] : s;
+  }
+}
+
+template <class T>
+static PareStatus project_run(PareKernelArgs *a, const Linear *l, const T *x, int64_t width, const PARE_C *f, int64_t fs,
+                              int64_t ft, const PARE_C *mask, PARE_C *u) {
+  PARE_LAUNCH(project<T>, pare_blocks(a, l->m, ROWS * PARE_THREADS / PARE_WARP), PARE_THREADS, 0, pare_cuda(a)->stream,
+              l->m, width, l->r, l->scale, x, f, fs, ft, mask, u);
+  return pare_launched(a);
+}
+template <class T>
+static PareStatus collect_run(PareKernelArgs *a, const Linear *l, const T *x, int64_t width, const PARE_C *v,
+                              const PARE_C *mask, int64_t ds, int64_t dt, PARE_C *sums, PARE_C *d) {
+  typedef PARE_C C;
+  cudaStream_t stream = pare_cuda(a)->stream;
+  int64_t blocks = pare_ceil_div(width, COLUMNS) * pare_ceil_div(l->r, GROUP) * l->parts;
+  if (!blocks) return PARE_OK;
+  PARE_LAUNCH(collect<T>, pare_blocks(a, blocks, 1), COLUMNS, 0, stream, l->m, width, l->r, l->parts, x, v, sums);
+  PARE_LAUNCH(gather_parts<C>, pare_blocks(a, width * l->r, COLUMNS), COLUMNS, 0, stream, width, l->r, l->parts,
+              (const C *)sums, mask, ds, dt, d);
+  return pare_launched(a);
+}
+
+template <class T> static PareStatus lora_grad(PareKernelArgs *a, const Linear *l) {
+  typedef PARE_C C;
+  Space s = space_of(a, l, true);
+  char *work = (char *)a->workspace;
+  C *u = (C *)(void *)(work + s.u), *v = (C *)(void *)(work + s.v), *sums = (C *)(void *)(work + s.sums);
+  const C *mask = (const C *)data_of(a, MASK);
+  const T *x = (const T *)a->in[X].data, *dy = (const T *)a->in[DY].data;
+  if (pare_wanted(a, 1)) {
+    PARE_TRY(project_run(a, l, dy, l->n, (const C *)a->in[B].data, 1, l->n, (const C *)NULL, v));
+    PARE_TRY(collect_run(a, l, x, l->k, (const C *)v, mask, l->r, 1, sums, (C *)a->out[1].data));
+  }
+  if (pare_wanted(a, 2)) {
+    PARE_TRY(project_run(a, l, x, l->k, (const C *)a->in[A].data, l->r, 1, mask, u));
+    PARE_TRY(collect_run(a, l, dy, l->n, (const C *)u, (const C *)NULL, 1, l->n, sums, (C *)a->out[2].data));
+  }
+  return PARE_OK;
+}
+
+/* Inputs: x, W, dy, A, B, mask. Outputs: dx, dA, dB, each if wanted. */
+PareStatus pare_cuda_LINEARGRAD(PareKernelArgs *a) {
+  Linear l = linear_of(a);
+  PareDtype d = a->in[X].type.dtype;
+  if (l.r && (pare_wanted(a, 1) || pare_wanted(a, 2)))
+    PARE_TRY(pare_by_float(a, d, [&](auto zero) { return lora_grad<decltype(zero)>(a, &l); }));
+  if (!pare_wanted(a, 0)) return PARE_OK;
+  void *merged = a->workspace;
+  PARE_TRY(pare_by_float(a, d, [&](auto zero) { return merge_run(a, &l, (decltype(zero) *)merged); }));
+  return pare_gemm_run(a, (PareGemm *)a->state, a->in[DY].data, merged, NULL, a->out[0].data);
+}

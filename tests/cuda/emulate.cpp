@@ -1,0 +1,367 @@
+// emulate.cpp - CUDA's execution model on one thread of the host. A block's threads are fibers that switch at barriers
+// and shuffles; blocks run one after another. A kernel that breaks a rule of the model ends the program with a message.
+#include <cuda_runtime.h>
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include <map>
+#include <memory>
+#include <vector>
+
+typedef std::vector<std::function<void()>> Work;
+struct emulated_graph {
+  Work work;
+};
+namespace emulate {
+struct Stream {
+  Work pending;
+  bool capturing = false;
+  emulated_graph *graph = nullptr;
+};
+
+Index thread_index, block_index, block_dim, grid_dim;
+
+[[noreturn]] static void broken(const char *rule) {
+  fprintf(stderr, "emulated CUDA: %s (block %u of %u, thread %u of %u)\n", rule, block_index.x, grid_dim.x,
+          thread_index.x, block_dim.x);
+  abort();
+}
+
+// --- threads ---
+
+enum { WARP = 32, MAX_THREADS = 1024, STACK = 256 << 10 };
+enum State { UNSTARTED, RUNNING, AT_WARP, AT_BLOCK, DONE };
+
+// A place to go on from. ucontext makes a stack; from then on jumps are enough, and ask the system for nothing.
+struct Place {
+  jmp_buf jump;
+  ucontext_t fresh;
+  bool been;
+};
+static void go(Place *from, Place *to) {
+  from->been = true;
+  if (_setjmp(from->jump)) return;
+  if (to->been) _longjmp(to->jump, 1);
+  setcontext(&to->fresh);
+}
+
+struct Fiber {
+  Place place;
+  std::unique_ptr<char[]> stack;
+};
+struct Thread {
+  State state;
+  Fiber *fiber;
+  unsigned exchanges;
+};
+struct Block {
+  unsigned n, started, now;
+  Thread thread[MAX_THREADS];
+  unsigned char slot[2][MAX_THREADS][8];
+  const std::function<void()> *body;
+  Place scheduler;
+  std::vector<std::unique_ptr<Fiber>> fibers; // kept from launch to launch
+  std::vector<Fiber *> idle;
+  Fiber *running;
+  std::vector<unsigned char> shared;
+};
+static Block block;
+static bool reversed;
+
+extern "C" void pare_emulation_reverse(bool on) { reversed = on; }
+
+unsigned char *shared() { return (unsigned char *)(((uintptr_t)block.shared.data() + 15) & ~(uintptr_t)15); }
+int lane() { return (int)(thread_index.x % WARP); }
+
+static void become(unsigned t) {
+  block.now = t;
+  thread_index.x = t;
+}
+// Leaves the thread until the scheduler finds that all have come as far.
+static void wait_at(State where) {
+  unsigned me = block.now;
+  block.thread[me].state = where;
+  go(&block.thread[me].fiber->place, &block.scheduler);
+  become(me);
+}
+void sync_block() { wait_at(AT_BLOCK); }
+
+// Two sets of slots: a lane can be one exchange ahead of another, not two.
+void exchange(void *value, size_t size, int from) {
+  Thread *t = &block.thread[block.now];
+  unsigned turn = t->exchanges++ % 2, source = block.now / WARP * WARP + (unsigned)from;
+  if (size > 8) broken("a shuffle of more than 8 bytes");
+  if (source >= block.n) broken("a shuffle from a lane that is not there");
+  memcpy(block.slot[turn][block.now], value, size);
+  wait_at(AT_WARP);
+  memcpy(value, block.slot[turn][source], size);
+}
+
+// Starts threads one after another, for as long as none of them has to wait: then the scheduler takes another fiber.
+static void fiber_main() {
+  Fiber *mine = block.running;
+  for (;;) {
+    while (block.started < block.n) {
+      unsigned k = block.started++, t = reversed ? block.n - 1 - k : k;
+      block.thread[t] = {RUNNING, mine, 0};
+      become(t);
+      (*block.body)();
+      block.thread[t].state = DONE;
+    }
+    block.idle.push_back(mine);
+    go(&mine->place, &block.scheduler);
+  }
+}
+
+static void make_fiber() {
+  block.fibers.push_back(std::make_unique<Fiber>());
+  Fiber *f = block.fibers.back().get();
+  f->stack.reset(new char[STACK]);
+  getcontext(&f->place.fresh);
+  f->place.fresh.uc_stack.ss_sp = f->stack.get();
+  f->place.fresh.uc_stack.ss_size = STACK;
+  f->place.fresh.uc_link = nullptr;
+  makecontext(&f->place.fresh, fiber_main, 0);
+  block.idle.push_back(f);
+}
+
+static void start_fiber() {
+  if (block.idle.empty()) make_fiber();
+  block.running = block.idle.back();
+  block.idle.pop_back();
+  go(&block.scheduler, &block.running->place);
+}
+
+static void resume(unsigned t) {
+  block.running = block.thread[t].fiber;
+  block.thread[t].state = RUNNING;
+  become(t);
+  go(&block.scheduler, &block.running->place);
+}
+
+// Are all threads of lo..hi-1 at this barrier? Some there and others past the end break a rule.
+static bool all_at(State where, unsigned lo, unsigned hi) {
+  unsigned there = 0, done = 0;
+  for (unsigned t = lo; t < hi; t++) there += block.thread[t].state == where, done += block.thread[t].state == DONE;
+  if (there && done) broken(where == AT_WARP ? "a shuffle that not all lanes reach" : "a barrier that not all threads reach");
+  return there == hi - lo;
+}
+
+static bool release(State where, unsigned size) {
+  std::vector<unsigned> ready;
+  for (unsigned lo = 0; lo < block.n; lo += size) {
+    unsigned hi = lo + size < block.n ? lo + size : block.n;
+    if (!all_at(where, lo, hi)) continue;
+    for (unsigned t = lo; t < hi; t++) ready.push_back(t);
+  }
+  for (size_t i = 0; i < ready.size(); i++) resume(ready[reversed ? ready.size() - 1 - i : i]);
+  return !ready.empty();
+}
+
+static void run_block() {
+  block.started = 0;
+  for (unsigned t = 0; t < block.n; t++) block.thread[t] = {UNSTARTED, nullptr, 0};
+  while (block.started < block.n) start_fiber();
+  while (release(AT_WARP, WARP) || release(AT_BLOCK, block.n)) {
+  }
+  for (unsigned t = 0; t < block.n; t++)
+    if (block.thread[t].state != DONE) become(t), broken("threads wait for each other");
+}
+
+void run(unsigned grid, unsigned threads, size_t shared_bytes, const std::function<void()> &body) {
+  block.n = threads;
+  block.body = &body;
+  grid_dim.x = grid;
+  block_dim.x = threads;
+  for (unsigned i = 0; i < grid; i++) {
+    block_index.x = reversed ? grid - 1 - i : i;
+    block.shared.assign(shared_bytes + 16, 0xff); // whatever was there before
+    run_block();
+  }
+}
+
+// --- memory: pages that can be touched while queued work runs, ending at one that never can ---
+
+struct Pages {
+  char *base;
+  size_t bytes; // without the guard
+  bool fresh;   // not touched yet: NaN and -1, not zeros, is what work finds there
+};
+static std::map<const char *, Pages> allocated; // by the address that was given
+static std::multimap<size_t, char *> spare;     // freed, by their size
+static std::map<const void *, int> shared_limit; // by kernel
+static cudaError_t last_error;
+static bool at_work;
+
+static void protect(int how) {
+  at_work = how != PROT_NONE;
+  for (auto &a : allocated) {
+    mprotect(a.second.base, a.second.bytes, how);
+    if (at_work && a.second.fresh) memset(a.second.base, 0xff, a.second.bytes);
+    a.second.fresh = a.second.fresh && !at_work;
+  }
+}
+
+void check_pointer(const void *p) {
+  if (!p) return;
+  auto next = allocated.upper_bound((const char *)p);
+  if (next != allocated.begin()) {
+    const Pages &a = std::prev(next)->second;
+    if ((const char *)p >= a.base && (const char *)p <= a.base + a.bytes) return;
+  }
+  broken("a kernel is given the address of something that is not the device's");
+}
+
+bool configure(unsigned grid, unsigned threads, size_t shared_bytes, const void *kernel) {
+  auto limit = shared_limit.find(kernel);
+  size_t allowed = limit == shared_limit.end() ? 48 << 10 : (size_t)limit->second;
+  if (grid >= 1 && grid <= INT32_MAX && threads >= 1 && threads <= MAX_THREADS && shared_bytes <= allowed) return true;
+  last_error = cudaErrorInvalidConfiguration;
+  return false;
+}
+
+// --- streams ---
+
+void queue(Stream *s, std::function<void()> work) {
+  (s->capturing ? s->graph->work : s->pending).push_back(std::move(work));
+}
+static void drain(Stream *s) {
+  if (s->pending.empty()) return;
+  Work work = std::move(s->pending);
+  s->pending.clear();
+  protect(PROT_READ | PROT_WRITE);
+  for (auto &w : work) w();
+  protect(PROT_NONE);
+}
+static std::vector<Stream *> streams;
+}  // namespace emulate
+
+using namespace emulate;
+
+const char *cudaGetErrorString(cudaError_t e) {
+  return e == cudaErrorInvalidConfiguration ? "invalid configuration argument"
+         : e == cudaErrorMemoryAllocation   ? "out of memory"
+         : e == cudaSuccess                 ? "no error"
+                                            : "invalid argument";
+}
+cudaError_t cudaGetLastError() {
+  cudaError_t e = last_error;
+  last_error = cudaSuccess;
+  return e;
+}
+cudaError_t cudaDriverGetVersion(int *version) { return *version = CUDART_VERSION, cudaSuccess; }
+cudaError_t cudaGetDeviceCount(int *n) { return *n = 1, cudaSuccess; }
+cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : cudaErrorInvalidDevice; }
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int) {
+  *p = {};
+  snprintf(p->name, sizeof p->name, "emulated GPU");
+  p->major = 9, p->multiProcessorCount = 2, p->sharedMemPerBlockOptin = 227 << 10;
+  return cudaSuccess;
+}
+cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *all) { return *free_bytes = *all = (size_t)4 << 30, cudaSuccess; }
+
+cudaError_t cudaMalloc(void **p, size_t bytes) {
+  size_t page = (size_t)sysconf(_SC_PAGESIZE), taken = (bytes + 63) & ~(size_t)63, size = (taken + page - 1) / page * page;
+  *p = nullptr;
+  if (bytes > (size_t)4 << 30) return last_error = cudaErrorMemoryAllocation;
+  char *base;
+  auto again = spare.find(size);
+  if (again != spare.end()) {
+    base = again->second;
+    spare.erase(again);
+  } else {
+    base = (char *)mmap(nullptr, size + page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (base == (char *)MAP_FAILED) return last_error = cudaErrorMemoryAllocation;
+  }
+  *p = base + (size - taken);
+  allocated[(const char *)*p] = {base, size, size <= 16 << 20}; // a large one stays untouched: its pages would cost at each switch
+  if (at_work) broken("memory is taken while work runs");
+  return cudaSuccess;
+}
+cudaError_t cudaFree(void *p) {
+  if (!p) return cudaSuccess;
+  for (Stream *s : streams) drain(s);
+  auto a = allocated.find((const char *)p);
+  if (a == allocated.end()) return last_error = cudaErrorInvalidValue;
+  if (a->second.bytes <= 1 << 20) spare.insert({a->second.bytes, a->second.base});
+  else munmap(a->second.base, a->second.bytes + (size_t)sysconf(_SC_PAGESIZE));
+  allocated.erase(a);
+  return cudaSuccess;
+}
+cudaError_t cudaMallocHost(void **p, size_t bytes) {
+  *p = aligned_alloc(64, (bytes + 63) & ~(size_t)63);
+  return *p ? cudaSuccess : cudaErrorMemoryAllocation;
+}
+cudaError_t cudaFreeHost(void *p) {
+  for (Stream *s : streams) drain(s);
+  free(p);
+  return cudaSuccess;
+}
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t s) {
+  if (kind != cudaMemcpyDeviceToHost) check_pointer(to);
+  if (kind != cudaMemcpyHostToDevice) check_pointer(from);
+  queue(s, [=]() { memmove(to, from, bytes); });
+  return cudaSuccess;
+}
+cudaError_t cudaMemcpy2DAsync(void *to, size_t to_step, const void *from, size_t from_step, size_t width, size_t height,
+                              cudaMemcpyKind, cudaStream_t s) {
+  check_pointer(to), check_pointer(from);
+  if (width > to_step || width > from_step || to_step > INT32_MAX || from_step > INT32_MAX)
+    return last_error = cudaErrorInvalidValue;
+  queue(s, [=]() {
+    for (size_t i = 0; i < height; i++) memcpy((char *)to + i * to_step, (const char *)from + i * from_step, width);
+  });
+  return cudaSuccess;
+}
+cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t s) {
+  check_pointer(to);
+  queue(s, [=]() { memset(to, value, bytes); });
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned) {
+  streams.push_back(*s = new Stream);
+  return cudaSuccess;
+}
+cudaError_t cudaStreamDestroy(cudaStream_t s) {
+  drain(s);
+  for (size_t i = 0; i < streams.size(); i++)
+    if (streams[i] == s) streams.erase(streams.begin() + (ptrdiff_t)i--);
+  delete s;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t s) {
+  if (s->capturing) return last_error = cudaErrorStreamCaptureUnsupported;
+  drain(s);
+  return cudaSuccess;
+}
+cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode) {
+  s->capturing = true;
+  s->graph = new emulated_graph;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *out) {
+  *out = s->graph;
+  s->capturing = false;
+  s->graph = nullptr;
+  return cudaSuccess;
+}
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *out, cudaGraph_t g, unsigned long long) {
+  *out = new emulated_graph(*g);
+  return cudaSuccess;
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t g) { return delete g, cudaSuccess; }
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t g) { return delete g, cudaSuccess; }
+cudaError_t cudaGraphLaunch(cudaGraphExec_t g, cudaStream_t s) {
+  for (auto &w : g->work) queue(s, w);
+  return cudaSuccess;
+}
+cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute, int value) {
+  if (value > 227 << 10) return last_error = cudaErrorInvalidValue;
+  shared_limit[kernel] = value;
+  return cudaSuccess;
+}
