@@ -166,16 +166,14 @@ static PareStatus check_labels(PareTuner *t) {
   return pare_data_check_range(t->c, t->data, l, classes, "the model's classes number");
 }
 
-/* Compiles the training program on the model cut as the leaves' flags say. */
-static PareStatus enter_stage(PareTuner *t) {
+/* Compiles the training program on the model cut as the leaves' flags say, for t->most samples at most. */
+static PareStatus compile(PareTuner *t, bool cut_any) {
   PareCtx *c = t->c;
-  int64_t all, dead;
   if (!(t->stage = pare_arena_new(1 << 20))) return pare_nomem(c);
   PareGraph *cut = t->model->graph, *g;
-  count_groups(t, t->stage_keep, &all, &dead);
-  if (dead) PARE_TRY(pare_cut_dims(c, t->stage, t->model->graph, t->dims, &cut));
+  if (cut_any) PARE_TRY(pare_cut_dims(c, t->stage, t->model->graph, t->dims, &cut));
   if (!(g = pare_graph_clone(c, t->stage, cut))) return c->diag.code;
-  t->batch = t->o->batch;
+  t->batch = t->most;
   PARE_TRY(pare_feed_bind(c, g, t->data, &t->batch));
   t->micro = (t->o->batch + t->batch - 1) / t->batch;
   PARE_TRY(labels_type(t));
@@ -183,14 +181,40 @@ static PareStatus enter_stage(PareTuner *t) {
   PARE_TRY(pare_params_cut(c, t->stage, &t->params, t->dims, &adapters));
   PARE_TRY(pare_build_training(c, g, t->dims, &adapters, &t->spec, &t->graph));
   PARE_TRY(check_labels(t));
-  PARE_TRY(pare_program_new_on(c, g, t->device, 1, &t->graph.outputs[0].output, &t->program));
+  return pare_program_new_on(c, g, t->device, 1, &t->graph.outputs[0].output, &t->program);
+}
+
+/* A GPU has the memory that it has: as long as the program does not fit, a run gets half of the samples and a step
+ * more runs. */
+static PareStatus compile_to_fit(PareTuner *t, bool cut_any) {
+  if (!t->most) t->most = t->o->batch;
+  for (;;) {
+    PareDiag before = t->c->diag;
+    PareStatus s = compile(t, cut_any);
+    if (s != PARE_NOMEM || t->device->host || t->batch < 2) return s;
+    pare_log(t->c, 0, "%s has no room for %lld samples at a time: a step is made of runs of %lld", t->device->name,
+             (long long)t->batch, (long long)(t->batch + 1) / 2);
+    t->most = (t->batch + 1) / 2;
+    t->c->diag = before;
+    pare_arena_free(t->stage);
+    t->stage = NULL;
+  }
+}
+
+static PareStatus enter_stage(PareTuner *t) {
+  PareCtx *c = t->c;
+  int64_t all, dead;
+  count_groups(t, t->stage_keep, &all, &dead);
+  PARE_TRY(compile_to_fit(t, dead > 0));
   PARE_TRY(pare_params_load(c, &t->params, t->dims, &t->graph, t->program));
   PARE_TRY(carry_scores(t, true));
   t->stage_alive = all - dead;
   PareProgramMemory m = pare_program_memory(t->program);
   size_t bytes = m.results + m.workspace + m.states + m.inputs + m.constants;
+  bool first = !t->peak_bytes && !t->device->host; /* a GPU's is told before the first step */
   if (bytes > t->peak_bytes) t->peak_bytes = bytes;
-  pare_log(c, 1, "program on %lld groups: %zu MB", (long long)t->stage_alive, bytes >> 20);
+  pare_log(c, first ? 0 : 1, "program on %lld groups: %zu MB, %lld samples at a time", (long long)t->stage_alive,
+           bytes >> 20, (long long)t->batch);
   return PARE_OK;
 }
 

@@ -58,6 +58,7 @@ typedef struct PareTuner {
   PareTeacher *teacher;
   int64_t *first_run; /* by sample of the data: the run that it is first in; NULL without a teacher */
   int64_t batch, micro; /* samples a run; runs a step */
+  int64_t most;         /* samples that a run may have: what fits in the device's memory */
   int64_t stage_alive;  /* groups when it was made */
 
   int64_t step;

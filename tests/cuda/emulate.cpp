@@ -70,7 +70,7 @@ struct Block {
   std::vector<unsigned char> shared;
 };
 static Block block;
-static bool reversed;
+static bool reversed = getenv("PARE_EMULATION_REVERSED") != nullptr;
 
 extern "C" void pare_emulation_reverse(bool on) { reversed = on; }
 
@@ -195,6 +195,16 @@ static std::map<const char *, Pages> allocated; // by the address that was given
 static std::multimap<size_t, char *> spare;     // freed, by their size
 static std::map<const void *, int> shared_limit; // by kernel
 static cudaError_t last_error;
+// The device's memory: $PARE_EMULATION_MIB.
+static size_t capacity() {
+  const char *mib = getenv("PARE_EMULATION_MIB");
+  return (size_t)(mib ? atol(mib) : 4096) << 20;
+}
+static size_t taken() {
+  size_t sum = 0;
+  for (auto &a : allocated) sum += a.second.bytes;
+  return sum;
+}
 static bool at_work;
 
 static void protect(int how) {
@@ -262,12 +272,16 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int) {
   p->major = 9, p->multiProcessorCount = 2, p->sharedMemPerBlockOptin = 227 << 10;
   return cudaSuccess;
 }
-cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *all) { return *free_bytes = *all = (size_t)4 << 30, cudaSuccess; }
+cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *all) {
+  *all = capacity();
+  *free_bytes = *all - taken();
+  return cudaSuccess;
+}
 
 cudaError_t cudaMalloc(void **p, size_t bytes) {
-  size_t page = (size_t)sysconf(_SC_PAGESIZE), taken = (bytes + 63) & ~(size_t)63, size = (taken + page - 1) / page * page;
+  size_t page = (size_t)sysconf(_SC_PAGESIZE), used = (bytes + 63) & ~(size_t)63, size = (used + page - 1) / page * page;
   *p = nullptr;
-  if (bytes > (size_t)4 << 30) return last_error = cudaErrorMemoryAllocation;
+  if (size > capacity() - taken()) return last_error = cudaErrorMemoryAllocation;
   char *base;
   auto again = spare.find(size);
   if (again != spare.end()) {
@@ -277,7 +291,7 @@ cudaError_t cudaMalloc(void **p, size_t bytes) {
     base = (char *)mmap(nullptr, size + page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (base == (char *)MAP_FAILED) return last_error = cudaErrorMemoryAllocation;
   }
-  *p = base + (size - taken);
+  *p = base + (size - used);
   allocated[(const char *)*p] = {base, size, size <= 16 << 20}; // a large one stays untouched: its pages would cost at each switch
   if (at_work) broken("memory is taken while work runs");
   return cudaSuccess;

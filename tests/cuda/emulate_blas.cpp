@@ -3,6 +3,8 @@
 // fit, a leading dimension below the rows, addresses less aligned than the product was chosen for.
 #include <cublasLt.h>
 
+#include <vector>
+
 struct emulated_blas {
   int one;
 };
@@ -129,17 +131,25 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
   emulate::check_pointer(a), emulate::check_pointer(b), emulate::check_pointer(y);
   if (d.epilogue == CUBLASLT_EPILOGUE_BIAS) emulate::check_pointer(d.bias);
   emulate::queue(s, [=]() {
-    for (int64_t i = 0; i < lc.batch; i++)
+    std::vector<double> left((size_t)(m * k)), right((size_t)(k * n)), sum((size_t)m);
+    for (int64_t i = 0; i < lc.batch; i++) {
+      for (int64_t t = 0; t < k; t++)
+        for (int64_t row = 0; row < m; row++)
+          left[t * m + row] = get(la.type, a, i * la.step + (d.ta ? t + row * la.ld : row + t * la.ld));
       for (int64_t col = 0; col < n; col++)
+        for (int64_t t = 0; t < k; t++)
+          right[col * k + t] = get(lb.type, b, i * lb.step + (d.tb ? col + t * lb.ld : t + col * lb.ld));
+      for (int64_t col = 0; col < n; col++) {
+        sum.assign((size_t)m, 0);
+        for (int64_t t = 0; t < k; t++)
+          for (int64_t row = 0; row < m; row++) sum[row] += left[t * m + row] * right[col * k + t];
         for (int64_t row = 0; row < m; row++) {
-          double sum = 0;
-          for (int64_t t = 0; t < k; t++)
-            sum += get(la.type, a, i * la.step + (d.ta ? t + row * la.ld : row + t * la.ld)) *
-                   get(lb.type, b, i * lb.step + (d.tb ? col + t * lb.ld : t + col * lb.ld));
           int64_t to = i * lc.step + row + col * lc.ld;
-          double v = alpha * sum + (beta != 0 ? beta * get(lc.type, c, to) : 0);
+          double v = alpha * sum[row] + (beta != 0 ? beta * get(lc.type, c, to) : 0);
           put(lc.type, y, to, d.epilogue == CUBLASLT_EPILOGUE_BIAS ? v + get(lc.type, d.bias, row) : v);
         }
+      }
+    }
   });
   return CUBLAS_STATUS_SUCCESS;
 }

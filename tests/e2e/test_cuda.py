@@ -1,0 +1,97 @@
+"""--device cuda: the binary and its plug-in, on the emulated GPU that the tests build (tests/cuda)."""
+import json
+import os
+import pathlib
+import subprocess
+
+import numpy as np
+import onnx
+import pytest
+
+from conftest import PARE, ROOT, feeds
+
+PLUGIN = pathlib.Path(os.environ.get("PARE_EMULATED", "none"))
+MODEL = ROOT / "examples" / "fashion-vit" / "model.onnx"
+REL = 1e-4  # fp32, as everywhere: sums of another order
+
+emulated = pytest.mark.skipif(not (PLUGIN / "libpare_cuda.so").exists(), reason="no emulated GPU was built (no C++?)")
+
+
+def pare(*args, code=0, plugin=PLUGIN, **env):
+    env = {**os.environ, "PARE_PLUGIN_DIR": str(plugin), "OMP_NUM_THREADS": "1", **env}
+    r = subprocess.run([PARE, *map(str, args)], capture_output=True, text=True, timeout=800, env=env)
+    assert r.returncode == code, f"exit {r.returncode}, not {code}: {r.stderr[-2000:]}"
+    return r
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Eight samples, with labels and without."""
+    d = tmp_path_factory.mktemp("data")
+    model = onnx.load(str(MODEL))
+    parts = [feeds(model, 1, 9, seed) for seed in range(8)]
+    arrays = {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
+    np.savez(d / "plain.npz", **arrays)
+    np.savez(d / "labelled.npz", labels=np.arange(8) % 10, **arrays)
+    return d
+
+
+def train(data, out, name, device, *args, **env):
+    r = pare("compress", MODEL, out / f"{name}.onnx", "--device", device, "--batch", 2, "--rank", 4, "--prune-every", 1,
+             "--report", out / name, "--train", data, *args, **env)
+    with open(out / name / "report.json") as f:
+        return json.load(f), (out / f"{name}.onnx").read_bytes(), r.stderr
+
+
+@emulated
+def test_a_run_has_the_losses_of_the_cpu_step_by_step_and_the_same_bytes_in_any_order_of_threads(data, tmp_path):
+    args = ("--steps", 4, "--precision", "fp32")
+    cpu, _, _ = train(data / "labelled.npz", tmp_path, "cpu", "cpu", *args)
+    gpu, out, log = train(data / "labelled.npz", tmp_path, "gpu", "cuda", *args)
+    _, turned, _ = train(data / "labelled.npz", tmp_path, "turned", "cuda:0", *args, PARE_EMULATION_REVERSED="1")
+    assert gpu["training"]["device"] == "cuda:0" and "device cuda:0: emulated GPU" in log
+    assert gpu["curves"]["loss"] == pytest.approx(cpu["curves"]["loss"], rel=REL)
+    assert [g["kept"] for g in gpu["groups"]] == [g["kept"] for g in cpu["groups"]]
+    assert out == turned
+
+
+@emulated
+def test_auto_takes_bf16_and_stays_within_its_rounding(data, tmp_path):
+    cpu, _, _ = train(data / "labelled.npz", tmp_path, "cpu", "cpu", "--steps", 1, "--precision", "bf16")
+    gpu, _, _ = train(data / "labelled.npz", tmp_path, "gpu", "auto", "--steps", 1)
+    assert gpu["training"]["precision"] == "bf16"
+    assert gpu["curves"]["loss"] == pytest.approx(cpu["curves"]["loss"], rel=2**-6)
+
+
+@emulated
+def test_distillation_has_the_losses_of_the_cpu(data, tmp_path):
+    args = ("--steps", 4, "--precision", "fp32")
+    cpu, _, _ = train(data / "plain.npz", tmp_path, "cpu", "cpu", *args)
+    gpu, _, _ = train(data / "plain.npz", tmp_path, "gpu", "cuda", *args)
+    assert cpu["curves"]["loss"][-1] > 100 * REL  # with groups gone, the student has left its teacher
+    assert gpu["curves"]["loss"] == pytest.approx(cpu["curves"]["loss"], abs=REL)
+
+
+@emulated
+def test_a_batch_that_does_not_fit_is_cut_before_the_first_step(data, tmp_path):
+    whole, _, _ = train(data / "labelled.npz", tmp_path, "whole", "cuda", "--steps", 1, "--precision", "fp32",
+                        "--batch", 4)
+    parts, _, log = train(data / "labelled.npz", tmp_path, "parts", "cuda", "--steps", 1, "--precision", "fp32",
+                          "--batch", 4, PARE_EMULATION_MIB="38")
+    assert "no room for 4 samples at a time: a step is made of runs of 2" in log
+    assert parts["curves"]["loss"] == pytest.approx(whole["curves"]["loss"], rel=REL)
+
+
+@emulated
+def test_a_gpu_that_is_not_there_exits_5_with_a_sentence(tmp_path):
+    text = pare("compress", MODEL, tmp_path / "o.onnx", "--steps", 0, "--device", "cuda:7", code=5).stderr
+    assert "there is no GPU 7" in text and "--device cpu" in text
+
+
+def test_without_a_plug_in_cuda_exits_5_and_auto_is_the_cpu(tmp_path):
+    if (pathlib.Path(PARE).parent / "libpare_cuda.so").exists():
+        pytest.skip("this build has the plug-in beside the binary")
+    args = ("compress", MODEL, tmp_path / "o.onnx", "--steps", 0, "--method", "magnitude")
+    text = pare(*args, "--device", "cuda", code=5, plugin=tmp_path).stderr
+    assert "libpare_cuda.so" in text and text.count("\n") == 1
+    assert "device cpu" in pare(*args, "-v", plugin=tmp_path).stderr

@@ -1,0 +1,191 @@
+/* test_cuda_ops.c - ops on the emulated GPU against the CPU in float64, at sizes that take more than one tile, part or
+ * team, and odd ones. What small sizes show is in test_cuda_kernels (test_kernels.c). */
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/num.h"
+#include "base/rng.h"
+#include "cuda_device.h"
+#include "runtime/program.h"
+#include "support.h"
+
+/* A graph in text: T is the type of activations, C that of the arithmetic. Inputs are random, on bf16's grid; integers
+ * are below `limit`, those of inputs whose name begins with l (labels) from -1 on. `terms`: of the longest sum. */
+typedef struct Case {
+  const char *text;
+  double terms;
+  int64_t limit;
+} Case;
+
+#define ADAPTED(m, k, n, r, w) \
+  "input %x : T[" #m "," #k "]\ninput %w : C[" w "]\ninput %b : C[" #n "]\ninput %A : C[" #k "," #r "]\n" \
+  "input %B : C[" #r "," #n "]\ninput %m : C[" #k "]\n"
+#define LINEAR(m, k, n, r, w, t) \
+  ADAPTED(m, k, n, r, w) "%y = pare.Linear(%x, %w, %b, %A, %B, %m) {transB=" t ", scale=0.5}\noutput %y\n"
+#define LINEAR_GRAD(m, k, n, r, w, t)                                                                      \
+  ADAPTED(m, k, n, r, w) "input %dy : T[" #m "," #n "]\n"                                                  \
+  "%dx, %da, %db = pare.LinearGrad(%x, %w, %dy, %A, %B, %m) {transB=" t ", scale=0.5}\n"                   \
+  "output %dx\noutput %da\noutput %db\n"
+#define ATTENTION(q, k, v, heads, mask)                                                                    \
+  "input %q : T[" q "]\ninput %k : T[" k "]\ninput %v : T[" v "]\ninput %m : C[" mask "]\n"               \
+  "%y, %lse = pare.Attention(%q, %k, %v, %m) {scale=0.3, heads=[" heads "]}\n"                             \
+  "%dq, %dk, %dv = pare.AttentionGrad(%q, %k, %v, %y, %lse, %y, %m) {scale=0.3, heads=[" heads "]}\n"      \
+  "output %y\noutput %lse\noutput %dq\noutput %dk\noutput %dv\n"
+#define IMPORTANCE(k, n, r, w, t, power)                                                                   \
+  "input %w : T[" w "]\ninput %A : C[" #k "," #r "]\ninput %B : C[" #r "," #n "]\ninput %dA : C[" #k "," #r "]\n" \
+  "input %dB : C[" #r "," #n "]\n%row, %col = pare.Importance(%w, %A, %B, %dA, %dB) {scale=0.5, alpha=0.5, power=" power \
+  ", transB=" t "}\noutput %row\noutput %col\n"
+
+static const Case cases[] = {
+    {LINEAR(7, 33, 20, 3, "33,20", "0"), 33, 0},
+    {LINEAR(7, 33, 20, 3, "20,33", "1"), 33, 0},
+    {LINEAR(70, 130, 150, 11, "130,150", "0"), 130, 0},
+    {LINEAR(70, 130, 150, 11, "150,130", "1"), 130, 0},
+    {LINEAR(1, 1, 1, 1, "1,1", "0"), 1, 0},
+    {LINEAR_GRAD(7, 33, 20, 3, "33,20", "0"), 33, 0},
+    {LINEAR_GRAD(7, 33, 20, 3, "20,33", "1"), 33, 0},
+    {LINEAR_GRAD(200, 130, 150, 11, "130,150", "0"), 200, 0},
+    {LINEAR_GRAD(200, 130, 150, 11, "150,130", "1"), 200, 0},
+    {"input %x : T[2,5,9]\ninput %w : C[9,4]\n%y = pare.Linear(%x, %w)\n%dx = pare.LinearGrad(%x, %w, %y)\n"
+     "output %dx\n", 9, 0},
+    {ATTENTION("2,3,5,8", "2,3,5,8", "2,3,5,8", "1,1,1,1", "2,1,1,5"), 16, 0},
+    {ATTENTION("1,2,77,40", "1,2,77,40", "1,2,77,40", "1,1,1,1", "1,1,1,77"), 80, 0},
+    {ATTENTION("2,77,2,40", "2,45,2,40", "2,45,2,40", "2,2,2,2", "2,1,1,45"), 80, 0},
+    {ATTENTION("1,33,2,70", "1,2,34,70", "1,34,2,70", "2,1,2,2", "1,2,33,34"), 80, 0},
+    {ATTENTION("1,1,3,130", "1,1,40,130", "1,1,40,130", "1,1,1,1", "1,1,3,40"), 130, 0},
+    {ATTENTION("1,1,1,1", "1,1,1,1", "1,1,1,1", "1,1,1,1", "1,1,1,1"), 1, 0},
+    {IMPORTANCE(150, 300, 3, "150,300", "0", "2"), 300, 0},
+    {IMPORTANCE(300, 150, 11, "150,300", "1", "1"), 300, 0},
+    {"input %x : T[5,1500]\n%y = Softmax(%x) {axis=-1}\n%z = LogSoftmax(%x) {axis=0}\n%g = pare.SoftmaxGrad(%y, %x) "
+     "{axis=-1}\noutput %y\noutput %z\noutput %g\n", 1500, 0},
+    {"input %x : T[90,40]\ninput %g : T[40]\ninput %b : T[40]\n%y, %m, %r = LayerNormalization(%x, %g, %b) {axis=-1}\n"
+     "%dx, %dg, %db = pare.LayerNormGrad(%x, %g, %m, %r, %y) {axis=-1}\noutput %y\noutput %dx\noutput %dg\noutput %db\n",
+     90, 0},
+    {"input %x : T[3,1500]\ninput %g : T[1500]\n%y, %m, %r = LayerNormalization(%x, %g) {axis=1}\n"
+     "%dx, _, _ = pare.LayerNormGrad(%x, %g, %m, %r, %y) {axis=1}\noutput %y\noutput %dx\n", 1500, 0},
+    {"input %x : T[3,9000]\nconst %a : i64[1] = 1\n%y = ReduceSum(%x, %a) {keepdims=0}\n%z = ReduceMean(%x, %a)\n"
+     "%m = ReduceMax(%x, %a)\noutput %y\noutput %z\noutput %m\n", 9000, 0},
+    {"input %x : T[900,3,5]\nconst %a : i64[2] = 0 2\ninput %like : T[3,1]\n%y = ReduceSum(%x, %a)\n"
+     "%z = pare.SumTo(%x, %like)\noutput %y\noutput %z\n", 4500, 0},
+    {"input %x : T[900,70]\ninput %like : T[70]\n%z = pare.SumTo(%x, %like)\noutput %z\n", 900, 0},
+    {"input %x : T[300,37]\ninput %l : i64[300]\ninput %d : T[]\n%y = pare.CrossEntropy(%x, %l)\n"
+     "%g = pare.CrossEntropyGrad(%x, %l, %d)\noutput %y\noutput %g\n", 300, 37},
+    {"input %x : T[300,37]\ninput %t : T[300,37]\ninput %d : T[]\n%y = pare.Distill(%x, %t) {temperature=2}\n"
+     "%g = pare.DistillGrad(%x, %t, %d) {temperature=2}\n%z = pare.Mse(%x, %t)\n%h = pare.MseGrad(%x, %t, %d)\n"
+     "%u = pare.Bce(%x, %t)\n%v = pare.BceGrad(%x, %t, %d)\noutput %y\noutput %g\noutput %z\noutput %h\noutput %u\n"
+     "output %v\n", 300, 0},
+    {"input %x : T[700,3]\ninput %z : T[5000]\n%y = pare.SumSquares(%x, %z)\noutput %y\n", 5000, 0},
+    {"input %i : i64[40]\ninput %dy : T[2,40,300]\ninput %like : T[2,7,300]\n"
+     "%dx = pare.GatherGrad(%i, %dy, %like) {axis=1}\noutput %dx\n", 40, 7},
+    {"input %x : T[3,70,45]\n%a = Transpose(%x) {perm=[0,2,1]}\n%b = Transpose(%x) {perm=[2,1,0]}\n"
+     "%c = Transpose(%x) {perm=[1,0,2]}\noutput %a\noutput %b\noutput %c\n", 1, 0},
+    {"input %v : T[700]\ninput %i : i64[700]\ninput %like : T[9]\n%y = pare.GroupSum(%v, %i, %like)\noutput %y\n", 700, 9},
+    {"input %x : T[2,3,33,29]\ninput %w : T[6,3,8,8]\ninput %b : T[6]\n"
+     "%y = Conv(%x, %w, %b) {strides=[8,8], kernel_shape=[8,8]}\noutput %y\n", 192, 0},
+    {"input %a : T[2,3,17,33]\ninput %b : T[3,33,9]\n%y = MatMul(%a, %b)\noutput %y\n", 33, 0},
+};
+enum { CASES = sizeof cases / sizeof *cases, TYPES = 3 };
+static const struct {
+  const char *t, *c;
+  double unit;
+} types[TYPES] = {{"f64", "f64", 0x1p-53}, {"f32", "f32", 0x1p-24}, {"bf16", "f32", 0x1p-9}};
+
+/* The text with T[ and C[ written out. */
+static char *typed(Fix *f, const char *text, int type) {
+  char *out = pare_arena_alloc(f->arena, 3 * strlen(text) + 1, 1), *at = out;
+  for (const char *p = text; *p; p++) {
+    bool one = (*p == 'T' || *p == 'C') && p[1] == '[';
+    const char *word = one ? *p == 'T' ? types[type].t : types[type].c : NULL;
+    if (word) memcpy(at, word, strlen(word)), at += strlen(word);
+    else *at++ = *p;
+  }
+  return out;
+}
+
+static void put(PareDtype d, void *p, int64_t i, double v) {
+  if (d == PARE_F64) ((double *)p)[i] = v;
+  else if (d == PARE_BF16) ((uint16_t *)p)[i] = pare_f32_to_bf16((float)v);
+  else ((float *)p)[i] = (float)v;
+}
+
+static void fill(const PareValue *v, void *p, uint64_t seed, int64_t limit) {
+  bool label = v->name[0] == 'l';
+  for (int64_t i = 0; i < pare_type_count(&v->type); i++) {
+    double u = 2 * pare_rng_uniform(seed, (uint64_t)i) - 1;
+    int64_t whole = (int64_t)(pare_rng_u64(seed, (uint64_t)i) % (uint64_t)(limit + label)) - label;
+    if (v->type.dtype == PARE_I64) ((int64_t *)p)[i] = whole;
+    else put(v->type.dtype, p, i, (double)pare_bf16_to_f32(pare_f32_to_bf16((float)u)));
+  }
+}
+
+/* The outputs, in the arena. */
+static PareTensor *outputs_of(Fix *f, const PareGraph *g, bool gpu, int64_t limit) {
+  PareProgram *p;
+  PareTensor *out = pare_arena_alloc(f->arena, g->outputs.n, sizeof *out);
+  if (gpu) MUST(f, pare_program_new_on(&f->c, g, cuda_device(), 0, NULL, &p));
+  else MUST(f, pare_program_new(&f->c, g, pare_cpu_kernels(), &p));
+  for (size_t i = 0; i < g->inputs.n; i++) {
+    fill(g->inputs.at[i], pare_program_buffer(p, g->inputs.at[i]), 5 + i, limit);
+    MUST(f, pare_program_push(&f->c, p, g->inputs.at[i]));
+  }
+  MUST(f, pare_program_run(&f->c, p, -1));
+  for (size_t i = 0; i < g->outputs.n; i++) {
+    const PareValue *v = g->outputs.at[i];
+    size_t bytes;
+    MUST(f, pare_program_pull(&f->c, p, v));
+    cr_assert(pare_type_bytes(&v->type, &bytes));
+    out[i].type = v->type;
+    out[i].data = pare_arena_alloc(f->arena, bytes + 1, 1);
+    memcpy(out[i].data, pare_program_buffer(p, v), bytes);
+  }
+  pare_program_free(p);
+  return out;
+}
+
+/* Sums of n terms err by about sqrt(n) units (Higham, 2.6), here of the greatest value of the tensor; with bf16, what
+ * is stored between two ops of a case and W' are rounded too. */
+static void check(Fix *f, const Case *c, int type) {
+  PareGraph *exact = fix_parse(f, typed(f, c->text, 0)), *g = fix_parse(f, typed(f, c->text, type));
+  PareTensor *want = outputs_of(f, exact, false, c->limit), *got = outputs_of(f, g, true, c->limit);
+  for (size_t i = 0; i < g->outputs.n; i++) {
+    double most = 0, tolerance = types[type].unit * 8 * sqrt(c->terms);
+    if (type == 2) tolerance = types[type].unit * 8;
+    int64_t n = pare_type_count(&want[i].type);
+    for (int64_t k = 0; k < n; k++) most = fmax(most, fabs(element(&want[i], k)));
+    for (int64_t k = 0; k < n; k++) {
+      double a = element(&got[i], k), b = element(&want[i], k);
+      cr_assert(fabs(a - b) <= tolerance * most, "%s, output %zu at %lld: %.9g, not %.9g; tolerance %.3g\n%s",
+                types[type].t, i, (long long)k, a, b, tolerance * most, typed(f, c->text, type));
+    }
+  }
+}
+
+static void check_all(int type) {
+  for (size_t i = 0; i < CASES; i++) {
+    Fix f;
+    fix_init(&f);
+    check(&f, &cases[i], type);
+    fix_free(&f);
+  }
+}
+Test(cuda_ops, agree_with_the_cpu_in_f64) { check_all(0); }
+Test(cuda_ops, agree_with_the_cpu_in_f32) { check_all(1); }
+Test(cuda_ops, agree_with_the_cpu_in_bf16) { check_all(2); }
+
+/* --- states --- */
+static const char adamw[] =
+    "state %p : C[300] = random(1)\nstate %g : C[300] = random(2)\nstate %m : C[300] = random(3)\n"
+    "state %v : C[300] = fill(0.5)\ninput %h : C[8]\n%s = pare.SumSquares(%g)\npare.AdamW(%p, %g, %m, %v, %h, %s)\n"
+    "state %e : C[300] = random(4)\npare.Ema(%e, %p) {alpha=0.75}\noutput %p\noutput %g\noutput %m\noutput %v\noutput %e\n";
+
+Test(cuda_ops, an_update_changes_its_states_as_on_the_cpu) {
+  Fix fix, *f = &fix;
+  fix_init(f);
+  PareGraph *g = fix_parse(f, typed(f, adamw, 1));
+  PareTensor *want = outputs_of(f, g, false, 0), *got = outputs_of(f, g, true, 0);
+  for (size_t i = 0; i < g->outputs.n; i++)
+    cr_expect(distance(&want[i], &got[i]) <= 0x1p-21, "state %zu is %g apart", i, distance(&want[i], &got[i]));
+  fix_free(f);
+}

@@ -1,0 +1,150 @@
+/* test_cuda_program.c - programs on a device that has its own memory: what is pushed and pulled, what is recorded, what
+ * goes wrong after it was queued. Truth is the same program on the CPU, and the emulated GPU's own rules (tests/cuda):
+ * its memory is out of reach and its work is done when it is waited for. */
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "cuda_device.h"
+#include "runtime/device.h"
+#include "runtime/program.h"
+#include "support.h"
+
+static PareProgram *on_gpu(Fix *f, const PareGraph *g) {
+  PareProgram *p;
+  MUST(f, pare_program_new_on(&f->c, g, cuda_device(), 0, NULL, &p));
+  return p;
+}
+
+static void feed(Fix *f, PareProgram *p, const PareValue *v, const void *data) {
+  size_t bytes;
+  cr_assert(pare_type_bytes(&v->type, &bytes));
+  memcpy(pare_program_buffer(p, v), data, bytes);
+  MUST(f, pare_program_push(&f->c, p, v));
+}
+
+static const float *result(Fix *f, PareProgram *p, const PareValue *v) {
+  MUST(f, pare_program_pull(&f->c, p, v));
+  return pare_program_buffer(p, v);
+}
+
+/* The first run is plain, the second recorded, all after it replayed. */
+Test(cuda_program, every_run_sees_what_was_pushed_before_it_and_states_live_on) {
+  Fix fix, *f = &fix;
+  fix_init(f);
+  PareGraph *g = fix_parse(f, "input %x : f32[3]\nstate %s : f32[3] = 1 2 3\nconst %k : f32[3] = 2 2 2\n"
+                              "%y = Mul(%x, %k)\npare.Accumulate(%s, %y)\n%z = Add(%s, %k)\noutput %z\n");
+  PareProgram *p = on_gpu(f, g);
+  const PareValue *x = pare_graph_find(g, "x"), *s = pare_graph_find(g, "s"), *z = g->outputs.at[0];
+  float want[3] = {1, 2, 3};
+  for (int run = 0; run < 5; run++) {
+    float in[3] = {(float)run, 1, -(float)run};
+    feed(f, p, x, in);
+    MUST(f, pare_program_run(&f->c, p, 0));
+    for (int i = 0; i < 3; i++) want[i] += 2 * in[i];
+    const float *got = result(f, p, z);
+    for (int i = 0; i < 3; i++) cr_expect_eq(got[i], want[i] + 2, "run %d: %g, not %g", run, got[i], want[i] + 2);
+    got = result(f, p, s);
+    for (int i = 0; i < 3; i++) cr_expect_eq(got[i], want[i], "run %d: the state is %g, not %g", run, got[i], want[i]);
+  }
+  float again[3] = {0, 0, 0};
+  feed(f, p, s, again);
+  MUST(f, pare_program_run(&f->c, p, 0));
+  cr_expect_eq(result(f, p, s)[0], 8, "%g", result(f, p, s)[0]);
+  pare_program_free(p);
+  fix_free(f);
+}
+
+Test(cuda_program, an_input_and_a_constant_are_outputs_too) {
+  Fix fix, *f = &fix;
+  fix_init(f);
+  PareGraph *g = fix_parse(f, "input %x : f32[2]\nconst %c : f32[2] = 5 6\n%same = Identity(%x)\n"
+                              "output %same\noutput %c\n");
+  PareProgram *p = on_gpu(f, g);
+  feed(f, p, pare_graph_find(g, "x"), (float[]){7, 8});
+  MUST(f, pare_program_run(&f->c, p, -1));
+  const float *same = result(f, p, g->outputs.at[0]), *c = result(f, p, g->outputs.at[1]);
+  cr_expect(same[0] == 7 && same[1] == 8 && c[0] == 5 && c[1] == 6, "%g %g %g %g", same[0], same[1], c[0], c[1]);
+  pare_program_free(p);
+  fix_free(f);
+}
+
+Test(cuda_program, wrong_data_are_told_by_the_next_pull_which_names_the_node) {
+  Fix fix, *f = &fix;
+  fix_init(f);
+  PareGraph *g = fix_parse(f, "input %i : i64[2]\nconst %t : f32[3,2] = random(1)\n"
+                              "%y = Gather(%t, %i) {axis=0} \"embeddings/lookup\"\noutput %y\n");
+  PareProgram *p = on_gpu(f, g);
+  for (int run = 0; run < 3; run++) { /* plain, recorded, replayed: all right */
+    feed(f, p, g->inputs.at[0], (int64_t[]){2, -3});
+    MUST(f, pare_program_run(&f->c, p, -1));
+    MUST(f, pare_program_pull(&f->c, p, g->outputs.at[0]));
+  }
+  feed(f, p, g->inputs.at[0], (int64_t[]){0, 3});
+  MUST(f, pare_program_run(&f->c, p, -1));
+  cr_expect_eq(pare_program_pull(&f->c, p, g->outputs.at[0]), PARE_DATA);
+  cr_expect_str_eq(f->c.diag.node, "embeddings/lookup");
+  cr_expect(strstr(f->c.diag.text, "out of range"), "%s", f->c.diag.text);
+  fix_forget(f);
+  pare_program_free(p);
+  fix_free(f);
+}
+
+Test(cuda_program, an_op_that_the_gpu_lacks_is_refused_by_name) {
+  Fix fix, *f = &fix;
+  fix_init(f);
+  PareKernel some[PARE_OP_COUNT];
+  PareDevice *d = cuda_device();
+  const PareKernel *all = d->kernels;
+  PareProgram *p;
+  PareGraph *g = fix_parse(f, "input %x : f32[2]\n%y = Relu(%x) \"block/act\"\noutput %y\n");
+  memcpy(some, all, sizeof some);
+  some[PARE_OP_RELU] = (PareKernel){0};
+  d->kernels = some;
+  cr_expect_eq(pare_program_new_on(&f->c, g, d, 0, NULL, &p), PARE_UNSUPPORTED);
+  d->kernels = all;
+  cr_expect_str_eq(f->c.diag.node, "block/act");
+  cr_expect(strstr(f->c.diag.text, "--device cpu"), "%s", f->c.diag.text);
+  fix_forget(f);
+  fix_free(f);
+}
+
+Test(cuda_program, sizes_that_steer_a_shape_must_not_come_from_data) {
+  Fix fix, *f = &fix;
+  fix_init(f);
+  PareProgram *p = NULL;
+  PareGraph *g = fix_parse(f, "input %x : f32[4]\ninput %from : i64[1]\nconst %to : i64[1] = 4\n"
+                              "%y = Slice(%x, %from, %to) : f32[2]\noutput %y\n");
+  MUST(f, pare_program_new_on(&f->c, g, cuda_device(), 0, NULL, &p));
+  cr_expect_eq(pare_program_run(&f->c, p, -1), PARE_UNSUPPORTED);
+  cr_expect(strstr(f->c.diag.text, "--device cpu"), "%s", f->c.diag.text);
+  fix_forget(f);
+  pare_program_free(p);
+  fix_free(f);
+}
+
+Test(cuda_program, memory_that_is_not_there_is_a_sentence) {
+  Fix fix, *f = &fix;
+  fix_init(f);
+  PareProgram *p;
+  PareGraph *g = fix_parse(f, "input %x : f32[8,1024,1024,1024]\n%y = Relu(%x)\noutput %y\n");
+  cr_expect_eq(pare_program_new_on(&f->c, g, cuda_device(), 0, NULL, &p), PARE_NOMEM);
+  cr_expect(strstr(f->c.diag.text, "cuda:0") && strstr(f->c.diag.text, "MiB"), "%s", f->c.diag.text);
+  fix_forget(f);
+  fix_free(f);
+}
+
+Test(device, names_are_auto_cpu_and_cuda_with_a_number) {
+  static const char *const good[] = {"auto", "cpu", "cuda", "cuda:0", "cuda:12"};
+  static const char *const bad[] = {"", "gpu", "cuda:", "cuda:x", "cuda:-1", "cuda:1 ", "cuda:1234", "CPU"};
+  for (size_t i = 0; i < sizeof good / sizeof *good; i++) cr_expect(pare_device_name_ok(good[i]), "%s", good[i]);
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) cr_expect_not(pare_device_name_ok(bad[i]), "'%s'", bad[i]);
+}
+
+Test(device, a_plug_in_of_another_build_is_refused) {
+  ParePluginOpen pare_plugin_open;
+  PareDevice *d;
+  char why[200] = "";
+  cr_expect_eq(pare_plugin_open("0.0.0", PARE_OP_COUNT, -1, &d, why, sizeof why), PARE_DEVICE);
+  cr_expect(strstr(why, "another build"), "%s", why);
+  cr_expect_eq(pare_plugin_open(PARE_VERSION, PARE_OP_COUNT - 1, -1, &d, why, sizeof why), PARE_DEVICE);
+}
