@@ -1,10 +1,11 @@
 # pare - the commands that people type. CMake does the work.
 #   make        builds build/pare            make test   installs, builds, runs every test
 #   make demo   compresses a real model      make asan   the unit tests under AddressSanitizer and UBSan
+#   make cuda   builds build/cuda/pare with the GPU's plug-in and runs its suite, where there is a GPU
 SHELL := /bin/sh
 PYTHON := build/venv/bin/python
 
-.PHONY: all deps venv demo test asan fuzz clean
+.PHONY: all deps venv demo test asan cuda clean
 all: build/build.ninja
 	@cmake --build build --target pare
 
@@ -33,6 +34,12 @@ test: build/build.ninja venv
 asan: | build/.deps
 	@cmake --preset asan >/dev/null && cmake --build build/asan
 	@ASAN_OPTIONS=detect_leaks=0 ctest --test-dir build/asan --output-on-failure --timeout 1200 -LE e2e
+
+# Compiles the plug-in where nvcc is; the suite skips, saying so, where no GPU is.
+cuda: | build/.deps
+	@if ! command -v nvcc >/dev/null; then echo "skipped: there is no nvcc here, the CUDA plug-in is not compiled"; \
+	else cmake --preset cuda >/dev/null && cmake --build build/cuda --target pare pare_cuda gpu_kernels gpu_conformance gpu_program gpu_ops \
+	  && ctest --test-dir build/cuda --output-on-failure -L gpu && build/cuda/tests/gpu_ops | head -1; fi
 
 clean:
 	rm -rf build

@@ -2,7 +2,7 @@
 # Installs the Debian packages that pare builds and is tested with, if any is
 # missing. Needs root or sudo only then.
 set -eu
-packages='cmake ninja-build gcc libc6-dev pkg-config protobuf-c-compiler libprotobuf-c-dev libonnx-dev libonnx-testdata
+packages='cmake ninja-build gcc g++ libc6-dev pkg-config protobuf-c-compiler libprotobuf-c-dev libonnx-dev libonnx-testdata
   libcriterion-dev libdnnl-dev libzip-dev zlib1g-dev libjansson-dev libyaml-dev libjpeg62-turbo-dev libpng-dev
   libutf8proc-dev libssl-dev python3 python3-venv dataset-fashion-mnist'
 missing=''

@@ -34,7 +34,7 @@ Index thread_index, block_index, block_dim, grid_dim;
 // --- threads ---
 
 enum { WARP = 32, MAX_THREADS = 1024, STACK = 256 << 10 };
-enum State { UNSTARTED, RUNNING, AT_WARP, AT_BLOCK, DONE };
+enum State { UNSTARTED, READY, AT_WARP, AT_BLOCK, DONE };
 
 // A place to go on from. ucontext makes a stack; from then on jumps are enough, and ask the system for nothing.
 struct Place {
@@ -59,7 +59,7 @@ struct Thread {
   unsigned exchanges;
 };
 struct Block {
-  unsigned n, started, now;
+  unsigned n, started, until, now; // threads; those started, and to be started now; the one that runs
   Thread thread[MAX_THREADS];
   unsigned char slot[2][MAX_THREADS][8];
   const std::function<void()> *body;
@@ -105,9 +105,9 @@ void exchange(void *value, size_t size, int from) {
 static void fiber_main() {
   Fiber *mine = block.running;
   for (;;) {
-    while (block.started < block.n) {
+    while (block.started < block.until) {
       unsigned k = block.started++, t = reversed ? block.n - 1 - k : k;
-      block.thread[t] = {RUNNING, mine, 0};
+      block.thread[t] = {READY, mine, 0};
       become(t);
       (*block.body)();
       block.thread[t].state = DONE;
@@ -138,7 +138,6 @@ static void start_fiber() {
 
 static void resume(unsigned t) {
   block.running = block.thread[t].fiber;
-  block.thread[t].state = RUNNING;
   become(t);
   go(&block.scheduler, &block.running->place);
 }
@@ -151,22 +150,33 @@ static bool all_at(State where, unsigned lo, unsigned hi) {
   return there == hi - lo;
 }
 
-static bool release(State where, unsigned size) {
-  std::vector<unsigned> ready;
-  for (unsigned lo = 0; lo < block.n; lo += size) {
-    unsigned hi = lo + size < block.n ? lo + size : block.n;
-    if (!all_at(where, lo, hi)) continue;
-    for (unsigned t = lo; t < hi; t++) ready.push_back(t);
-  }
-  for (size_t i = 0; i < ready.size(); i++) resume(ready[reversed ? ready.size() - 1 - i : i]);
-  return !ready.empty();
+// Runs the ready threads of lo..hi-1, a warp, and lets them through their shuffles, until they are at the block's
+// barrier or at their end: as far ahead of other warps as the kernel allows.
+static void run_warp(unsigned lo, unsigned hi) {
+  do {
+    for (unsigned k = lo; k < hi; k++) {
+      unsigned t = reversed ? hi - 1 - (k - lo) : k;
+      if (block.thread[t].state == READY || block.thread[t].state == AT_WARP) resume(t);
+    }
+  } while (all_at(AT_WARP, lo, hi));
 }
 
 static void run_block() {
+  unsigned warp = block.n % WARP ? block.n : (unsigned)WARP;
   block.started = 0;
   for (unsigned t = 0; t < block.n; t++) block.thread[t] = {UNSTARTED, nullptr, 0};
-  while (block.started < block.n) start_fiber();
-  while (release(AT_WARP, WARP) || release(AT_BLOCK, block.n)) {
+  for (unsigned k = 0; k < block.n; k += warp) {
+    unsigned lo = reversed ? block.n - warp - k : k;
+    block.until = k + warp;
+    while (block.started < block.until) start_fiber();
+    if (all_at(AT_WARP, lo, lo + warp)) run_warp(lo, lo + warp);
+  }
+  while (all_at(AT_BLOCK, 0, block.n)) {
+    for (unsigned t = 0; t < block.n; t++) block.thread[t].state = READY;
+    for (unsigned k = 0; k < block.n; k += warp) {
+      unsigned lo = reversed ? block.n - warp - k : k;
+      run_warp(lo, lo + warp);
+    }
   }
   for (unsigned t = 0; t < block.n; t++)
     if (block.thread[t].state != DONE) become(t), broken("threads wait for each other");
