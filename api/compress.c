@@ -182,10 +182,9 @@ static PareStatus prove(Compress *k) {
     for (int64_t i = 0; i < n; i++) list[i] = i;
   }
   PARE_TRY(pare_prove(k->c, k->masked, k->emitted->graph, k->dims, data, list, n, &k->proof));
-  double limit = pare_proof_tolerance(k->model->graph);
-  if (k->proof.max_rel > limit)
+  if (k->proof.max_rel > PARE_PROOF_TOLERANCE)
     return pare_error(k->c, PARE_GATE, "the compact model differs from the masked one by %.3g at '%s' (%.1g is rounding): "
-                      "nothing was written", k->proof.max_rel, k->proof.worst, limit);
+                      "nothing was written", k->proof.max_rel, k->proof.worst, PARE_PROOF_TOLERANCE);
   return PARE_OK;
 }
 

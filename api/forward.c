@@ -26,6 +26,7 @@ static PareStatus make(PareCtx *c, PareForward *f, const PareGraph *g, int64_t b
   if (!(f->graph = pare_graph_clone(c, f->arena, g))) return c->diag.code;
   f->batch = batch;
   PARE_TRY(pare_feed_bind(c, f->graph, f->data, &f->batch));
+  PARE_TRY(pare_run_passes(c, f->graph, "widen", NULL));
   if (fused)
     PARE_TRY(pare_run_passes(c, f->graph, "fold-constants,drop-noops,fuse-layernorm,fuse-gelu,fuse-linear,"
                              "fuse-attention", NULL));

@@ -7,17 +7,6 @@
 
 enum { MAX_SAMPLES = 64, BATCH = 8 };
 
-double pare_proof_tolerance(const PareGraph *g) {
-  double t = 1e-4;
-  for (size_t i = 0; i < g->values.n; i++) {
-    const PareValue *v = g->values.at[i];
-    if (v->role != PARE_CONST || v->type.rank == 0) continue;
-    if (v->type.dtype == PARE_F16) t = 64 * 0x1p-10;
-    if (v->type.dtype == PARE_BF16) return 64 * 0x1p-7;
-  }
-  return t;
-}
-
 /* A clone whose outputs are the model's and the results of all readers of cut dimensions. */
 static PareStatus watch(PareCtx *c, PareArena *a, const PareGraph *g, const PareDims *d, PareGraph **out) {
   PareGraph *w = *out = pare_graph_clone(c, a, g);

@@ -73,11 +73,37 @@ bool pare_node_known(const PareNode *n) {
   return true;
 }
 
+/* Halves are computed in f32, but for Cast's, which knows every type. */
+static bool is_widened(const PareNode *n, const PareValue *v) {
+  return n->op != PARE_OP_CAST && (v->type.dtype == PARE_F16 || v->type.dtype == PARE_BF16);
+}
+
+/* Known halves as floats. */
+static PareStatus widened_input(PareCtx *c, PareArena *a, const PareValue *v, PareTensor *out) {
+  int64_t n = pare_type_count(&v->type);
+  float *x = PARE_NEW_N(a, n, float);
+  if (!x) return pare_nomem(c);
+  for (int64_t i = 0; v->data && i < n; i++) x[i] = (float)pare_data_float(v, i);
+  *out = (PareTensor){x, v->type};
+  out->type.dtype = PARE_F32;
+  return PARE_OK;
+}
+
+/* What was computed as floats, rounded to what the model says. */
+static void *narrowed(PareArena *a, PareDtype d, const PareTensor *x) {
+  int64_t n = pare_type_count(&x->type);
+  const float *from = x->data;
+  uint16_t *to = PARE_NEW_N(a, n, uint16_t);
+  for (int64_t i = 0; to && i < n; i++) to[i] = d == PARE_F16 ? pare_f32_to_f16(from[i]) : pare_f32_to_bf16(from[i]);
+  return to;
+}
+
 /* Known bytes where a kernel can read them: a copy in `a` if they are not aligned. */
-static PareStatus eval_input(PareCtx *c, PareArena *a, const PareValue *v, PareTensor *out) {
+static PareStatus eval_input(PareCtx *c, PareArena *a, const PareNode *n, const PareValue *v, PareTensor *out) {
   size_t bytes;
   if (!v) return PARE_OK;
   if (!pare_type_bytes(&v->type, &bytes)) return pare_error(c, PARE_UNSUPPORTED, "'%s' is too large", v->name);
+  if (is_widened(n, v)) return widened_input(c, a, v, out);
   *out = (PareTensor){(void *)v->data, v->type};
   if (v->data && (uintptr_t)v->data % pare_dtype_size(v->type.dtype) == 0) return PARE_OK;
   out->data = pare_arena_alloc(a, v->data ? bytes : 0, 1); /* Shape's input, an empty tensor: an address is enough */
@@ -90,7 +116,9 @@ static PareStatus eval_output(PareCtx *c, PareArena *a, const PareNode *n, const
   size_t bytes;
   if (!v) return PARE_OK;
   if (!pare_type_bytes(&v->type, &bytes)) return pare_fail(c, n, PARE_UNSUPPORTED, "'%s' is too large", v->name);
-  *out = (PareTensor){pare_arena_alloc(a, bytes, 1), v->type};
+  bool wide = is_widened(n, v);
+  *out = (PareTensor){wide ? pare_arena_alloc(c->scratch, bytes, 2) : pare_arena_alloc(a, bytes, 1), v->type};
+  if (wide) out->type.dtype = PARE_F32;
   return out->data ? PARE_OK : pare_nomem(c);
 }
 
@@ -110,16 +138,19 @@ static PareStatus run_kernel(PareCtx *c, const PareNode *n, PareKernelArgs *args
 static PareStatus eval_in_scratch(PareCtx *c, PareNode *n, PareArena *a) {
   PareTensor *in = PARE_NEW_N(c->scratch, n->nin, PareTensor), *out = PARE_NEW_N(c->scratch, n->nout, PareTensor);
   if (!in || !out) return pare_nomem(c);
-  for (int i = 0; i < n->nin; i++) PARE_TRY(eval_input(c, c->scratch, n->in[i], &in[i]));
   if (pare_op_info[n->op].kernel == PARE_KERNEL_VIEW) {
     n->out[0]->data = n->in[0]->data;
     return PARE_OK;
   }
+  for (int i = 0; i < n->nin; i++) PARE_TRY(eval_input(c, c->scratch, n, n->in[i], &in[i]));
   for (int i = 0; i < n->nout; i++) PARE_TRY(eval_output(c, a, n, n->out[i], &out[i]));
   PareKernelArgs args = {.in = in, .out = out, .nin = n->nin, .nout = n->nout, .attr = &n->attr};
   PARE_TRY(run_kernel(c, n, &args));
-  for (int i = 0; i < n->nout; i++)
-    if (n->out[i]) n->out[i]->data = out[i].data;
+  for (int i = 0; i < n->nout; i++) {
+    PareValue *v = n->out[i];
+    if (v && !(v->data = is_widened(n, v) ? narrowed(a, v->type.dtype, &out[i]) : out[i].data))
+      return pare_nomem(c);
+  }
   return PARE_OK;
 }
 

@@ -1,4 +1,5 @@
 /* fold_adapters - W <- W + s·A·B, in W's own place, layout and dtype (METHOD 6). */
+#include <math.h>
 #include <string.h>
 
 #include "base/num.h"
@@ -26,16 +27,19 @@ static void write_float(PareDtype d, void *p, size_t i, double v) {
   else memcpy(at, d == PARE_F32 ? (void *)&f : (void *)&h, pare_dtype_size(d));
 }
 
+enum { MAX_VIEWS = 16 };
+
 /* For each element of what n reads as input k: its index in the constant that the
  * chain of views begins with. NULL in *out: they are the same. The chain is run on numbers. */
 static PareStatus map_views(PareCtx *c, PareArena *a, PareNode *n, int k, int64_t **out) {
-  PareNode *chain[16];
+  PareNode *chain[MAX_VIEWS];
   int len = 0;
   PareValue *v = n->in[k];
-  for (; v->role == PARE_RESULT && len < 16; v = v->def->in[0]) chain[len++] = v->def;
+  for (; v->role == PARE_RESULT && len < MAX_VIEWS; v = v->def->in[0])
+    if (v->def->op != PARE_OP_CAST) chain[len++] = v->def;
   *out = NULL;
   if (!len) return PARE_OK;
-  if (len == 16) return pare_fail(c, n, PARE_UNSUPPORTED, "its weight is behind too many views");
+  if (len == MAX_VIEWS) return pare_fail(c, n, PARE_UNSUPPORTED, "its weight is behind too many views");
   int64_t count = pare_type_count(&v->type), *number = PARE_NEW_N(a, count, int64_t);
   if (!number) return pare_nomem(c);
   for (int64_t i = 0; i < count; i++) number[i] = i;
@@ -64,8 +68,8 @@ static PareStatus map_views(PareCtx *c, PareArena *a, PareNode *n, int k, int64_
   return PARE_OK;
 }
 
-/* w[map[i]] += s · (A·B)[k, n], i running over the operand as the nodes read it. */
-static void add_delta(const PareDelta *d, PareDtype dtype, const int64_t *map, double *row, void *w) {
+/* w[map[i]] += s · (A·B)[k, n], i running over the operand as the nodes read it. False: a sum is too large for W's type. */
+static bool add_delta(const PareDelta *d, PareDtype dtype, const int64_t *map, double *row, void *w) {
   int64_t rank = d->adapter->rank;
   for (int64_t k = 0; k < d->k; k++) {
     for (int64_t n = 0; n < d->n; n++) row[n] = 0;
@@ -76,9 +80,13 @@ static void add_delta(const PareDelta *d, PareDtype dtype, const int64_t *map, d
     for (int64_t n = 0; n < d->n; n++) {
       int64_t i = d->adapter->transposed ? n * d->k + k : k * d->n + n;
       size_t at = (size_t)(map ? map[i] : i);
-      if (row[n] != 0) write_float(dtype, w, at, read_float(dtype, w, at) + row[n]);
+      if (row[n] == 0) continue;
+      double was = read_float(dtype, w, at);
+      write_float(dtype, w, at, was + row[n]);
+      if (isfinite(was) && !isfinite(read_float(dtype, w, at))) return false;
     }
   }
+  return true;
 }
 
 static PareStatus folded_weight(PareCtx *c, PareGraph *g, PareNode *n, int k, const PareDelta *d, const PareValue *w,
@@ -95,7 +103,9 @@ static PareStatus folded_weight(PareCtx *c, PareGraph *g, PareNode *n, int k, co
   PareStatus s = row && *out ? map_views(c, tmp, n, k, &map) : pare_nomem(c);
   if (s == PARE_OK) {
     memcpy(*out, w->data, bytes);
-    add_delta(d, w->type.dtype, map, row, *out);
+    if (!add_delta(d, w->type.dtype, map, row, *out))
+      s = pare_fail(c, n, PARE_GATE, "with its adapter, the weight '%s' is too large for %s: lower --lr", w->name,
+                    pare_dtype_name(w->type.dtype));
   }
   pare_arena_free(tmp);
   return s;

@@ -267,9 +267,9 @@ static PareStatus check_dump(Build *b) {
   if (!name || !*name || pare_pass_find(name)) return PARE_OK;
   for (size_t i = 0; i < sizeof steps / sizeof *steps; i++)
     if (!strcmp(name, steps[i])) return PARE_OK;
-  return pare_error(b->c, PARE_USAGE, "--dump-after: there is no pass '%s'; there are insert-masks, insert-lora, "
-                    "fold-constants, drop-noops, fuse-layernorm, fuse-gelu, fuse-linear, fuse-attention, "
-                    "fuse-masks, lower-precision, loss, autodiff, scores, update", name);
+  return pare_error(b->c, PARE_USAGE, "--dump-after: there is no pass '%s'; there are widen, insert-masks, "
+                    "insert-lora, fold-constants, drop-noops, fuse-layernorm, fuse-gelu, fuse-linear, "
+                    "fuse-attention, fuse-masks, lower-precision, loss, autodiff, scores, update", name);
 }
 
 /* Speed alone: nothing that is scored may be fused away, so masks stay apart where their gradients are read. */
@@ -286,8 +286,9 @@ static PareStatus optimise(Build *b) {
 PareStatus pare_build_training(PareCtx *c, PareGraph *g, const PareDims *d, const PareAdapters *adapters,
                                const PareTrainSpec *spec, PareTrainGraph *out) {
   Build b = {.c = c, .g = g, .d = d, .adapters = adapters, .spec = spec, .t = out};
-  PARE_TRY(start(&b));
   PARE_TRY(check_dump(&b));
+  PARE_TRY(pare_run_passes(c, g, "widen", spec->dump_after));
+  PARE_TRY(start(&b));
   PARE_TRY(pare_insert_masks(c, g, d, &out->masks));
   PARE_TRY(done(&b, "insert-masks"));
   b.dmask = PARE_NEW_N(g->arena, out->masks.at.n + 1, PareValue *);

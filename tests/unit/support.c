@@ -401,16 +401,19 @@ double distance(const PareTensor *a, const PareTensor *b) {
 }
 
 double rounding_tolerance(const PareGraph *bound) {
-  double terms = 1;
-  double u = 0x1p-24;
+  double terms = 1, halves = 0;
+  double u = 0x1p-24, half = 0;
   enum { GROWTH = 8 }; /* what normalisation and residual sums make of an error, at most, in models of real scale */
   for (const PareNode *n = bound->first; n; n = n->next) {
-    for (int i = 0; i < n->nout; i++)
-      if (n->out[i] && n->out[i]->type.dtype == PARE_F16) u = 0x1p-11;
+    for (int i = 0; i < n->nout; i++) {
+      if (!n->out[i]) continue;
+      if (n->out[i]->type.dtype == PARE_F16) halves++, half = fmax(half, 0x1p-11);
+      if (n->out[i]->type.dtype == PARE_BF16) halves++, half = 0x1p-8;
+    }
     if (n->op == PARE_OP_MATMUL || n->op == PARE_OP_GEMM || n->op == PARE_OP_FUSEDMATMUL)
       terms += (double)n->in[1]->type.dim[n->in[1]->type.rank > 1 ? n->in[1]->type.rank - 2 : 0];
   }
-  return GROWTH * u * sqrt(terms);
+  return GROWTH * u * sqrt(terms) + half * sqrt(halves);
 }
 
 bool conforms(const PareTensor *got, const PareTensor *want, int64_t *worst) {

@@ -85,7 +85,8 @@ PareTensor *run_graph(Fix *f, const PareGraph *g, uint64_t seed);
 double distance(const PareTensor *a, const PareTensor *b);
 /* How far two runs of the same mathematics may be apart (distance): the sums of one leave out zeros that
  * the other adds, so they round differently. A sum of K terms in float errs by about sqrt(K)·u
- * (Higham, Accuracy and Stability, 2.6 and 4.2), u = 2^-24; errors of sums one after another add up. */
+ * (Higham, Accuracy and Stability, 2.6 and 4.2), u = 2^-24; errors of sums one after another add up.
+ * Where one of the two stores results in f16 or bf16, each adds one rounding to that type. */
 double rounding_tolerance(const PareGraph *bound);
 /* ONNX's own test runner: |a - b| <= atol + rtol·|b| with rtol 1e-3, atol 1e-7 in float and double, wider where
  * the type has fewer digits; integers are equal. Fills *worst with the index that is furthest out. */

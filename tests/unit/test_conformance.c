@@ -9,8 +9,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/num.h"
 #include "cuda_device.h"
 #include "passes/bind_shapes.h"
+#include "passes/pass.h"
 #include "runtime/program.h"
 #include "support.h"
 
@@ -113,13 +115,31 @@ static PareStatus run(Fix *f, const PareGraph *g, const PareGraph *was, const Pa
   return s;
 }
 
+/* As the model has its outputs: a program has halves as floats. */
+static void round_half(Fix *f, const PareValue *v, PareTensor *out) {
+  bool f16 = v->type.dtype == PARE_F16;
+  if (!f16 && v->type.dtype != PARE_BF16) return;
+  int64_t n = pare_type_count(&v->type);
+  uint16_t *half = pare_arena_alloc(f->arena, (size_t)n + 1, sizeof *half);
+  for (int64_t i = 0; i < n; i++) {
+    float x = ((const float *)out->data)[i];
+    half[i] = f16 ? pare_f32_to_f16(x) : pare_f32_to_bf16(x);
+  }
+  *out = (PareTensor){half, v->type};
+}
+
 static PareStatus run_with(Fix *f, const PareGraph *g, const PareTensorFile *data, size_t n, bool all,
                            PareTensor *out, PareGraph **bound) {
   PareGraph *b = *bound = pare_graph_clone(&f->c, f->arena, g);
   if (!b) return f->c.diag.code;
   feed_as_constants(b, data, n, all);
   PARE_TRY(pare_bind_shapes(&f->c, b, 0, NULL));
-  return run(f, b, g, data, n, out);
+  PareGraph *wide = pare_graph_clone(&f->c, f->arena, b);
+  if (!wide) return f->c.diag.code;
+  PARE_TRY(pare_run_passes(&f->c, wide, "widen", NULL));
+  PARE_TRY(run(f, wide, g, data, n, out));
+  for (size_t i = 0; i < b->outputs.n; i++) round_half(f, b->outputs.at[i], &out[i]);
+  return PARE_OK;
 }
 
 static bool exists(const char *path) { return access(path, R_OK) == 0; }
