@@ -103,7 +103,7 @@ static PareStatus bench_forward(Bench *b, PareModel *m) {
   PareStatus s = work ? pare_shapes_bind(c, work, m->graph, b->o->shape, b->o->batch, 1, &bound) : pare_nomem(c);
   int64_t batch = s == PARE_OK && bound->inputs.n && bound->inputs.at[0]->type.rank ? bound->inputs.at[0]->type.dim[0] : 1;
   if (s == PARE_OK) s = pare_samples_random(c, bound, batch, 0, &d);
-  if (s == PARE_OK) s = pare_forward_new(c, m->graph, d, batch, true, b->device, &f);
+  if (s == PARE_OK) s = pare_forward_new(c, m->graph, d, batch, PARE_FORWARD_FUSED, b->device, &f);
   if (s == PARE_OK) s = time_forward(b, f);
   pare_forward_free(f);
   pare_data_free(d);

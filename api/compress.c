@@ -214,8 +214,8 @@ static PareStatus judge(Compress *k) {
   if (!d) return PARE_OK;
   PareChoice chosen = {k->eval ? NULL : k->split.held, k->eval ? d->nsamples : k->split.nheld};
   PareForward *dense = NULL, *compact = NULL;
-  PareStatus s = pare_forward_new(k->c, k->model->graph, d, k->o->batch, true, k->device, &dense);
-  if (s == PARE_OK) s = pare_forward_new(k->c, k->emitted->graph, d, k->o->batch, true, k->device, &compact);
+  PareStatus s = pare_forward_new(k->c, k->model->graph, d, k->o->batch, PARE_FORWARD_FUSED, k->device, &dense);
+  if (s == PARE_OK) s = pare_forward_new(k->c, k->emitted->graph, d, k->o->batch, PARE_FORWARD_FUSED, k->device, &compact);
   if (s == PARE_OK) s = judge_pair(k, dense, compact, d, chosen);
   pare_forward_free(dense);
   pare_forward_free(compact);

@@ -4,8 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool is_weight(const PareValue *v) {
-  if (v->role != PARE_CONST || !pare_dtype_is_float(v->type.dtype)) return false;
+static bool is_weight(const PareNode *n, int k) {
+  const PareValue *v = n->in[k];
+  if (!pare_is_weight(n, k)) return false;
   return v->origin.kind == PARE_ORIGIN_INITIALIZER || (v->origin.kind == PARE_ORIGIN_NODE && v->type.rank > 0);
 }
 
@@ -33,7 +34,7 @@ static PareStatus collect(PareCtx *c, const PareGraph *g, PareValue ***out, size
   for (const PareNode *node = g->first; node; node = node->next)
     for (int i = 0; i < node->nin; i++) {
       PareValue *v = node->in[i];
-      if (!v || seen[v->id] || !is_weight(v)) continue;
+      if (!v || seen[v->id] || !is_weight(node, i)) continue;
       seen[v->id] = true;
       list[(*n)++] = v;
     }

@@ -4,7 +4,7 @@
 
 #include "ir/ir.h"
 
-/* Elements and bytes of the float weights that nodes read: initializers, and
+/* Elements and bytes of the weights that nodes read (pare_is_weight): initializers, and
  * Constant nodes of rank > 0. Several readings of one weight count once, also
  * after a cut that gave each its own, equal copy. */
 typedef struct PareWeights {

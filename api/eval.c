@@ -18,8 +18,7 @@ static PareStatus judge(PareCtx *c, const EvalCall *call, const PareGraph *g, co
   size_t output;
   PareMetricKind kind;
   PareMetric m;
-  PARE_TRY(pare_forward_new(c, g, d, call->batch > 0 ? call->batch : DEFAULT_BATCH, true, device,
-                            f));
+  PARE_TRY(pare_forward_new(c, g, d, call->batch > 0 ? call->batch : DEFAULT_BATCH, PARE_FORWARD_FUSED, device, f));
   PARE_TRY(pare_judge_find(c, *f, d, &output, &kind));
   double start = pare_now();
   PARE_TRY(pare_judge_run(c, *f, NULL, d, (PareChoice){NULL, d->nsamples}, output, kind, call->h, &m));

@@ -5,6 +5,7 @@
 
 #include "api/feed.h"
 #include "passes/pass.h"
+#include "passes/quantized.h"
 
 struct PareForward {
   PareArena *arena;
@@ -21,15 +22,19 @@ void pare_forward_free(PareForward *f) {
   pare_arena_free(f->arena);
 }
 
-static PareStatus make(PareCtx *c, PareForward *f, const PareGraph *g, int64_t batch, bool fused,
+static PareStatus make(PareCtx *c, PareForward *f, const PareGraph *g, int64_t batch, PareForwardKind how,
                        PareDevice *device) {
   if (!(f->graph = pare_graph_clone(c, f->arena, g))) return c->diag.code;
   f->batch = batch;
   PARE_TRY(pare_feed_bind(c, f->graph, f->data, &f->batch));
   PARE_TRY(pare_run_passes(c, f->graph, "widen", NULL));
-  if (fused)
-    PARE_TRY(pare_run_passes(c, f->graph, "fold-constants,drop-noops,fuse-layernorm,fuse-gelu,fuse-linear,"
-                             "fuse-attention", NULL));
+  if (how == PARE_FORWARD_UNROUNDED) {
+    PARE_TRY(pare_run_passes(c, f->graph, "fake-quantize", NULL));
+    pare_unround(f->graph);
+  }
+  if (how == PARE_FORWARD_FUSED)
+    PARE_TRY(pare_run_passes(c, f->graph, "fold-constants,fake-quantize,drop-noops,fuse-layernorm,fuse-gelu,"
+                             "fuse-linear,fuse-attention", NULL));
   PARE_TRY(device ? pare_program_new_on(c, f->graph, device, 0, NULL, &f->program)
                   : pare_program_new(c, f->graph, pare_cpu_kernels(), &f->program));
   size_t nout = f->graph->outputs.n;
@@ -44,7 +49,7 @@ static PareStatus make(PareCtx *c, PareForward *f, const PareGraph *g, int64_t b
   return PARE_OK;
 }
 
-PareStatus pare_forward_new(PareCtx *c, const PareGraph *g, const PareData *d, int64_t batch, bool fused,
+PareStatus pare_forward_new(PareCtx *c, const PareGraph *g, const PareData *d, int64_t batch, PareForwardKind how,
                             PareDevice *device, PareForward **out) {
   *out = NULL;
   PareArena *a = pare_arena_new(1 << 16);
@@ -52,7 +57,7 @@ PareStatus pare_forward_new(PareCtx *c, const PareGraph *g, const PareData *d, i
   if (!f) return pare_arena_free(a), pare_nomem(c);
   f->arena = a;
   f->data = d;
-  PareStatus s = make(c, f, g, batch, fused, device);
+  PareStatus s = make(c, f, g, batch, how, device);
   if (s == PARE_OK) *out = f;
   else pare_forward_free(f);
   return s;

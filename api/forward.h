@@ -25,13 +25,19 @@ PARE_MUST_USE PareStatus pare_samples_random(PareCtx *c, const PareGraph *bound,
 
 typedef struct PareForward PareForward;
 
+typedef enum PareForwardKind {
+  PARE_FORWARD_PLAIN,     /* node by node: names of outputs are the model's */
+  PARE_FORWARD_FUSED,     /* for speed: names of outputs may be others */
+  PARE_FORWARD_UNROUNDED, /* plain, but what is quantised and dequantised is clipped and not rounded:
+                             else values that differ by rounding could part by a step of quantisation */
+} PareForwardKind;
+
 /* A program for g, as imported, on the data's lengths. Axis 0 is `batch` where it
  * is dynamic and nothing in the model insists on 1 (pare_forward_batch tells).
  * Errors: PARE_DATA naming array and input, or what binding says. g and d are
- * borrowed. `fused` runs the fusion passes, for speed: names of outputs may then be
- * others. Comparisons run the plain graph. `device` NULL is the CPU. Pair: pare_forward_free (NULL is fine). */
-PARE_MUST_USE PareStatus pare_forward_new(PareCtx *c, const PareGraph *g, const PareData *d, int64_t batch, bool fused,
-                                          PareDevice *device, PareForward **out);
+ * borrowed. `device` NULL is the CPU. Pair: pare_forward_free (NULL is fine). */
+PARE_MUST_USE PareStatus pare_forward_new(PareCtx *c, const PareGraph *g, const PareData *d, int64_t batch,
+                                          PareForwardKind how, PareDevice *device, PareForward **out);
 void pare_forward_free(PareForward *f);
 
 int64_t pare_forward_batch(const PareForward *f);

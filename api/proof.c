@@ -38,8 +38,8 @@ static PareStatus compare(PareCtx *c, PareForward *a, PareForward *b, int64_t co
 static PareStatus compare_on(PareCtx *c, const PareGraph *masked, const PareGraph *compact, const PareData *data,
                              const int64_t *samples, int64_t n, PareProof *out) {
   PareForward *a = NULL, *b = NULL;
-  PareStatus s = pare_forward_new(c, masked, data, BATCH, false, NULL, &a);
-  if (s == PARE_OK) s = pare_forward_new(c, compact, data, BATCH, false, NULL, &b);
+  PareStatus s = pare_forward_new(c, masked, data, BATCH, PARE_FORWARD_UNROUNDED, NULL, &a);
+  if (s == PARE_OK) s = pare_forward_new(c, compact, data, BATCH, PARE_FORWARD_UNROUNDED, NULL, &b);
   size_t outputs = s == PARE_OK ? pare_forward_outputs(a) : 0;
   PareDifference *diff = PARE_NEW_N(c->scratch, outputs + 1, PareDifference);
   if (s == PARE_OK && !diff) s = pare_nomem(c);

@@ -54,7 +54,6 @@ PareStatus pare_target_ratio(PareCtx *c, PareArena *a, const PareTarget *t, cons
   PARE_TRY(pare_graph_weights(c, sized, &w));
   bool macs = !strcmp(t->kind, "macs"), bytes = !strcmp(t->kind, "bytes");
   double all = macs ? (double)pare_graph_macs(sized) : bytes ? (double)file_bytes : (double)w.params;
-  double unit = bytes ? (double)w.bytes / (double)(w.params ? w.params : 1) : 1;
   PareMark mark = pare_arena_mark(c->scratch);
   PareLayer *layer = PARE_NEW_N(c->scratch, d->dims.n + 1, PareLayer);
   *goal = (PareGoal){PARE_NEW_N(a, d->dims.n + 1, double), all, t->requested * all};
@@ -63,7 +62,7 @@ PareStatus pare_target_ratio(PareCtx *c, PareArena *a, const PareTarget *t, cons
   for (size_t i = 0; i < d->dims.n; i++) {
     const PareDim *dim = &d->dims.at[i];
     if (!pruned[i]) continue;
-    goal->cost[i] = (double)dim->params * unit;
+    goal->cost[i] = (double)(bytes ? dim->bytes : dim->params);
     if (macs) PARE_TRY(group_macs(c, d, dim, sized, &goal->cost[i]));
     goal->fixed -= goal->cost[i] * (double)dim->count;
     layer[n++] = (PareLayer){.kind = (int)dim->kind, .count = dim->count, .cost = goal->cost[i]};

@@ -50,7 +50,7 @@ static PareStatus add_outputs(PareCtx *c, PareTeacher *t) {
 }
 
 static PareStatus start(PareCtx *c, PareTeacher *t, const PareGraph *g, int64_t batch, PareDevice *device) {
-  PARE_TRY(pare_forward_new(c, g, t->data, batch, true, device, &t->model));
+  PARE_TRY(pare_forward_new(c, g, t->data, batch, PARE_FORWARD_FUSED, device, &t->model));
   t->batch = pare_forward_batch(t->model);
   return add_outputs(c, t);
 }

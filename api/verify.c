@@ -71,7 +71,7 @@ static PareStatus compare_on(Verify *v, const PareData *d, int64_t batch) {
   PareStatus s = PARE_OK;
   for (int side = 0; s == PARE_OK && side < 2; side++) {
     v->c->file = v->path[side];
-    s = pare_forward_new(v->c, v->m[side]->graph, d, batch, false, NULL, &f[side]);
+    s = pare_forward_new(v->c, v->m[side]->graph, d, batch, PARE_FORWARD_PLAIN, NULL, &f[side]);
   }
   if (s == PARE_OK) s = compare(v, f, d);
   for (int side = 0; side < 2; side++) pare_forward_free(f[side]);

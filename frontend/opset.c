@@ -31,6 +31,7 @@ static const struct {
     {PARE_OP_CASTLIKE, "round_mode", false},    {PARE_OP_RESIZE, "extrapolation_value", false},
     {PARE_OP_RESIZE, "antialias", true},        {PARE_OP_FUSEDMATMUL, "transBatchA", true},
     {PARE_OP_FUSEDMATMUL, "transBatchB", true},
+    {PARE_OP_QUANTIZELINEAR, "saturate", false}, {PARE_OP_QUANTIZELINEAR, "precision", false},
 };
 
 int pare_opset_attr_input(PareOp op, const char *attr) {

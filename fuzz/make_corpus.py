@@ -43,6 +43,17 @@ def main():
           n("MatMul", ["om", "wo"], ["y"])],
          [init("w", 4, 12), init("wo", 4, 4), nh.from_array(np.array([0, 0, 2, 2]), "s4"),
           nh.from_array(np.array([0, 0, 4]), "s3")], out=("y", (None, None, 4)), inputs=(("x", ("b", "n", 4)),))
+    save("quantised",
+         [n("QuantizeLinear", ["x", "s", "z"], ["q"]), n("DequantizeLinear", ["q", "s", "z"], ["d"]),
+          n("DequantizeLinear", ["w1", "s6", "z6"], ["v1"], axis=1), n("MatMul", ["d", "v1"], ["a"]),
+          n("Relu", ["a"], ["r"]), n("DequantizeLinear", ["w2", "s"], ["v2"]), n("MatMul", ["r", "v2"], ["y"])],
+         [nh.from_array(np.array(0.5, np.float32), "s"), nh.from_array(np.array(3, np.int8), "z"),
+          nh.from_array(np.arange(1, 7, dtype=np.float32), "s6"), nh.from_array(np.arange(6, dtype=np.uint8), "z6"),
+          nh.from_array(np.arange(24, dtype=np.uint8).reshape(4, 6), "w1"),
+          nh.from_array(np.arange(24, dtype=np.int8).reshape(6, 4), "w2")])
+    save("half", [n("Cast", ["x"], ["h"], to=T.FLOAT16), n("Sqrt", ["two"], ["r"]), n("Mul", ["h", "r"], ["a"]),
+                  n("MatMul", ["a", "w"], ["b"]), n("Cast", ["b"], ["y"], to=T.FLOAT)],
+         [nh.from_array(np.array(2, np.float16), "two"), nh.from_array(np.ones((4, 4), np.float16), "w")])
     typed = [h.make_tensor(name, t, [2], [1, 0]) for name, t in
              [("f", T.FLOAT), ("d", T.DOUBLE), ("h", T.FLOAT16), ("i8", T.INT8), ("u8", T.UINT8), ("i16", T.INT16),
               ("u16", T.UINT16), ("i32", T.INT32), ("u32", T.UINT32), ("i64", T.INT64), ("u64", T.UINT64),

@@ -39,6 +39,7 @@ typedef struct PareDim {
   PareAxis *leaf;
   int64_t count;
   int64_t params; /* elements of weights that one group owns */
+  int64_t bytes;  /* of the constants that it is cut from */
   PARE_VEC(PareMember) members;
   PARE_VEC(PareContraction) readers; /* where its fan-in is contracted: masks go there */
 } PareDim;

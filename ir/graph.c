@@ -281,6 +281,15 @@ int64_t pare_data_int(const PareValue *v, int64_t i) {
   }
 }
 
+bool pare_is_weight(const PareNode *n, int k) {
+  const PareValue *v = n->in[k];
+  if (!v || v->role != PARE_CONST) return false;
+  PareDtype d = v->type.dtype;
+  if (pare_dtype_is_float(d)) return true;
+  if (n->op == PARE_OP_DEQUANTIZELINEAR) return k == 0;
+  return k == 0 && (d == PARE_I8 || d == PARE_U8 || d == PARE_I16 || d == PARE_U16);
+}
+
 static float load_half(const PareValue *v, int64_t i) {
   uint16_t h;
   memcpy(&h, (const char *)v->data + (size_t)i * sizeof h, sizeof h);

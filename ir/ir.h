@@ -198,6 +198,9 @@ bool pare_is_output(const PareGraph *g, const PareValue *v);
 int64_t pare_data_int(const PareValue *v, int64_t i);
 /* Element i of known float or integer data as double. */
 double pare_data_float(const PareValue *v, int64_t i);
+/* Input k of n is a constant whose elements stand for real numbers: floats, or integers that are
+ * dequantised (8 or 16 bits, which hold nothing else in a model, and biases of 32). */
+bool pare_is_weight(const PareNode *n, int k);
 
 /* Invariants: every input is made before it is read, ids are in place, arities
  * fit the rows, inferred types agree. A failure is a bug of the last pass. */

@@ -1,6 +1,7 @@
 #include "passes/classes.h"
 
 #include "ir/op_columns.h"
+#include "passes/match.h"
 
 enum { MAX_DEPTH = 16 };
 
@@ -10,9 +11,11 @@ static bool is_linear(const PareValue *v, int depth) {
   const PareOpInfo *info = &pare_op_info[n->op];
   if (info->cut == pare_cut_matmul || info->cut == pare_cut_gemm || n->op == PARE_OP_LINEAR) return true;
   if (n->op == PARE_OP_SOFTMAX || n->op == PARE_OP_LOGSOFTMAX) return true;
-  if (info->kernel == PARE_KERNEL_VIEW || n->op == PARE_OP_CAST) return is_linear(n->in[0], depth + 1);
+  bool as_it_is = info->kernel == PARE_KERNEL_VIEW || n->op == PARE_OP_CAST || info->cut == pare_cut_quantize ||
+                  n->op == PARE_OP_FAKEQUANTIZE;
+  if (as_it_is) return is_linear(n->in[0], depth + 1);
   if (info->cut != pare_cut_same || n->nin != 2) return false;
-  bool a = n->in[0]->role == PARE_CONST, b = n->in[1]->role == PARE_CONST;
+  bool a = pare_is_fixed(n->in[0]), b = pare_is_fixed(n->in[1]);
   bool sum = n->op == PARE_OP_ADD || n->op == PARE_OP_SUB, scaled = n->op == PARE_OP_MUL || n->op == PARE_OP_DIV;
   if (a || b) return (sum || scaled) && is_linear(n->in[a], depth + 1);
   return sum && is_linear(n->in[0], depth + 1) && is_linear(n->in[1], depth + 1);

@@ -1,10 +1,12 @@
-/* fold_adapters - W <- W + s·A·B, in W's own place, layout and dtype (METHOD 6). */
+/* fold_adapters - W <- W + s·A·B, in W's own place, layout and dtype (METHOD 6);
+ * quantised weights keep their scales and zero points. */
 #include <math.h>
 #include <string.h>
 
 #include "base/num.h"
 #include "passes/bind_shapes.h"
 #include "passes/edit.h"
+#include "passes/quantized.h"
 
 static double read_float(PareDtype d, const void *p, size_t i) {
   const uint8_t *at = (const uint8_t *)p + i * pare_dtype_size(d);
@@ -36,7 +38,7 @@ static PareStatus map_views(PareCtx *c, PareArena *a, PareNode *n, int k, int64_
   int len = 0;
   PareValue *v = n->in[k];
   for (; v->role == PARE_RESULT && len < MAX_VIEWS; v = v->def->in[0])
-    if (v->def->op != PARE_OP_CAST) chain[len++] = v->def;
+    if (v->def->op != PARE_OP_CAST && v->def->op != PARE_OP_DEQUANTIZELINEAR) chain[len++] = v->def;
   *out = NULL;
   if (!len) return PARE_OK;
   if (len == MAX_VIEWS) return pare_fail(c, n, PARE_UNSUPPORTED, "its weight is behind too many views");
@@ -68,8 +70,37 @@ static PareStatus map_views(PareCtx *c, PareArena *a, PareNode *n, int k, int64_
   return PARE_OK;
 }
 
-/* w[map[i]] += s · (A·B)[k, n], i running over the operand as the nodes read it. False: a sum is too large for W's type. */
-static bool add_delta(const PareDelta *d, PareDtype dtype, const int64_t *map, double *row, void *w) {
+/* Of all integers that adapters were added to, those that the integers have no room for. */
+typedef struct Clipped {
+  int64_t clipped, numbers;
+} Clipped;
+
+/* One fold: the weight's new numbers, and how they are stored. */
+typedef struct Fold {
+  PareDtype dtype;
+  const PareNode *dequantize; /* NULL: floats */
+  void *w;
+  int64_t clipped;
+} Fold;
+
+/* Element i += x, rounded once. Of integers, q <- round(((q - z)·s + x) / s) + z = q + round(x / s), clipped to what
+ * the type holds: scale and zero point stay. False: the sum is too large for the type. */
+static bool add(Fold *f, int64_t i, double x) {
+  if (f->dequantize) {
+    PareValue stored = {.type.dtype = f->dtype, .data = f->w};
+    double q = (double)pare_data_int(&stored, i) + rint(x / pare_scale_at(f->dequantize, i));
+    int64_t fits = pare_saturate(f->dtype, q);
+    f->clipped += (double)fits != q;
+    pare_put_int(f->dtype, f->w, i, fits);
+    return true;
+  }
+  double was = read_float(f->dtype, f->w, (size_t)i);
+  write_float(f->dtype, f->w, (size_t)i, was + x);
+  return !isfinite(was) || isfinite(read_float(f->dtype, f->w, (size_t)i));
+}
+
+/* w[map[i]] += s · (A·B)[k, n], i running over the operand as the nodes read it. */
+static bool add_delta(const PareDelta *d, const int64_t *map, double *row, Fold *f) {
   int64_t rank = d->adapter->rank;
   for (int64_t k = 0; k < d->k; k++) {
     for (int64_t n = 0; n < d->n; n++) row[n] = 0;
@@ -79,40 +110,46 @@ static bool add_delta(const PareDelta *d, PareDtype dtype, const int64_t *map, d
     }
     for (int64_t n = 0; n < d->n; n++) {
       int64_t i = d->adapter->transposed ? n * d->k + k : k * d->n + n;
-      size_t at = (size_t)(map ? map[i] : i);
-      if (row[n] == 0) continue;
-      double was = read_float(dtype, w, at);
-      write_float(dtype, w, at, was + row[n]);
-      if (isfinite(was) && !isfinite(read_float(dtype, w, at))) return false;
+      if (row[n] != 0 && !add(f, map ? map[i] : i, row[n])) return false;
     }
   }
   return true;
 }
 
+static PareStatus add_to_copy(PareCtx *c, PareArena *tmp, PareNode *n, int k, const PareDelta *d, const PareValue *w,
+                              void *data, Clipped *total) {
+  int64_t *map;
+  double *row = PARE_NEW_N(tmp, d->n, double);
+  if (!row) return pare_nomem(c);
+  PARE_TRY(map_views(c, tmp, n, k, &map));
+  Fold f = {.dtype = w->type.dtype, .dequantize = pare_dequantizer(n, k), .w = data};
+  if (!add_delta(d, map, row, &f))
+    return pare_fail(c, n, PARE_GATE, "with its adapter, the weight '%s' is too large for %s: lower --lr", w->name,
+                     pare_dtype_name(w->type.dtype));
+  total->clipped += f.clipped;
+  total->numbers += f.dequantize ? d->k * d->n : 0;
+  return PARE_OK;
+}
+
 static PareStatus folded_weight(PareCtx *c, PareGraph *g, PareNode *n, int k, const PareDelta *d, const PareValue *w,
-                                void **out) {
+                                void **out, Clipped *total) {
   size_t bytes;
-  if (!pare_dtype_is_float(w->type.dtype) || !pare_type_bytes(&w->type, &bytes))
+  if (!pare_type_bytes(&w->type, &bytes)) return pare_nomem(c);
+  if (!pare_dtype_is_float(w->type.dtype) && !pare_dequantizer(n, k))
     return pare_fail(c, n, PARE_UNSUPPORTED, "its weight '%s' is not of floats", w->name);
   if (pare_type_count(&w->type) != d->k * d->n)
     return pare_fail(c, n, PARE_UNSUPPORTED, "its weight '%s' is not the matrix that was adapted", w->name);
   PareArena *tmp = pare_arena_new(1 << 16);
-  double *row = tmp ? PARE_NEW_N(tmp, d->n, double) : NULL;
-  int64_t *map;
   *out = pare_arena_alloc(g->arena, bytes, 1);
-  PareStatus s = row && *out ? map_views(c, tmp, n, k, &map) : pare_nomem(c);
-  if (s == PARE_OK) {
-    memcpy(*out, w->data, bytes);
-    if (!add_delta(d, w->type.dtype, map, row, *out))
-      s = pare_fail(c, n, PARE_GATE, "with its adapter, the weight '%s' is too large for %s: lower --lr", w->name,
-                    pare_dtype_name(w->type.dtype));
-  }
+  if (!tmp || !*out) return pare_arena_free(tmp), pare_nomem(c);
+  memcpy(*out, w->data, bytes);
+  PareStatus s = add_to_copy(c, tmp, n, k, d, w, *out, total);
   pare_arena_free(tmp);
   return s;
 }
 
 /* All sites of one adapter: the first makes the new constant, the others take it. */
-static PareStatus fold(PareCtx *c, PareGraph *g, PareNode *const *by_id, const PareDelta *d) {
+static PareStatus fold(PareCtx *c, PareGraph *g, PareNode *const *by_id, const PareDelta *d, Clipped *total) {
   PareValue *was = NULL, *is = NULL;
   for (size_t i = 0; i < d->adapter->sites.n; i++) {
     const PareSite *s = &d->adapter->sites.at[i];
@@ -126,7 +163,7 @@ static PareStatus fold(PareCtx *c, PareGraph *g, PareNode *const *by_id, const P
       continue;
     }
     void *data = NULL;
-    PARE_TRY(folded_weight(c, g, n, s->w, d, w, &data));
+    PARE_TRY(folded_weight(c, g, n, s->w, d, w, &data, total));
     PARE_TRY(pare_replace_constant(c, g, root, input, w->type, data));
     was = w;
     is = root->in[input];
@@ -140,6 +177,10 @@ PareStatus pare_fold_adapters(PareCtx *c, PareArena *a, const PareGraph *g, size
   PareNode **by_id = *out ? PARE_NEW_N(a, g->nnodes + 1, PareNode *) : NULL;
   if (!by_id) return pare_nomem(c);
   for (PareNode *x = (*out)->first; x; x = x->next) by_id[x->id] = x;
-  for (size_t i = 0; i < n; i++) PARE_TRY(fold(c, *out, by_id, &delta[i]));
+  Clipped total = {0};
+  for (size_t i = 0; i < n; i++) PARE_TRY(fold(c, *out, by_id, &delta[i], &total));
+  if (total.clipped)
+    pare_log(c, 0, "%lld of %lld quantised weights do not fit their scales any more and are clipped",
+             (long long)total.clipped, (long long)total.numbers);
   return PARE_OK;
 }

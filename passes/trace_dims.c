@@ -212,12 +212,11 @@ static PareStatus unique_name(Trace *tr, const PareDims *d, const char **name) {
   return *name ? PARE_OK : pare_nomem(tr->c);
 }
 
-/* Elements of weights that one index of the leaf owns; a shared weight counts once. */
-static PareStatus params_of(Trace *tr, const Leaf *l, int64_t *out) {
-  *out = 0;
+/* Elements of weights that one index of the leaf owns, and bytes; a shared weight counts once. */
+static PareStatus weigh(Trace *tr, const Leaf *l, PareDim *out) {
   for (size_t i = 0; i < l->members.n; i++) {
     const PareMember *m = &l->members.at[i];
-    bool seen = !pare_dtype_is_float(m->weight->type.dtype);
+    bool seen = false;
     for (size_t j = 0; j < i; j++) seen |= l->members.at[j].weight == m->weight && l->members.at[j].axis == m->axis;
     if (seen) continue;
     int64_t size = m->weight->type.dim[m->axis], own = 0;
@@ -227,7 +226,9 @@ static PareStatus params_of(Trace *tr, const Leaf *l, int64_t *out) {
     pare_axis_positions(pare_axis_in(tr->t, m->node, m->input, m->axis), l->axis, pos);
     for (int64_t p = 0; p < size; p++) own += pos[p] == 0;
     pare_arena_rewind(tr->c->scratch, mark);
-    *out += pare_type_count(&m->weight->type) / size * own;
+    own *= pare_type_count(&m->weight->type) / size;
+    out->bytes += own * (int64_t)pare_dtype_size(m->weight->type.dtype);
+    if (pare_is_weight(m->node, m->input)) out->params += own;
   }
   return PARE_OK;
 }
@@ -244,7 +245,7 @@ static PareStatus add_dim(Trace *tr, const Leaf *l, PareDims *d) {
   PareDim dim = {.kind = kind_of(tr, l), .leaf = l->axis, .count = l->axis->size};
   dim.name = name_of(tr, l, pare_kind_name(dim.kind));
   PARE_TRY(unique_name(tr, d, &dim.name));
-  PARE_TRY(params_of(tr, l, &dim.params));
+  PARE_TRY(weigh(tr, l, &dim));
   for (size_t i = 0; i < l->members.n; i++)
     if (!pare_vec_push(tr->a, &dim.members, l->members.at[i])) return pare_nomem(tr->c);
   for (size_t i = 0; i < l->readers.n; i++)

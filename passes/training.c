@@ -6,6 +6,7 @@
 
 #include "passes/autodiff.h"
 #include "passes/classes.h"
+#include "passes/match.h"
 #include "passes/pass.h"
 
 enum { HYPER = 8 };
@@ -268,14 +269,24 @@ static PareStatus check_dump(Build *b) {
   for (size_t i = 0; i < sizeof steps / sizeof *steps; i++)
     if (!strcmp(name, steps[i])) return PARE_OK;
   return pare_error(b->c, PARE_USAGE, "--dump-after: there is no pass '%s'; there are widen, insert-masks, "
-                    "insert-lora, fold-constants, drop-noops, fuse-layernorm, fuse-gelu, fuse-linear, "
-                    "fuse-attention, fuse-masks, lower-precision, loss, autodiff, scores, update", name);
+                    "insert-lora, fold-constants, fake-quantize, drop-noops, fuse-layernorm, fuse-gelu, "
+                    "fuse-linear, fuse-attention, fuse-masks, lower-precision, loss, autodiff, scores, update", name);
+}
+
+/* Gradients do not pass through integers. */
+static PareStatus check_quantized(Build *b) {
+  for (const PareNode *n = b->g->first; n; n = n->next)
+    if (n->op == PARE_OP_QUANTIZELINEAR && !pare_is_fixed(n->out[0]) && !pare_is_output(b->g, n->out[0]))
+      return pare_fail(b->c, n, PARE_UNSUPPORTED, "what it makes is not dequantised with the same scale and zero point, "
+                       "so nothing before it can be tuned");
+  return PARE_OK;
 }
 
 /* Speed alone: nothing that is scored may be fused away, so masks stay apart where their gradients are read. */
 static PareStatus optimise(Build *b) {
   const char *dump = b->spec->dump_after;
-  PARE_TRY(pare_run_passes(b->c, b->g, "fold-constants", dump));
+  PARE_TRY(pare_run_passes(b->c, b->g, "fold-constants,fake-quantize", dump));
+  PARE_TRY(check_quantized(b));
   if (b->spec->plain) return PARE_OK;
   PARE_TRY(pare_run_passes(b->c, b->g, "drop-noops,fuse-layernorm,fuse-gelu,fuse-linear,fuse-attention", dump));
   bool masks = (b->spec->criterion->needs & PARE_NEEDS_MASKS) != 0;

@@ -3,19 +3,26 @@
 #include <string.h>
 
 #include "passes/edit.h"
+#include "passes/quantized.h"
 
-/* Zeroes the slabs of `data` (of type t) whose index on `axis` is dead. */
-static void zero_positions(const PareType *t, int axis, const int64_t *position, const bool *keep, uint8_t *data) {
-  size_t inner = pare_dtype_size(t->dtype), outer = 1;
+/* Zeroes the slabs of `data` (of type t) whose index on `axis` is dead: integers that are dequantised are zero at
+ * their zero points. */
+static void zero_positions(const PareType *t, int axis, const int64_t *position, const bool *keep,
+                           const PareNode *dequantize, uint8_t *data) {
+  size_t size = pare_dtype_size(t->dtype), inner = 1, outer = 1, width = (size_t)t->dim[axis];
   for (int d = 0; d < axis; d++) outer *= (size_t)t->dim[d];
   for (int d = axis + 1; d < t->rank; d++) inner *= (size_t)t->dim[d];
-  for (size_t o = 0; o < outer; o++)
-    for (int64_t i = 0; i < t->dim[axis]; i++)
-      if (position[i] >= 0 && !keep[position[i]]) memset(data + (o * (size_t)t->dim[axis] + (size_t)i) * inner, 0, inner);
+  for (size_t slab = 0; slab < outer * width; slab++) {
+    int64_t at = position[slab % width];
+    if (at < 0 || keep[at]) continue;
+    if (!dequantize) memset(data + slab * inner * size, 0, inner * size);
+    for (size_t i = slab * inner; dequantize && i < (slab + 1) * inner; i++)
+      pare_put_int(t->dtype, data, (int64_t)i, pare_zero_at(dequantize, (int64_t)i));
+  }
 }
 
 static PareStatus zero_edge(PareCtx *c, PareGraph *g, PareNode *n, int k, int axis, PareAxis *term,
-                            const PareAxis *leaf) {
+                            const PareAxis *leaf, const PareNode *dequantize) {
   PareValue *v = n->in[k];
   size_t bytes;
   if (!pare_type_bytes(&v->type, &bytes)) return pare_nomem(c);
@@ -25,21 +32,22 @@ static PareStatus zero_edge(PareCtx *c, PareGraph *g, PareNode *n, int k, int ax
   if (!data || !position) return pare_nomem(c);
   memcpy(data, v->data, bytes);
   pare_axis_positions(term, leaf, position);
-  zero_positions(&v->type, axis, position, leaf->keep, data);
+  zero_positions(&v->type, axis, position, leaf->keep, dequantize, data);
   pare_arena_rewind(c->scratch, mark);
   return pare_replace_constant(c, g, n, k, v->type, data);
 }
 
 static PareStatus zero_reader(PareCtx *c, PareGraph *g, PareNode **by_id, const PareDims *d, const PareDim *dim,
                               const PareContraction *x) {
-  PareNode *root;
+  PareNode *root, *dequantize = pare_dequantizer(by_id[x->node->id], x->weight);
   int input;
   if (!pare_root_constant(by_id[x->node->id], x->weight, &root, &input))
     return pare_fail(c, x->node, PARE_UNSUPPORTED, "its weight is not a constant");
   for (size_t i = 0; i < dim->members.n; i++) {
     const PareMember *m = &dim->members.at[i];
     if (m->node->id == root->id && m->input == input)
-      PARE_TRY(zero_edge(c, g, root, input, m->axis, pare_axis_in(d->tracer, m->node, input, m->axis), dim->leaf));
+      PARE_TRY(zero_edge(c, g, root, input, m->axis, pare_axis_in(d->tracer, m->node, input, m->axis), dim->leaf,
+                         dequantize));
   }
   return PARE_OK;
 }

@@ -67,13 +67,15 @@ def encoder(elem, products=None, interface=TensorProto.FLOAT, opset=17, seed=0):
     for name, part in (("norm1", attention), ("norm2", feed_forward)):
         y = part(b, b.cast(b.norm(x, name), b.rest, b.products))
         x = b.node("Add", x, b.cast(y, b.products, b.rest))
-    pooled = b.node("ReduceMean", b.cast(x, b.rest, b.products), axes=[1], keepdims=0)
+    x = b.cast(x, b.rest, b.products)
+    pooled = (b.node("ReduceMean", x, axes=[1], keepdims=0) if opset < 18
+              else b.node("ReduceMean", x, b.ints(1), keepdims=0))
     y = b.cast(b.dense(pooled, "classifier", STREAM, CLASSES), b.products, interface)
     b.nodes.append(helper.make_node("Identity", [y], ["y"], name="last"))
     graph = helper.make_graph(b.nodes, "encoder",
                               [helper.make_tensor_value_info("x", interface, ["batch", "sequence", STREAM])],
                               [helper.make_tensor_value_info("y", interface, ["batch", CLASSES])], b.initializers)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8 if opset < 21 else 10)
     onnx.checker.check_model(model, full_check=True)
     return model
 

@@ -41,6 +41,16 @@ Test(autodiff, binary_ops_agree_with_differences_and_sum_over_broadcast_axes) {
   CHECK_ALL(cases);
 }
 
+/* What is clipped has slope 0, the rest 1: 0.2 to 1.7 against [-1.6, 0.95] or [-0.7, 1.3], never at their ends. */
+static PareValue *clipped(Fix *f, PareDtype d, double scale, double zero) {
+  PareAttrs attr = {0};
+  pare_attr_set(&attr, output_dtype, d);
+  pare_attr_set(&attr, unrounded, 1);
+  return NA(FAKEQUANTIZE, S(5, 4), NUM(scale), NUM(zero));
+}
+CASE(fake_quantize_i8) { return clipped(f, PARE_I8, 0.01, 32); }
+CASE(fake_quantize_u8) { return clipped(f, PARE_U8, 2 / 255.0, 89); }
+
 CASE(neg) { return N(NEG, S(5)); }
 CASE(sqrt_) { return N(SQRT, P(5)); }
 CASE(reciprocal) { return N(RECIPROCAL, S(5)); }
@@ -59,7 +69,8 @@ CASE(gelu_tanh) {
 
 Test(autodiff, unary_ops_agree_with_differences) {
   static const Case cases[] = {ROW(neg), ROW(sqrt_), ROW(reciprocal), ROW(exp_), ROW(log_), ROW(erf_),
-                               ROW(tanh_), ROW(sigmoid), ROW(relu), ROW(gelu), ROW(gelu_tanh)};
+                               ROW(tanh_), ROW(sigmoid), ROW(relu), ROW(gelu), ROW(gelu_tanh),
+                               ROW(fake_quantize_i8), ROW(fake_quantize_u8)};
   CHECK_ALL(cases);
 }
 

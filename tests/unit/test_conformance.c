@@ -28,6 +28,7 @@ static const struct {
     {"attribute 'coordinate_transformation_mode'", "a Resize that crops"},
     {"attribute 'antialias'", "a Resize that smooths"},
     {"attribute 'keep_aspect_ratio_policy'", "a Resize that chooses its size"},
+    {"quantises by blocks", "a scale for each block"},
     {"is not computed", "the mask of a Dropout"},
 };
 enum { EXCUSES = sizeof excuses / sizeof *excuses };

@@ -1,0 +1,17 @@
+/* cut_quantize.c - the `cut` column, quantisation. */
+#include "ir/cut.h"
+
+/* One scale for each index of an axis goes with that axis. */
+PareStatus pare_cut_quantize(PareTracer *t, const PareNode *n) {
+  int rank = rank_in(n, 0);
+  bool behind_a_view = is_weight(t, n, 0) && n->in[0]->role != PARE_CONST;
+  for (int d = 0; d < rank; d++) {
+    pare_axis_set(t, n, 0, d, pare_axis_in(t, n, 0, d));
+    if (behind_a_view) freeze_in(t, n, 0, d, "is moved before it is dequantised");
+  }
+  int axis = wrap(pare_attr_get(&n->attr, axis, 1), rank);
+  for (int k = 1; k < n->nin; k++)
+    if (n->in[k] && pare_type_count(&n->in[k]->type) > 1)
+      pare_axis_tie(t, n, pare_axis_in(t, n, k, 0), pare_axis_in(t, n, 0, axis));
+  return PARE_OK;
+}

@@ -1,0 +1,72 @@
+/* fake_quantize - QuantizeLinear and the DequantizeLinear of its result become one
+ * FakeQuantize on floats, through which gradients flow: also where Reshape, Transpose
+ * and the like stand between the two. Scales and zero points must be known. */
+#include "ir/op_columns.h"
+#include "passes/match.h"
+#include "passes/pass.h"
+
+enum { MAX_MOVES = 16 };
+
+/* One result that holds elements of input 0, each as it is. */
+static bool moves(const PareNode *n) {
+  PareCostFn *cost = pare_op_info[n->op].cost;
+  PareCutFn *cut = pare_op_info[n->op].cut;
+  return (cost == pare_cost_free || cost == pare_cost_move) && n->nout == 1 && pare_op_info[n->op].max_in >= 0 &&
+         cut != pare_cut_source && cut != pare_cut_fresh && cut != pare_cut_opaque;
+}
+
+/* Both left out, or the same known numbers. */
+static bool same_numbers(const PareNode *a, const PareNode *b, int k) {
+  const PareValue *x = k < a->nin ? a->in[k] : NULL, *y = k < b->nin ? b->in[k] : NULL;
+  if (!x || !y) return x == y;
+  if (!pare_is_fixed(x) || !pare_is_fixed(y) || pare_type_count(&x->type) != pare_type_count(&y->type)) return false;
+  for (int64_t i = 0; x != y && i < pare_type_count(&x->type); i++)
+    if (pare_data_float(x, i) != pare_data_float(y, i)) return false;
+  return true;
+}
+
+static int64_t axis_of(const PareNode *n) {
+  int64_t axis = pare_attr_get(&n->attr, axis, 1);
+  return axis < 0 ? axis + n->in[0]->type.rank : axis;
+}
+
+/* Input k of q, a scale or zero point, as floats that broadcast to q's input. */
+static PareValue *as_floats(PareCtx *c, PareGraph *g, const PareNode *q, int k) {
+  const PareValue *v = k < q->nin ? q->in[k] : NULL;
+  int64_t count = v ? pare_type_count(&v->type) : 1;
+  PareType t = {.dtype = PARE_F32};
+  if (count != 1) t.rank = (int)(q->in[0]->type.rank - axis_of(q));
+  for (int d = 0; d < t.rank; d++) t.dim[d] = d ? 1 : count;
+  float *x = PARE_NEW_N(g->arena, count, float);
+  if (!x) return pare_nomem(c), NULL;
+  for (int64_t i = 0; v && i < count; i++) x[i] = (float)pare_data_float(v, i);
+  return pare_const_add(c, g, v ? v->name : "", t, x);
+}
+
+static PareStatus fuse(PareCtx *c, PareGraph *g, PareNode *dq) {
+  PareNode *chain[MAX_MOVES], *q = dq->in[0]->def;
+  int len = 0;
+  for (; q && len < MAX_MOVES && moves(q); q = q->in[0]->def) chain[len++] = q;
+  if (!q || q->op != PARE_OP_QUANTIZELINEAR || pare_is_fixed(q->out[0])) return PARE_OK;
+  if (q->in[0]->type.dtype != PARE_F32) return PARE_OK;
+  if (!same_numbers(q, dq, 1) || !same_numbers(q, dq, 2) || dq->out[0]->type.dtype != PARE_F32) return PARE_OK;
+  if (pare_type_count(&q->in[1]->type) != 1 && (len || axis_of(q) != axis_of(dq))) return PARE_OK;
+  PareAttrs attr = {0};
+  pare_attr_set(&attr, output_dtype, q->out[0]->type.dtype);
+  PareValue *scale = as_floats(c, g, q, 1), *zero = scale ? as_floats(c, g, q, 2) : NULL;
+  PareValue *y = zero ? PARE_EMIT(c, g, dq, PARE_OP_FAKEQUANTIZE, q->name, &attr, q->in[0], scale, zero) : NULL;
+  while (y && len-- > 0) {
+    PareNode *m = chain[len];
+    PareValue *in[PARE_MAX_RANK];
+    for (int i = 0; i < m->nin; i++) in[i] = i ? m->in[i] : y;
+    y = pare_emit(c, g, dq, m->op, m->name, &m->attr, m->nin, in);
+  }
+  if (!y) return c->diag.code;
+  y->name = dq->out[0]->name;
+  pare_fuse_into(g, dq->out[0], y);
+  return PARE_OK;
+}
+
+static bool is_root(const PareNode *n) { return n->op == PARE_OP_DEQUANTIZELINEAR; }
+
+PareStatus pare_fake_quantize(PareCtx *c, PareGraph *g) { return pare_each_root(c, g, is_root, fuse); }

@@ -1,0 +1,215 @@
+"""Models quantised to int8 by ONNX Runtime's own tools (QDQ): pruned, tuned on the dequantised
+weights, stored at the scales that they came with."""
+import json
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime import quantization as tools
+
+import tiny
+from conftest import FIXTURES, feeds, run
+from test_compress import LEVELS, accepted, relative, session, training_data
+
+NAMES = ["tinybert-sst2-ort-qdq", "deit-fashion-ort-qdq"]
+needs_fixtures = pytest.mark.skipif(not (FIXTURES / NAMES[0]).exists(), reason="no fixtures beside the project")
+
+# Masked and compact file multiply the same integers, but for zeros. Integer kernels add them up exactly. What a
+# runtime computes in float may differ in the last bit and so be rounded to the next integer: one step of a
+# quantiser, which is 1/255 of its range, so at most 1/127 of the largest value on either side of zero.
+STEP = 1 / 127
+
+TUNING = {"untuned": ("--method", "magnitude", "--steps", 0),
+          "tuned": ("--steps", 6, "--batch", 4, "--prune-every", 2, "--lr", 1e-3)}
+
+
+class Calibration(tools.CalibrationDataReader):
+    def __init__(self):
+        rng = np.random.default_rng(3)
+        self.samples = iter([{"x": rng.standard_normal((2, 7, tiny.STREAM)).astype(np.float32)} for _ in range(8)])
+
+    def get_next(self):
+        return next(self.samples, None)
+
+
+def quantised(path, opset=17, **options):
+    plain = path.with_suffix(".fp32.onnx")
+    onnx.save(tiny.encoder(TensorProto.FLOAT, opset=opset), plain)
+    tools.quantize_static(str(plain), str(path), Calibration(), quant_format=tools.QuantFormat.QDQ, **options)
+    return path
+
+
+INT8, UINT8, UINT16 = tools.QuantType.QInt8, tools.QuantType.QUInt8, tools.QuantType.QUInt16
+SMALL = {
+    "per-tensor": dict(weight_type=INT8, activation_type=UINT8),
+    "per-channel": dict(weight_type=INT8, activation_type=UINT8, per_channel=True),
+    "with-zero-points": dict(weight_type=UINT8, activation_type=UINT8, extra_options={"WeightSymmetric": False}),
+    "signed-activations": dict(weight_type=INT8, activation_type=INT8),
+    "matmul-only": dict(weight_type=INT8, activation_type=UINT8, per_channel=True, op_types_to_quantize=["MatMul"]),
+    "16-bit": dict(weight_type=INT8, activation_type=UINT16, opset=21),
+}
+
+
+def weights(path):
+    return {t.name: t for t in onnx.load(str(path)).graph.initializer}
+
+
+def compress(path, tmp_path, npz, *options):
+    compact, masked = tmp_path / "compact.onnx", tmp_path / "masked.onnx"
+    run("compress", path, compact, "--train", npz, "--save-masked", masked, "--report", tmp_path / "report", "-q",
+        *options)
+    proof = json.load(open(tmp_path / "report" / "report.json"))["validation"]
+    assert proof["passed"] and proof["masked_vs_compact_rel"] <= 1e-4, proof
+    return masked, compact
+
+
+def check_pair(original, masked, compact):
+    model = onnx.load(str(original))
+    assert accepted(compact) or not accepted(original)
+    before, after = weights(original), weights(compact)
+    assert all(after[n].data_type == before[n].data_type for n in before), "a type has changed"
+    for level in LEVELS:
+        a, b, dense = session(masked, level), session(compact, level), session(original, level)
+        for batch, length in ((2, 9), (3, 14)):
+            f = feeds(model, batch, length)
+            for x, y, z in zip(a.run(None, f), b.run(None, f), dense.run(None, f)):
+                assert relative(x, y) <= STEP, f"{level}, batch {batch}: {relative(x, y)}"
+                assert relative(z, x) > STEP, "nothing was pruned"
+
+
+def pruned_matrices(original, compact):
+    """Names of stored matrices that lost rows or columns."""
+    before, after = weights(original), weights(compact)
+    return [n for n, t in before.items() if t.data_type in (TensorProto.INT8, TensorProto.UINT8)
+            and len(t.dims) == 2 and list(t.dims) != list(after[n].dims)]
+
+
+def check_untouched(original, compact):
+    """What is left of a matrix is a part of it, bit by bit."""
+    for name in pruned_matrices(original, compact):
+        was, now = (numpy_helper.to_array(weights(p)[name]) for p in (original, compact))
+        if was.shape[0] != now.shape[0]:
+            was, now = was.T, now.T
+        columns = {c.tobytes() for c in np.ascontiguousarray(was.T)}
+        assert was.shape[0] == now.shape[0], name
+        assert all(c.tobytes() in columns for c in np.ascontiguousarray(now.T)), name
+
+
+def samples(path, npz):
+    if path.parent.name in NAMES:
+        training_data(onnx.load(str(path)), npz)
+    else:
+        np.savez(npz, x=np.random.default_rng(1).standard_normal((24, 7, tiny.STREAM)).astype(np.float32))
+    return npz
+
+
+@pytest.mark.parametrize("how", TUNING)
+@pytest.mark.parametrize("name", SMALL)
+def test_half_of_a_small_model(name, how, tmp_path):
+    path = quantised(tmp_path / "model.onnx", **SMALL[name])
+    masked, compact = compress(path, tmp_path, samples(path, tmp_path / "train.npz"), *TUNING[how])
+    check_pair(path, masked, compact)
+    assert len(pruned_matrices(path, compact)) == 6  # q, k, v, out, up, down
+    if how == "untuned":
+        check_untouched(path, compact)
+
+
+@needs_fixtures
+@pytest.mark.parametrize("how", TUNING)
+@pytest.mark.parametrize("name", NAMES)
+def test_half_of_a_fixture(name, how, tmp_path):
+    path = FIXTURES / name / "model.onnx"
+    masked, compact = compress(path, tmp_path, samples(path, tmp_path / "train.npz"), *TUNING[how])
+    check_pair(path, masked, compact)
+    assert compact.stat().st_size < path.stat().st_size
+    if how == "untuned":
+        check_untouched(path, compact)
+
+
+def test_tuning_moves_integers_and_no_scale(tmp_path):
+    path = quantised(tmp_path / "model.onnx", **SMALL["per-channel"])
+    npz, rng = tmp_path / "train.npz", np.random.default_rng(1)
+    np.savez(npz, x=rng.standard_normal((24, 7, tiny.STREAM)).astype(np.float32), labels=rng.integers(0, 3, 24))
+    _, compact = compress(path, tmp_path, npz, "--steps", 40, "--batch", 8, "--lr", 1e-2, "--prune", "ffn")
+    before, after = weights(path), weights(compact)
+    moved = 0
+    for name, t in before.items():
+        was, now = numpy_helper.to_array(t), numpy_helper.to_array(after[name])
+        if t.data_type == TensorProto.INT8 and was.ndim == 2 and was.shape == now.shape:
+            moved += int((was != now).sum())
+        elif was.shape == now.shape:
+            assert (was == now).all(), name
+        else:
+            assert set(now.ravel().tolist()) <= set(was.ravel().tolist()) or was.ndim == 2, name
+    assert moved > 100, moved
+
+
+@needs_fixtures
+@pytest.mark.parametrize("name", NAMES)
+def test_inspect_finds_what_the_index_says(name):
+    twin = {"tinybert-sst2-ort-qdq": "tinybert-sst2-ts-op17", "deit-fashion-ort-qdq": "deit-fashion-ts-op17-dyn"}[name]
+    seen, plain = (json.loads(run("inspect", FIXTURES / n / "model.onnx", "--json").stdout) for n in (name, twin))
+    assert [(g["kind"], g["count"]) for g in seen["groups"]] == [(g["kind"], g["count"]) for g in plain["groups"]]
+    assert seen["macs"] == plain["macs"]
+    # the same numbers and, besides, scales
+    assert plain["params"] <= seen["params"] < 1.02 * plain["params"]
+
+
+@needs_fixtures
+def test_eval_agrees_with_the_runtime_on_real_images(tmp_path):
+    import gzip
+    folder = FIXTURES / "data-fashion-mnist"
+    x = np.frombuffer(gzip.open(folder / "t10k-images-idx3-ubyte.gz").read(), np.uint8, offset=16)[:1000 * 784]
+    y = np.frombuffer(gzip.open(folder / "t10k-labels-idx1-ubyte.gz").read(), np.uint8, offset=8)[:1000]
+    x = ((x.reshape(-1, 1, 28, 28) / 255 - 0.2860) / 0.3530).astype(np.float32)
+    np.savez(tmp_path / "t.npz", pixel_values=x, labels=y.astype(np.int64))
+    path = FIXTURES / "deit-fashion-ort-qdq" / "model.onnx"
+    ours = json.loads(run("eval", path, "--data", tmp_path / "t.npz", "--json").stdout)
+    theirs = (session(path, LEVELS[0]).run(None, {"pixel_values": x})[0].argmax(1) == y).mean()
+    assert abs(ours["value"] - theirs) <= 0.002, (ours, theirs)
+
+
+# --- what makes no sense ---
+
+
+def pair(scale, zero, axis=None, x=TensorProto.FLOAT, opset=17, **attrs):
+    """x[batch, 4] quantised and dequantised again."""
+    if axis is not None:
+        attrs["axis"] = axis
+    nodes = [helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], **attrs),
+             helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"], **attrs)]
+    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", x, ["batch", 4])],
+                              [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 4])],
+                              [numpy_helper.from_array(scale, "s"), numpy_helper.from_array(zero, "z")])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+F, U = np.float32, np.uint8
+NONSENSE = {
+    "zero scale": (4, "holds 0", pair(np.array(0, F), np.array(0, U))),
+    "scale that is no number": (4, "holds nan", pair(np.array([1, 1, np.nan, 1], F), np.zeros(4, U))),
+    "zero point of another type": (3, "not to i64", pair(np.array(1, F), np.array(0, np.int64))),
+    "axis out of range": (4, "axis 2 is outside", pair(np.ones(4, F), np.zeros(4, U), axis=2)),
+    "scales that do not fit": (4, "one scale", pair(np.ones(3, F), np.zeros(3, U))),
+    "zero points that do not fit": (4, "as many zero points", pair(np.ones(4, F), np.zeros(3, U))),
+    "blocks": (3, "by blocks", pair(np.ones((1, 2), F), np.zeros((1, 2), U), opset=21, block_size=2)),
+    "no scale at all": (4, "one scale", pair(np.ones(0, F), np.zeros(0, U))),
+    "integers to quantise": (4, "only floats", pair(np.array(1, F), np.array(0, U), x=TensorProto.INT32)),
+}
+
+
+@pytest.mark.parametrize("what", NONSENSE)
+def test_what_makes_no_sense_ends_in_a_sentence(what, tmp_path):
+    code, words, model = NONSENSE[what]
+    onnx.save(model, tmp_path / "model.onnx")
+    said = run("inspect", tmp_path / "model.onnx", code=code).stderr.strip().splitlines()
+    assert len(said) == 1 and words in said[0] and "QuantizeLinear" in said[0], said
+
+
+def test_an_empty_batch_axis_is_no_harm(tmp_path):
+    model = pair(np.ones(4, F), np.zeros(4, U))
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 0
+    onnx.save(model, tmp_path / "model.onnx")
+    run("inspect", tmp_path / "model.onnx")
