@@ -29,12 +29,12 @@ static PareStatus make(PareCtx *c, PareForward *f, const PareGraph *g, int64_t b
   PARE_TRY(pare_feed_bind(c, f->graph, f->data, &f->batch));
   PARE_TRY(pare_run_passes(c, f->graph, "widen", NULL));
   if (how == PARE_FORWARD_UNROUNDED) {
-    PARE_TRY(pare_run_passes(c, f->graph, "fake-quantize", NULL));
+    PARE_TRY(pare_run_passes(c, f->graph, "float-products,fake-quantize", NULL));
     pare_unround(f->graph);
   }
   if (how == PARE_FORWARD_FUSED)
-    PARE_TRY(pare_run_passes(c, f->graph, "fold-constants,fake-quantize,drop-noops,fuse-layernorm,fuse-gelu,"
-                             "fuse-linear,fuse-attention", NULL));
+    PARE_TRY(pare_run_passes(c, f->graph, "float-products,fold-constants,fake-quantize,drop-noops,fuse-layernorm,"
+                             "fuse-gelu,fuse-linear,fuse-attention", NULL));
   PARE_TRY(device ? pare_program_new_on(c, f->graph, device, 0, NULL, &f->program)
                   : pare_program_new(c, f->graph, pare_cpu_kernels(), &f->program));
   size_t nout = f->graph->outputs.n;

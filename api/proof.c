@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "passes/probe_dims.h"
+#include "passes/quantized.h"
 #include "runtime/metrics.h"
 
 enum { MAX_SAMPLES = 64, BATCH = 8 };
@@ -15,6 +16,8 @@ static PareStatus watch(PareCtx *c, PareArena *a, const PareGraph *g, const Pare
     const PareDim *dim = &d->dims.at[i];
     for (size_t r = 0; dim->leaf->keep && r < dim->readers.n; r++) {
       PareValue *v = pare_graph_find(w, dim->readers.at[r].node->out[0]->name);
+      PareScaledProduct p;
+      if (v && v->def->op == PARE_OP_MATMULINTEGER && pare_scaled_product(w, v->def, &p)) v = p.scaled->out[0];
       if (v && !pare_is_output(w, v) && !pare_vec_push(a, &w->outputs, v)) return pare_nomem(c);
     }
   }

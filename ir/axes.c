@@ -56,6 +56,7 @@ static void refine(PareTracer *t, PareAxis *a, PareAxisKind kind, int n, PareAxi
     PareAxis *k = pare_axis_find(kid[i]);
     k->batched |= a->batched;
     k->inner |= a->inner;
+    k->measured |= a->measured;
   }
 }
 
@@ -82,6 +83,7 @@ static void join_leaf(PareAxis *a, PareAxis *b) {
   if (a->frozen_why) pare_axis_freeze(a->frozen_by, b, a->frozen_why);
   b->batched |= a->batched;
   b->inner |= a->inner;
+  b->measured |= a->measured;
   a->link = b;
 }
 

@@ -29,6 +29,7 @@ struct PareAxis {
   const char *frozen_why;    /* NULL: not frozen */
   bool batched;              /* a batch axis of a product of two activations: attention heads */
   bool inner;                /* contracted, or a matrix axis, in such a product: head width */
+  bool measured;             /* its values set the scale of a DynamicQuantizeLinear */
   const bool *keep;          /* the cut: size flags; NULL keeps all */
   int dim;                   /* number of its prunable dimension (trace_dims), or -1 */
 };

@@ -2,9 +2,9 @@
 #include "ir/einsum.h"
 #include "ir/infer.h"
 
-PareStatus pare_infer_matmul(PareCtx *c, PareNode *n) {
+/* The type of in[0]·in[1], whatever their element types. */
+static PareStatus product_type(PareCtx *c, PareNode *n, PareType *out) {
   const PareType *a = &n->in[0]->type, *b = &n->in[1]->type;
-  PARE_TRY(same_dtype(c, n, 0, 1));
   for (int i = 0; i < 2; i++)
     if (n->in[i]->type.rank == 0) return bad_input(c, n, i, "a scalar cannot be multiplied as a matrix");
   Matrix x = matrix_of(a, true, pare_attr_get(&n->attr, transA, 0) != 0);
@@ -16,6 +16,32 @@ PareStatus pare_infer_matmul(PareCtx *c, PareNode *n) {
   if (!fits) return clash(c, n, 0, 1, "the batch axes do not broadcast");
   if (a->rank > 1) PARE_TRY(push_dim(c, n, &t, x.rows));
   if (b->rank > 1) PARE_TRY(push_dim(c, n, &t, y.cols));
+  *out = t;
+  return PARE_OK;
+}
+
+PareStatus pare_infer_matmul(PareCtx *c, PareNode *n) {
+  PareType t;
+  PARE_TRY(same_dtype(c, n, 0, 1));
+  PARE_TRY(product_type(c, n, &t));
+  return set_out(c, n, 0, t);
+}
+
+/* A[.., M, K], B[.., K, N], one zero point or one for each row of A, for each column of B */
+PareStatus pare_infer_matmulinteger(PareCtx *c, PareNode *n) {
+  PareType t;
+  for (int k = 0; k < 2; k++) {
+    const PareType *x = &n->in[k]->type;
+    if (x->dtype != PARE_I8 && x->dtype != PARE_U8) return bad_input(c, n, k, "integers of 8 bits are needed here");
+    if (!given(n, k + 2)) continue;
+    const PareType *z = &n->in[k + 2]->type;
+    PARE_TRY(same_dtype(c, n, k, k + 2));
+    int64_t lines = x->rank > 1 ? x->dim[x->rank - 2 + k] : 1;
+    if (pare_type_count(z) != 1 && (z->rank != 1 || z->dim[0] != lines))
+      return clash(c, n, k, k + 2, "there must be one zero point, or one for each row of A or column of B");
+  }
+  PARE_TRY(product_type(c, n, &t));
+  t.dtype = PARE_I32;
   return set_out(c, n, 0, t);
 }
 

@@ -11,8 +11,8 @@ static PareStatus check_scale(PareCtx *c, const PareNode *n) {
   int axis;
   if (!pare_dtype_is_float(s->dtype)) return bad_input(c, n, 1, "the scale must be a float");
   if (pare_attr_get(&n->attr, block_size, 0) || s->rank > 1)
-    return pare_fail(c, n, PARE_UNSUPPORTED, "it quantises by blocks (the scale '%s' has rank %d); pare knows one scale, "
-                     "or one for each index of an axis", n->in[1]->name, s->rank);
+    return pare_fail(c, n, PARE_UNSUPPORTED, "it quantises by blocks (the scale '%s' has rank %d); pare knows one "
+                     "scale, or one for each index of an axis", n->in[1]->name, s->rank);
   if (given(n, 2) && pare_type_count(&n->in[2]->type) != pare_type_count(s))
     return clash(c, n, 1, 2, "there must be as many zero points as scales");
   if (pare_type_count(s) == 1) return PARE_OK;
@@ -56,6 +56,16 @@ PareStatus pare_infer_dequantize(PareCtx *c, PareNode *n) {
   t.dtype = pare_attr_get(&n->attr, output_dtype, n->in[1]->type.dtype);
   if (!pare_dtype_is_float(t.dtype))
     return pare_fail(c, n, PARE_UNSUPPORTED, "'output_dtype' is %s, which is no float", pare_dtype_name(t.dtype));
+  return set_out(c, n, 0, t);
+}
+
+/* x -> y u8 of x's shape, one scale, one zero point */
+PareStatus pare_infer_dynquant(PareCtx *c, PareNode *n) {
+  PareType t = n->in[0]->type, one = {.dtype = t.dtype};
+  if (!pare_dtype_is_float(t.dtype)) return bad_input(c, n, 0, "only floats are quantised");
+  PARE_TRY(set_out(c, n, 1, one));
+  one.dtype = t.dtype = PARE_U8;
+  PARE_TRY(set_out(c, n, 2, one));
   return set_out(c, n, 0, t);
 }
 

@@ -1,6 +1,7 @@
 /* fake_quantize - QuantizeLinear and the DequantizeLinear of its result become one
  * FakeQuantize on floats, through which gradients flow: also where Reshape, Transpose
- * and the like stand between the two. Scales and zero points must be known. */
+ * and the like stand between the two. Scales and zero points are known, or measured by a
+ * DynamicQuantizeLinear. */
 #include "ir/op_columns.h"
 #include "passes/match.h"
 #include "passes/pass.h"
@@ -43,17 +44,32 @@ static PareValue *as_floats(PareCtx *c, PareGraph *g, const PareNode *q, int k) 
   return pare_const_add(c, g, v ? v->name : "", t, x);
 }
 
+static PareValue *measured_zero(PareCtx *c, PareGraph *g, PareNode *q, PareNode *before) {
+  PareAttrs to = {0};
+  pare_attr_set(&to, to, PARE_F32);
+  return PARE_EMIT(c, g, before, PARE_OP_CAST, q->name, &to, q->out[2]);
+}
+
+/* dq undoes what q did. */
+static bool is_pair(const PareNode *q, const PareNode *dq, bool moved) {
+  if (pare_is_fixed(q->out[0]) || q->in[0]->type.dtype != PARE_F32 || dq->out[0]->type.dtype != PARE_F32) return false;
+  if (q->op == PARE_OP_DYNAMICQUANTIZELINEAR)
+    return dq->nin == 3 && dq->in[1] == q->out[1] && dq->in[2] && dq->in[2] == q->out[2];
+  if (q->op != PARE_OP_QUANTIZELINEAR || !same_numbers(q, dq, 1) || !same_numbers(q, dq, 2)) return false;
+  if (!pare_is_fixed(q->in[1]) || (q->nin > 2 && q->in[2] && !pare_is_fixed(q->in[2]))) return false;
+  return pare_type_count(&q->in[1]->type) == 1 || (!moved && axis_of(q) == axis_of(dq));
+}
+
 static PareStatus fuse(PareCtx *c, PareGraph *g, PareNode *dq) {
   PareNode *chain[MAX_MOVES], *q = dq->in[0]->def;
   int len = 0;
   for (; q && len < MAX_MOVES && moves(q); q = q->in[0]->def) chain[len++] = q;
-  if (!q || q->op != PARE_OP_QUANTIZELINEAR || pare_is_fixed(q->out[0])) return PARE_OK;
-  if (q->in[0]->type.dtype != PARE_F32) return PARE_OK;
-  if (!same_numbers(q, dq, 1) || !same_numbers(q, dq, 2) || dq->out[0]->type.dtype != PARE_F32) return PARE_OK;
-  if (pare_type_count(&q->in[1]->type) != 1 && (len || axis_of(q) != axis_of(dq))) return PARE_OK;
+  if (!q || q->nin < 1 || !q->out[0] || !is_pair(q, dq, len > 0)) return PARE_OK;
+  bool measured = q->op == PARE_OP_DYNAMICQUANTIZELINEAR;
   PareAttrs attr = {0};
   pare_attr_set(&attr, output_dtype, q->out[0]->type.dtype);
-  PareValue *scale = as_floats(c, g, q, 1), *zero = scale ? as_floats(c, g, q, 2) : NULL;
+  PareValue *scale = measured ? q->out[1] : as_floats(c, g, q, 1);
+  PareValue *zero = !scale ? NULL : measured ? measured_zero(c, g, q, dq) : as_floats(c, g, q, 2);
   PareValue *y = zero ? PARE_EMIT(c, g, dq, PARE_OP_FAKEQUANTIZE, q->name, &attr, q->in[0], scale, zero) : NULL;
   while (y && len-- > 0) {
     PareNode *m = chain[len];

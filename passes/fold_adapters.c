@@ -78,7 +78,8 @@ typedef struct Clipped {
 /* One fold: the weight's new numbers, and how they are stored. */
 typedef struct Fold {
   PareDtype dtype;
-  const PareNode *dequantize; /* NULL: floats */
+  bool integers;
+  PareStored stored; /* integers */
   void *w;
   int64_t clipped;
 } Fold;
@@ -86,9 +87,9 @@ typedef struct Fold {
 /* Element i += x, rounded once. Of integers, q <- round(((q - z)·s + x) / s) + z = q + round(x / s), clipped to what
  * the type holds: scale and zero point stay. False: the sum is too large for the type. */
 static bool add(Fold *f, int64_t i, double x) {
-  if (f->dequantize) {
-    PareValue stored = {.type.dtype = f->dtype, .data = f->w};
-    double q = (double)pare_data_int(&stored, i) + rint(x / pare_scale_at(f->dequantize, i));
+  if (f->integers) {
+    PareValue w = {.type.dtype = f->dtype, .data = f->w};
+    double q = (double)pare_data_int(&w, i) + rint(x / pare_scale_at(&f->stored, i));
     int64_t fits = pare_saturate(f->dtype, q);
     f->clipped += (double)fits != q;
     pare_put_int(f->dtype, f->w, i, fits);
@@ -116,34 +117,32 @@ static bool add_delta(const PareDelta *d, const int64_t *map, double *row, Fold 
   return true;
 }
 
-static PareStatus add_to_copy(PareCtx *c, PareArena *tmp, PareNode *n, int k, const PareDelta *d, const PareValue *w,
-                              void *data, Clipped *total) {
-  int64_t *map;
-  double *row = PARE_NEW_N(tmp, d->n, double);
-  if (!row) return pare_nomem(c);
-  PARE_TRY(map_views(c, tmp, n, k, &map));
-  Fold f = {.dtype = w->type.dtype, .dequantize = pare_dequantizer(n, k), .w = data};
-  if (!add_delta(d, map, row, &f))
-    return pare_fail(c, n, PARE_GATE, "with its adapter, the weight '%s' is too large for %s: lower --lr", w->name,
-                     pare_dtype_name(w->type.dtype));
-  total->clipped += f.clipped;
-  total->numbers += f.dequantize ? d->k * d->n : 0;
-  return PARE_OK;
+static PareStatus how_stored(PareCtx *c, const PareGraph *g, const PareNode *n, int k, const PareValue *w, Fold *f) {
+  f->dtype = w->type.dtype;
+  f->integers = pare_quantized(g, n, k, &f->stored);
+  if (f->integers ? f->stored.scale != NULL : pare_dtype_is_float(f->dtype)) return PARE_OK;
+  return pare_fail(c, n, PARE_UNSUPPORTED, "its weight '%s' is of integers whose scale is not known", w->name);
 }
 
+/* f->w <- the sum, in the graph's arena. */
 static PareStatus folded_weight(PareCtx *c, PareGraph *g, PareNode *n, int k, const PareDelta *d, const PareValue *w,
-                                void **out, Clipped *total) {
+                                Fold *f) {
   size_t bytes;
   if (!pare_type_bytes(&w->type, &bytes)) return pare_nomem(c);
-  if (!pare_dtype_is_float(w->type.dtype) && !pare_dequantizer(n, k))
-    return pare_fail(c, n, PARE_UNSUPPORTED, "its weight '%s' is not of floats", w->name);
   if (pare_type_count(&w->type) != d->k * d->n)
     return pare_fail(c, n, PARE_UNSUPPORTED, "its weight '%s' is not the matrix that was adapted", w->name);
+  PARE_TRY(how_stored(c, g, n, k, w, f));
   PareArena *tmp = pare_arena_new(1 << 16);
-  *out = pare_arena_alloc(g->arena, bytes, 1);
-  if (!tmp || !*out) return pare_arena_free(tmp), pare_nomem(c);
-  memcpy(*out, w->data, bytes);
-  PareStatus s = add_to_copy(c, tmp, n, k, d, w, *out, total);
+  double *row = tmp ? PARE_NEW_N(tmp, d->n, double) : NULL;
+  int64_t *map;
+  f->w = pare_arena_alloc(g->arena, bytes, 1);
+  PareStatus s = row && f->w ? map_views(c, tmp, n, k, &map) : pare_nomem(c);
+  if (s == PARE_OK) {
+    memcpy(f->w, w->data, bytes);
+    if (!add_delta(d, map, row, f))
+      s = pare_fail(c, n, PARE_GATE, "with its adapter, the weight '%s' is too large for %s: lower --lr", w->name,
+                    pare_dtype_name(w->type.dtype));
+  }
   pare_arena_free(tmp);
   return s;
 }
@@ -162,9 +161,11 @@ static PareStatus fold(PareCtx *c, PareGraph *g, PareNode *const *by_id, const P
       root->in[input] = is;
       continue;
     }
-    void *data = NULL;
-    PARE_TRY(folded_weight(c, g, n, s->w, d, w, &data, total));
-    PARE_TRY(pare_replace_constant(c, g, root, input, w->type, data));
+    Fold f = {0};
+    PARE_TRY(folded_weight(c, g, n, s->w, d, w, &f));
+    PARE_TRY(pare_replace_constant(c, g, root, input, w->type, f.w));
+    total->clipped += f.clipped;
+    total->numbers += f.integers ? d->k * d->n : 0;
     was = w;
     is = root->in[input];
   }

@@ -5,9 +5,11 @@
 
 #include "ir/op_columns.h"
 #include "passes/edit.h"
+#include "passes/quantized.h"
 
 static bool is_product(const PareNode *n) {
-  return pare_op_info[n->op].cut == pare_cut_matmul || pare_op_info[n->op].cut == pare_cut_gemm;
+  PareCutFn *cut = pare_op_info[n->op].cut;
+  return cut == pare_cut_matmul || cut == pare_cut_gemm || cut == pare_cut_matmulinteger;
 }
 
 typedef struct Touch {
@@ -27,6 +29,8 @@ static bool is_site(const PareDims *d, const PareContraction *x) {
   const PareNode *n = x->node;
   if (!is_product(n) || x->weight != 1 || n->in[1]->type.rank != 2) return false;
   if (n->in[0]->type.rank < 2 || pare_attr_get(&n->attr, transA, 0)) return false;
+  PareStored stored;
+  if (pare_quantized(d->tracer->g, n, 1, &stored) && !stored.scale) return false;
   Touch t = {d, false};
   for (int axis = 0; axis < 2; axis++) pare_axis_leaves(pare_axis_in(d->tracer, n, 1, axis), touches, &t);
   return t.pruned_kind;

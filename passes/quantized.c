@@ -5,27 +5,62 @@
 #include <math.h>
 #include <string.h>
 
-PareNode *pare_dequantizer(const PareNode *n, int k) {
-  PareNode *found = NULL;
-  for (const PareValue *v = n->in[k]; v && v->role == PARE_RESULT; v = v->def->nin ? v->def->in[0] : NULL)
-    if (v->def->op == PARE_OP_DEQUANTIZELINEAR) found = v->def;
-  return found;
+#include "passes/match.h"
+
+/* The constant that v shows, if nothing but Identity stands between. */
+static const PareValue *behind(const PareValue *v) {
+  while (v && v->role == PARE_RESULT && v->def && v->def->op == PARE_OP_IDENTITY) v = v->def->in[0];
+  return v;
 }
 
-/* Which of the scales belongs to element i. */
-static int64_t channel(const PareNode *n, int64_t i) {
-  const PareType *t = &n->in[0]->type;
-  int64_t count = pare_type_count(&n->in[1]->type), axis = pare_attr_get(&n->attr, axis, 1);
+static const PareValue *operand(const PareNode *n, int k) { return k < n->nin ? behind(n->in[k]) : NULL; }
+
+bool pare_scaled_product(const PareGraph *g, const PareNode *n, PareScaledProduct *out) {
+  PareNode *cast = pare_sole_reader_op(g, n->out[0], PARE_OP_CAST);
+  PareNode *scaled = cast && cast->attr.to == PARE_F32 ? pare_sole_reader_op(g, cast->out[0], PARE_OP_MUL) : NULL;
+  const PareValue *factor = scaled ? pare_other_operand(scaled, cast->out[0]) : NULL;
+  const PareNode *both = factor ? pare_made_by(factor, PARE_OP_MUL) : NULL;
+  const PareNode *q = pare_made_by(n->in[0], PARE_OP_DYNAMICQUANTIZELINEAR);
+  PareValue *w_scale = both && q && q->out[1] ? pare_other_operand(both, q->out[1]) : NULL;
+  const PareValue *known = behind(w_scale);
+  if (!known || known->role != PARE_CONST || known->type.rank > 1 || known->type.dtype != PARE_F32) return false;
+  if (n->nin < 3 || !n->in[2] || n->in[2] != q->out[2]) return false;
+  *out = (PareScaledProduct){cast, scaled, q->out[1], w_scale};
+  return true;
+}
+
+bool pare_stored(const PareGraph *g, const PareNode *n, int k, PareStored *out) {
+  PareScaledProduct p;
+  const PareValue *q = operand(n, k);
+  bool product = n->op == PARE_OP_MATMULINTEGER && k == 1;
+  if (!q || !(product || (n->op == PARE_OP_DEQUANTIZELINEAR && k == 0))) return false;
+  *out = (PareStored){.type = &q->type, .zero = operand(n, product ? 3 : 2)};
+  if (product) out->scale = pare_scaled_product(g, n, &p) ? behind(p.w_scale) : NULL;
+  else out->scale = operand(n, 1);
+  out->axis = product ? q->type.rank - 1 : pare_attr_get(&n->attr, axis, 1);
+  if (out->axis < 0) out->axis += q->type.rank;
+  return true;
+}
+
+bool pare_quantized(const PareGraph *g, const PareNode *n, int k, PareStored *out) {
+  if (pare_stored(g, n, k, out)) return true;
+  for (const PareValue *v = n->in[k]; v && v->role == PARE_RESULT; v = v->def->nin ? v->def->in[0] : NULL)
+    if (pare_stored(g, v->def, 0, out)) return true;
+  return false;
+}
+
+/* The number of `of` that belongs to element i. */
+static int64_t channel(const PareStored *s, const PareValue *of, int64_t i) {
+  int64_t count = pare_type_count(&of->type), inner = 1;
   if (count == 1) return 0;
-  int64_t inner = 1;
-  for (int d = t->rank - 1; d > (axis < 0 ? axis + t->rank : axis); d--) inner *= t->dim[d];
+  for (int d = s->type->rank - 1; d > s->axis; d--) inner *= s->type->dim[d];
   return i / inner % count;
 }
 
-double pare_scale_at(const PareNode *n, int64_t i) { return pare_data_float(n->in[1], channel(n, i)); }
+double pare_scale_at(const PareStored *s, int64_t i) { return pare_data_float(s->scale, channel(s, s->scale, i)); }
 
-int64_t pare_zero_at(const PareNode *n, int64_t i) {
-  return n->nin > 2 && n->in[2] ? pare_data_int(n->in[2], channel(n, i)) : 0;
+int64_t pare_zero_at(const PareStored *s, int64_t i) {
+  return s->zero ? pare_data_int(s->zero, channel(s, s->zero, i)) : 0;
 }
 
 /* dtype, C type, least, greatest */

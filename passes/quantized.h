@@ -1,22 +1,40 @@
-/* quantized.h - weights that are stored as integers: a DequantizeLinear reads the
- * constant, and all between it and the product only moves elements (tracing freezes
- * what is moved before: ir/op_cut.c). Scales and zero points are never changed. */
+/* quantized.h - weights that are stored as integers: a DequantizeLinear reads the constant
+ * and all between it and the product only moves elements (tracing freezes what is moved
+ * before: ir/cut_quantize.c), or a MatMulInteger does. Scales and zero points are never changed. */
 #ifndef PARE_PASSES_QUANTIZED_H
 #define PARE_PASSES_QUANTIZED_H
 
 #include "ir/ir.h"
 
-/* The DequantizeLinear on the way from a constant to input k of n; NULL: the constant holds floats. */
-PareNode *pare_dequantizer(const PareNode *n, int k);
+/* How integers stand for (q - zero)·scale. */
+typedef struct PareStored {
+  const PareType *type;   /* of the integers */
+  const PareValue *scale; /* one number or one for each index of the axis; NULL: not known */
+  const PareValue *zero;  /* likewise; NULL: 0 */
+  int64_t axis;
+} PareStored;
 
-/* Scale and zero point of element i of what a DequantizeLinear reads; both must be known. */
-double pare_scale_at(const PareNode *dequantize, int64_t i);
-int64_t pare_zero_at(const PareNode *dequantize, int64_t i);
+/* How n's own input k is stored, or (pare_quantized) the constant that a chain of views makes input k of;
+ * false: as floats. */
+bool pare_stored(const PareGraph *g, const PareNode *n, int k, PareStored *out);
+bool pare_quantized(const PareGraph *g, const PareNode *n, int k, PareStored *out);
+
+/* Scale and zero point of element i, which must be known. */
+double pare_scale_at(const PareStored *s, int64_t i);
+int64_t pare_zero_at(const PareStored *s, int64_t i);
 
 /* Element i of integers of this type. */
 void pare_put_int(PareDtype d, void *data, int64_t i, int64_t v);
 /* v, or the nearest number that the type has. */
 int64_t pare_saturate(PareDtype d, double v);
+
+/* What ONNX Runtime's dynamic quantisation makes of x·W: Cast(MatMulInteger(q, W, z, zw)) · (s · sw) with
+ * q, s, z = DynamicQuantizeLinear(x). */
+typedef struct PareScaledProduct {
+  PareNode *cast, *scaled;
+  PareValue *x_scale, *w_scale;
+} PareScaledProduct;
+bool pare_scaled_product(const PareGraph *g, const PareNode *matmul_integer, PareScaledProduct *out);
 
 /* FakeQuantize only clips from here on, so that values that differ by rounding do not
  * part by a step of quantisation: for proofs. Other ops are left as they are. */

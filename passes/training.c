@@ -268,17 +268,24 @@ static PareStatus check_dump(Build *b) {
   if (!name || !*name || pare_pass_find(name)) return PARE_OK;
   for (size_t i = 0; i < sizeof steps / sizeof *steps; i++)
     if (!strcmp(name, steps[i])) return PARE_OK;
-  return pare_error(b->c, PARE_USAGE, "--dump-after: there is no pass '%s'; there are widen, insert-masks, "
-                    "insert-lora, fold-constants, fake-quantize, drop-noops, fuse-layernorm, fuse-gelu, "
+  return pare_error(b->c, PARE_USAGE, "--dump-after: there is no pass '%s'; there are widen, float-products, "
+                    "insert-masks, insert-lora, fold-constants, fake-quantize, drop-noops, fuse-layernorm, fuse-gelu, "
                     "fuse-linear, fuse-attention, fuse-masks, lower-precision, loss, autodiff, scores, update", name);
+}
+
+static bool makes_integers(PareOp op) {
+  return op == PARE_OP_QUANTIZELINEAR || op == PARE_OP_MATMULINTEGER || op == PARE_OP_DYNAMICQUANTIZELINEAR;
 }
 
 /* Gradients do not pass through integers. */
 static PareStatus check_quantized(Build *b) {
   for (const PareNode *n = b->g->first; n; n = n->next)
-    if (n->op == PARE_OP_QUANTIZELINEAR && !pare_is_fixed(n->out[0]) && !pare_is_output(b->g, n->out[0]))
-      return pare_fail(b->c, n, PARE_UNSUPPORTED, "what it makes is not dequantised with the same scale and zero point, "
-                       "so nothing before it can be tuned");
+    for (int k = 0; k < n->nin; k++) {
+      const PareNode *q = n->in[k] ? n->in[k]->def : NULL;
+      if (q && n->in[k] == q->out[0] && makes_integers(q->op) && !pare_is_fixed(n->in[k]))
+        return pare_fail(b->c, q, PARE_UNSUPPORTED, "what it makes is not dequantised with the same scale and zero "
+                         "point, so nothing before it can be tuned");
+    }
   return PARE_OK;
 }
 
@@ -298,7 +305,7 @@ PareStatus pare_build_training(PareCtx *c, PareGraph *g, const PareDims *d, cons
                                const PareTrainSpec *spec, PareTrainGraph *out) {
   Build b = {.c = c, .g = g, .d = d, .adapters = adapters, .spec = spec, .t = out};
   PARE_TRY(check_dump(&b));
-  PARE_TRY(pare_run_passes(c, g, "widen", spec->dump_after));
+  PARE_TRY(pare_run_passes(c, g, "widen,float-products", spec->dump_after));
   PARE_TRY(start(&b));
   PARE_TRY(pare_insert_masks(c, g, d, &out->masks));
   PARE_TRY(done(&b, "insert-masks"));

@@ -3,27 +3,39 @@
 #include <string.h>
 
 #include "passes/edit.h"
+#include "passes/match.h"
 #include "passes/quantized.h"
+
+/* The constant at n's input k may be read through Identity by what dequantises it. */
+static bool reads_integers(const PareGraph *g, const PareNode *n, int k, PareStored *out) {
+  while (n && n->op == PARE_OP_IDENTITY) {
+    const PareValue *v = n->out[0];
+    if (!(n = pare_sole_reader(g, v))) return false;
+    for (k = 0; n->in[k] != v;) k++;
+  }
+  return n && pare_stored(g, n, k, out);
+}
 
 /* Zeroes the slabs of `data` (of type t) whose index on `axis` is dead: integers that are dequantised are zero at
  * their zero points. */
 static void zero_positions(const PareType *t, int axis, const int64_t *position, const bool *keep,
-                           const PareNode *dequantize, uint8_t *data) {
+                           const PareStored *stored, uint8_t *data) {
   size_t size = pare_dtype_size(t->dtype), inner = 1, outer = 1, width = (size_t)t->dim[axis];
   for (int d = 0; d < axis; d++) outer *= (size_t)t->dim[d];
   for (int d = axis + 1; d < t->rank; d++) inner *= (size_t)t->dim[d];
   for (size_t slab = 0; slab < outer * width; slab++) {
     int64_t at = position[slab % width];
     if (at < 0 || keep[at]) continue;
-    if (!dequantize) memset(data + slab * inner * size, 0, inner * size);
-    for (size_t i = slab * inner; dequantize && i < (slab + 1) * inner; i++)
-      pare_put_int(t->dtype, data, (int64_t)i, pare_zero_at(dequantize, (int64_t)i));
+    if (!stored) memset(data + slab * inner * size, 0, inner * size);
+    for (size_t i = slab * inner; stored && i < (slab + 1) * inner; i++)
+      pare_put_int(t->dtype, data, (int64_t)i, pare_zero_at(stored, (int64_t)i));
   }
 }
 
 static PareStatus zero_edge(PareCtx *c, PareGraph *g, PareNode *n, int k, int axis, PareAxis *term,
-                            const PareAxis *leaf, const PareNode *dequantize) {
+                            const PareAxis *leaf) {
   PareValue *v = n->in[k];
+  PareStored stored;
   size_t bytes;
   if (!pare_type_bytes(&v->type, &bytes)) return pare_nomem(c);
   uint8_t *data = pare_arena_alloc(g->arena, bytes, 1);
@@ -32,22 +44,37 @@ static PareStatus zero_edge(PareCtx *c, PareGraph *g, PareNode *n, int k, int ax
   if (!data || !position) return pare_nomem(c);
   memcpy(data, v->data, bytes);
   pare_axis_positions(term, leaf, position);
-  zero_positions(&v->type, axis, position, leaf->keep, dequantize, data);
+  zero_positions(&v->type, axis, position, leaf->keep, reads_integers(g, n, k, &stored) ? &stored : NULL, data);
   pare_arena_rewind(c->scratch, mark);
   return pare_replace_constant(c, g, n, k, v->type, data);
 }
 
+static PareStatus zero_member(PareCtx *c, PareGraph *g, PareNode **by_id, const PareDims *d, const PareDim *dim,
+                              const PareMember *m) {
+  PareAxis *term = pare_axis_in(d->tracer, m->node, m->input, m->axis);
+  return zero_edge(c, g, by_id[m->node->id], m->input, m->axis, term, dim->leaf);
+}
+
 static PareStatus zero_reader(PareCtx *c, PareGraph *g, PareNode **by_id, const PareDims *d, const PareDim *dim,
                               const PareContraction *x) {
-  PareNode *root, *dequantize = pare_dequantizer(by_id[x->node->id], x->weight);
+  PareNode *root;
   int input;
   if (!pare_root_constant(by_id[x->node->id], x->weight, &root, &input))
     return pare_fail(c, x->node, PARE_UNSUPPORTED, "its weight is not a constant");
   for (size_t i = 0; i < dim->members.n; i++) {
     const PareMember *m = &dim->members.at[i];
-    if (m->node->id == root->id && m->input == input)
-      PARE_TRY(zero_edge(c, g, root, input, m->axis, pare_axis_in(d->tracer, m->node, input, m->axis), dim->leaf,
-                         dequantize));
+    if (m->node->id == root->id && m->input == input) PARE_TRY(zero_member(c, g, by_id, d, dim, m));
+  }
+  return PARE_OK;
+}
+
+/* Dead values that are there must not widen the range that a dynamic quantisation measures: what makes them is
+ * zeroed too, and an activation makes 0 of 0. Scales and zero points of integers stay. */
+static PareStatus zero_makers(PareCtx *c, PareGraph *g, PareNode **by_id, const PareDims *d, const PareDim *dim) {
+  for (size_t i = 0; i < dim->members.n; i++) {
+    const PareMember *m = &dim->members.at[i];
+    bool parameter = m->node->op == PARE_OP_DEQUANTIZELINEAR && m->input > 0;
+    if (pare_is_weight(m->node, m->input) && !parameter) PARE_TRY(zero_member(c, g, by_id, d, dim, m));
   }
   return PARE_OK;
 }
@@ -61,6 +88,7 @@ PareStatus pare_zero_fan_in(PareCtx *c, PareArena *a, const PareGraph *g, const 
     const PareDim *dim = &d->dims.at[i];
     for (size_t r = 0; dim->leaf->keep && r < dim->readers.n; r++)
       PARE_TRY(zero_reader(c, *out, by_id, d, dim, &dim->readers.at[r]));
+    if (dim->leaf->keep && dim->leaf->measured) PARE_TRY(zero_makers(c, *out, by_id, d, dim));
   }
   return PARE_OK;
 }

@@ -40,6 +40,7 @@
   X(MATMUL, PARE_CPU(plan_MATMUL), PARE_CPU(release_MATMUL))         \
   X(FUSEDMATMUL, PARE_CPU(plan_MATMUL), PARE_CPU(release_MATMUL))    \
   X(GEMM, PARE_CPU(plan_GEMM), PARE_CPU(release_MATMUL))             \
+  X(MATMULINTEGER, PARE_CPU(plan_MATMULINTEGER), NULL)               \
   X(CONV, PARE_CPU(plan_CONV), NULL)                                 \
   X(CONVGRAD, PARE_CPU(plan_CONVGRAD), NULL)                         \
   X(EINSUM, PARE_CPU(plan_EINSUM), NULL)                             \

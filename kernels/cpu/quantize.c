@@ -1,6 +1,7 @@
-/* quantize.c - floats to small integers and back, with one scale or one an axis:
+/* quantize.c - floats to small integers and back, with one scale or one for each index of an axis:
  *   QuantizeLinear    q = clamp(round(x / s) + z), round half to even, NaN becomes the least
  *   DequantizeLinear  y = (q - z) * s
+ *   DynamicQuantizeLinear  the same to u8, with s and z from the least and the greatest x
  *   FakeQuantize      both in one, on floats; QuantizeMask is 1 where it does not clamp, else 0 */
 #include <math.h>
 
@@ -100,6 +101,25 @@ PareStatus PARE_CPU(DEQUANTIZELINEAR)(PareKernelArgs *a) {
   };
   PareDtype d = a->in[0].type.dtype;
   return run(a, d, row[d], NULL);
+}
+
+/* s = (max - min) / 255 with 0 between min and max, z = round(-min / s). */
+PareStatus PARE_CPU(DYNAMICQUANTIZELINEAR)(PareKernelArgs *a) {
+  const float *x = a->in[0].data;
+  float lo = 0, hi = 0;
+  if (a->in[0].type.dtype != PARE_F32) return pare_bad_type(a);
+  for (int64_t i = 0, n = pare_count(&a->in[0]); i < n; i++) {
+    lo = x[i] < lo ? x[i] : lo;
+    hi = x[i] > hi ? x[i] : hi;
+  }
+  float scale = hi > lo ? (hi - lo) / 255 : 1;
+  uint8_t zero = (uint8_t)fminf(fmaxf(rintf(-lo / scale), 0), 255);
+  PareTensor in[3] = {a->in[0], {&scale, {.dtype = PARE_F32}}, {&zero, {.dtype = PARE_U8}}};
+  Range r = range_of(PARE_U8);
+  PARE_CPU(rows)(&a->out[0], 3, in, quantize_U8, &r);
+  if (pare_wanted(a, 1)) *(float *)a->out[1].data = scale;
+  if (pare_wanted(a, 2)) *(uint8_t *)a->out[2].data = zero;
+  return PARE_OK;
 }
 
 static PareStatus fake(PareKernelArgs *a, PareRowFn *row) {

@@ -1,4 +1,4 @@
-"""Models quantised to int8 by ONNX Runtime's own tools (QDQ): pruned, tuned on the dequantised
+"""Models quantised to int8 by ONNX Runtime's own tools (QDQ and dynamic): pruned, tuned on the dequantised
 weights, stored at the scales that they came with."""
 import json
 
@@ -13,7 +13,7 @@ import tiny
 from conftest import FIXTURES, feeds, run
 from test_compress import LEVELS, accepted, relative, session, training_data
 
-NAMES = ["tinybert-sst2-ort-qdq", "deit-fashion-ort-qdq"]
+NAMES = ["tinybert-sst2-ort-qdq", "deit-fashion-ort-qdq", "tinybert-sst2-ort-dynint8"]
 needs_fixtures = pytest.mark.skipif(not (FIXTURES / NAMES[0]).exists(), reason="no fixtures beside the project")
 
 # Masked and compact file multiply the same integers, but for zeros. Integer kernels add them up exactly. What a
@@ -34,9 +34,12 @@ class Calibration(tools.CalibrationDataReader):
         return next(self.samples, None)
 
 
-def quantised(path, opset=17, **options):
+def quantised(path, opset=17, dynamic=False, **options):
     plain = path.with_suffix(".fp32.onnx")
     onnx.save(tiny.encoder(TensorProto.FLOAT, opset=opset), plain)
+    if dynamic:
+        tools.quantize_dynamic(str(plain), str(path), **options)
+        return path
     tools.quantize_static(str(plain), str(path), Calibration(), quant_format=tools.QuantFormat.QDQ, **options)
     return path
 
@@ -48,6 +51,9 @@ SMALL = {
     "with-zero-points": dict(weight_type=UINT8, activation_type=UINT8, extra_options={"WeightSymmetric": False}),
     "signed-activations": dict(weight_type=INT8, activation_type=INT8),
     "matmul-only": dict(weight_type=INT8, activation_type=UINT8, per_channel=True, op_types_to_quantize=["MatMul"]),
+    "dynamic": dict(weight_type=INT8, dynamic=True),
+    "dynamic-per-channel": dict(weight_type=INT8, dynamic=True, per_channel=True),
+    "dynamic-with-zero-points": dict(weight_type=UINT8, dynamic=True),
     "16-bit": dict(weight_type=INT8, activation_type=UINT16, opset=21),
 }
 
@@ -149,7 +155,7 @@ def test_tuning_moves_integers_and_no_scale(tmp_path):
 @needs_fixtures
 @pytest.mark.parametrize("name", NAMES)
 def test_inspect_finds_what_the_index_says(name):
-    twin = {"tinybert-sst2-ort-qdq": "tinybert-sst2-ts-op17", "deit-fashion-ort-qdq": "deit-fashion-ts-op17-dyn"}[name]
+    twin = "tinybert-sst2-ts-op17" if name.startswith("tinybert") else "deit-fashion-ts-op17-dyn"
     seen, plain = (json.loads(run("inspect", FIXTURES / n / "model.onnx", "--json").stdout) for n in (name, twin))
     assert [(g["kind"], g["count"]) for g in seen["groups"]] == [(g["kind"], g["count"]) for g in plain["groups"]]
     assert seen["macs"] == plain["macs"]

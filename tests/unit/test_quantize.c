@@ -147,7 +147,8 @@ Test(fake_quantize, gives_the_same_bits) {
       {"another axis", PAIR "const %t : f32[2] = 0.1 0.2\nconst %p : i64[2] = 1 0\ninput %w : f32[2,2]\n"
                             "%q = QuantizeLinear(%w, %t)\n%y = DequantizeLinear(%q, %t) {axis=0}\noutput %y\n", 0, 1},
       {"channels that move", PAIR "const %t : f32[3] = 0.1 0.2 0.3\n%q = QuantizeLinear(%x, %t)\n"
-                                  "%r = Transpose(%q) {perm=[2,1,0]}\n%y = DequantizeLinear(%r, %t)\noutput %y\n", 0, 1},
+                                  "%r = Transpose(%q) {perm=[2,1,0]}\n%y = DequantizeLinear(%r, %t)\n"
+                                  "output %y\n", 0, 1},
       {"integers as an output", PAIR "%q = QuantizeLinear(%x, %s, %z)\n%y = DequantizeLinear(%q, %s, %z)\noutput %y\n"
                                      "output %q\n", 1, 1},
   };
@@ -192,6 +193,81 @@ Test(fake_quantize, passes_gradients_straight_through_inside_the_range) {
   fix_free(f);
 }
 
+/* --- dynamic quantisation --- */
+
+#define DYNAMIC                                                                                                     \
+  "opset 17\nstate %x : f32[2,5,4] = random(3)\nconst %w : i8[4,3] = 1 -128 127 4 50 -6 7 8 -90 10 11 12\n"        \
+  "const %zw : i8[3] = 1 -2 3\nconst %sw : f32[3] = 0.01 0.02 0.003\n%q, %s, %z = DynamicQuantizeLinear(%x)\n"      \
+  "%p = MatMulInteger(%q, %w, %z, %zw)\n%c = Cast(%p) {to=f32}\n%ss = Mul(%s, %sw)\n%y = Mul(%c, %ss)\noutput %y\n"
+
+/* Integers are added up exactly, floats with u = 2^-24 in sums of 4 terms and a few products. */
+Test(float_products, equal_the_scaled_product_of_integers) {
+  Fix fix, *f = &fix;
+  fix_init(f);
+  PareGraph *plain = bound(f, DYNAMIC), *floats = bound(f, DYNAMIC), *fake = bound(f, DYNAMIC);
+  uint32_t id = plain->first->next->id;
+  MUST(f, pare_run_passes(&f->c, floats, "float-products", NULL));
+  MUST(f, pare_run_passes(&f->c, fake, "float-products,fake-quantize", NULL));
+  cr_expect_eq(count_op(floats, PARE_OP_MATMULINTEGER), 0);
+  cr_expect_eq(count_op(fake, PARE_OP_FAKEQUANTIZE), 1);
+  const PareNode *n = floats->first;
+  while (n && n->id != id) n = n->next;
+  cr_expect(n && n->op == PARE_OP_MATMUL, "the node has lost its id");
+  cr_expect_str_eq(floats->outputs.at[0]->name, "y");
+  PareTensor *want = run_graph(f, plain, 1), *a = run_graph(f, floats, 1), *b = run_graph(f, fake, 1);
+  cr_expect_leq(distance(want, a), 16 * 0x1p-24, "%g apart", distance(want, a));
+  cr_expect_leq(distance(a, b), 16 * 0x1p-24, "%g apart", distance(a, b));
+  fix_free(f);
+}
+
+/* A measured range clips nothing, so dx = dy·W' with W' what the integers stand for. */
+Test(float_products, pass_gradients_through_a_measured_scale) {
+  Fix fix, *f = &fix;
+  fix_init(f);
+  PareGraph *g = bound(f, DYNAMIC "%l = ReduceSum(%y) {keepdims=0}\noutput %l\n");
+  MUST(f, pare_run_passes(&f->c, g, "float-products,fake-quantize", NULL));
+  PareValue *x = pare_graph_find(g, "x"), *grad, *one = pare_const_float(&f->c, g, "one", PARE_F32, 1);
+  MUST(f, pare_autodiff(&f->c, g, pare_graph_find(g, "l"), one, 1, &x, &grad));
+  cr_assert_not_null(grad);
+  cr_assert(pare_vec_push(g->arena, &g->outputs, grad));
+  PareTensor *y = run_graph(f, g, 1);
+  const PareValue *w = pare_graph_find(g, "w"), *zw = pare_graph_find(g, "zw"), *sw = pare_graph_find(g, "sw");
+  for (int i = 0; i < 40; i++) {
+    double want = 0;
+    for (int k = 0; k < 3; k++)
+      want += (double)(pare_data_int(w, i % 4 * 3 + k) - pare_data_int(zw, k)) * pare_data_float(sw, k);
+    double got = element(&y[2], i);
+    cr_expect(fabs(got - want) <= 1e-6 * (1 + fabs(want)), "element %d: %g, not %g", i, got, want);
+  }
+  fix_free(f);
+}
+
+Test(float_products, leave_alone_what_has_no_scale) {
+  static const char *const texts[] = {
+      /* the scale of another input */
+      "opset 17\ninput %x : f32[2,4]\ninput %v : f32[2,4]\nconst %w : i8[4,3] = zeros\nconst %sw : f32[] = 0.1\n"
+      "%q, %s, %z = DynamicQuantizeLinear(%x)\n%r, %t, %u = DynamicQuantizeLinear(%v)\n%p = MatMulInteger(%q, %w, %z)\n"
+      "%c = Cast(%p) {to=f32}\n%ss = Mul(%t, %sw)\n%y = Mul(%c, %ss)\noutput %y\n",
+      /* no zero point of x */
+      "opset 17\ninput %x : f32[2,4]\nconst %w : i8[4,3] = zeros\nconst %sw : f32[] = 0.1\n"
+      "%q, %s, %z = DynamicQuantizeLinear(%x)\n%p = MatMulInteger(%q, %w)\n%c = Cast(%p) {to=f32}\n%ss = Mul(%s, %sw)\n"
+      "%y = Mul(%c, %ss)\noutput %y\n",
+      /* the integers are an output too */
+      "opset 17\ninput %x : f32[2,4]\nconst %w : i8[4,3] = zeros\nconst %sw : f32[] = 0.1\n"
+      "%q, %s, %z = DynamicQuantizeLinear(%x)\n%p = MatMulInteger(%q, %w, %z)\n%c = Cast(%p) {to=f32}\n"
+      "%ss = Mul(%s, %sw)\n%y = Mul(%c, %ss)\noutput %y\noutput %p\n",
+  };
+  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+    Fix fix, *f = &fix;
+    fix_init(f);
+    PareGraph *g = bound(f, texts[i]);
+    uint32_t nodes = g->nnodes;
+    MUST(f, pare_run_passes(&f->c, g, "float-products", NULL));
+    cr_expect(count_op(g, PARE_OP_MATMULINTEGER) == 1 && g->nnodes == nodes, "changed\n%s", texts[i]);
+    fix_free(f);
+  }
+}
+
 Test(fake_quantize, an_output_behind_it_is_still_of_classes) {
   Fix fix, *f = &fix;
   fix_init(f);
@@ -213,8 +289,8 @@ static const char *const stored =
     "0.05 0.06 0.07 0.08\nconst %vz : i8[8] = 1 2 3 4 -5 -6 -7 -8\nconst %w : u8[6,8] = zeros\n"
     "const %ws : f32[6] = 0.1 0.2 0.3 0.4 0.5 0.6\nconst %wz : u8[6] = 100 110 120 130 140 150\n"
     "%vd = DequantizeLinear(%v, %vs, %vz)\n%wd = DequantizeLinear(%w, %ws, %wz) {axis=0}\n"
-    "%wt = Transpose(%wd)\n%h = MatMul(%x, %vd) \"up\"\n%r = Relu(%h)\n%p = MatMul(%r, %wt) \"down\"\n%y = Add(%p, %x)\n"
-    "%z = ReduceMean(%y) {keepdims=1}\noutput %z\n";
+    "%wt = Transpose(%wd)\n%h = MatMul(%x, %vd) \"up\"\n%r = Relu(%h)\n%p = MatMul(%r, %wt) \"down\"\n"
+    "%y = Add(%p, %x)\n%z = ReduceMean(%y) {keepdims=1}\noutput %z\n";
 
 /* Numbers all over the type's range. */
 static void spread(Fix *f, PareGraph *g, const char *name, uint64_t seed) {
