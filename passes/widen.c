@@ -29,6 +29,13 @@ static PareStatus cast_input(PareCtx *c, PareGraph *g, PareValue *v) {
   return PARE_OK;
 }
 
+/* The attributes that name the type of a result. */
+static void widen_attrs(PareAttrs *a) {
+  PareDtype *const named[] = {&a->to, &a->dtype, &a->output_dtype};
+  for (size_t i = 0; i < sizeof named / sizeof *named; i++)
+    if (is_half(*named[i])) *named[i] = PARE_F32;
+}
+
 /* A Cast between f32 and f32 goes; the result of one that makes an output keeps its name. */
 static void drop_cast(PareGraph *g, PareNode *n) {
   if (n->in[0]->type.dtype != PARE_F32 || n->attr.to != PARE_F32) return;
@@ -47,9 +54,8 @@ PareStatus pare_widen(PareCtx *c, PareGraph *g) {
     if (g->values.at[i]->role != PARE_INPUT) PARE_TRY(widen_value(c, g, g->values.at[i]));
   for (PareNode *n = g->first, *next; n; n = next) {
     next = n->next;
-    if (n->op != PARE_OP_CAST) continue;
-    if (is_half(n->attr.to)) n->attr.to = PARE_F32;
-    drop_cast(g, n);
+    widen_attrs(&n->attr);
+    if (n->op == PARE_OP_CAST) drop_cast(g, n);
   }
   return PARE_OK;
 }
