@@ -251,6 +251,15 @@ static bool read_ints(const Onnx__AttributeProto *a, int *n, const int64_t **v) 
   return a->n_ints <= PARE_MAX_INTS;
 }
 
+bool pare_expand_attr_ints(PareExpand *x, const char *name, PareInts *out) {
+  const Onnx__AttributeProto *a = find_attr(x, name);
+  const int64_t *v;
+  if (!a) return false;
+  if (!read_ints(a, &out->n, &v)) return pare_expand_fail(x, PARE_FORMAT, "attribute '%s' holds no integers", name), false;
+  for (int i = 0; i < out->n; i++) out->at[i] = v[i];
+  return true;
+}
+
 PareValue *pare_expand_list(PareExpand *x, const char *name, int ndflt, const int64_t *dflt) {
   const Onnx__AttributeProto *a = find_attr(x, name);
   if (a && !read_ints(a, &ndflt, &dflt))

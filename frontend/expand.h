@@ -118,6 +118,8 @@ bool pare_expand_has_attr(const PareExpand *x, const char *name);
 int64_t pare_expand_attr_int(PareExpand *x, const char *name, int64_t dflt);
 double pare_expand_attr_float(PareExpand *x, const char *name, double dflt);
 bool pare_expand_attr_is(PareExpand *x, const char *name, const char *word);
+/* False where it is absent or a failure. */
+bool pare_expand_attr_ints(PareExpand *x, const char *name, PareInts *out);
 /* The attribute's integers, or `dflt`, as a list that no cut changes. */
 PareValue *pare_expand_list(PareExpand *x, const char *name, int ndflt, const int64_t *dflt);
 /* The attribute as a list of sizes that the cut can change; one that is absent gets

@@ -172,6 +172,16 @@ static PareFact list(const Facts *x) {
   return (PareFact){a.typed, a.dtype, 1, -1};
 }
 
+/* The type of the zero point; of the scale. */
+static PareFact quantized(const Facts *x) {
+  PareFact a = in(x, 0), zero = in(x, 2);
+  return (PareFact){zero.typed, zero.dtype, a.rank, a.len};
+}
+static PareFact dequantized(const Facts *x) {
+  PareFact a = in(x, 0), scale = in(x, 1);
+  return (PareFact){scale.typed, scale.dtype, a.rank, a.len};
+}
+
 static const struct {
   PareInferFn *rule;
   PareFact (*fact)(const Facts *);
@@ -188,6 +198,7 @@ static const struct {
     {pare_infer_castlike, cast_like}, {pare_infer_test, compared},   {pare_infer_channels, same},
     {pare_infer_pad, part},           {pare_infer_tile, part},       {pare_infer_trilu, part},
     {pare_infer_lpnorm, same},        {pare_infer_size, size},
+    {pare_infer_quantize, quantized}, {pare_infer_dequantize, dequantized},
 };
 
 bool pare_facts_infer(PareFacts *f, const PareNode *n) {

@@ -227,7 +227,6 @@ static PareStatus import_attrs(Import *im, PareNode *n, const Onnx__NodeProto *p
     if (!im->call && *pare_text(a->ref_attr_name))
       return pare_fail(im->c, n, PARE_FORMAT, "attribute '%s' refers to a function's", a->name);
     if (pare_opset_attr_ignored(n->op, a->name, a->i != 0 || a->f != 0)) continue;
-    if (!strcmp(a->name, "output_dtype") && a->i == 0) continue; /* the type of the zero point */
     int k = pare_opset_attr_input(n->op, a->name);
     if (k >= 0) {
       if (n->in[k]) return pare_fail(im->c, n, PARE_FORMAT, "'%s' is both an attribute and input %d", a->name, k);

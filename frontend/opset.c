@@ -32,6 +32,7 @@ static const struct {
     {PARE_OP_RESIZE, "antialias", true},        {PARE_OP_FUSEDMATMUL, "transBatchA", true},
     {PARE_OP_FUSEDMATMUL, "transBatchB", true},
     {PARE_OP_QUANTIZELINEAR, "saturate", false}, {PARE_OP_QUANTIZELINEAR, "precision", false},
+    {PARE_OP_QUANTIZELINEAR, "output_dtype", true}, {PARE_OP_DEQUANTIZELINEAR, "output_dtype", true},
 };
 
 int pare_opset_attr_input(PareOp op, const char *attr) {
