@@ -49,7 +49,6 @@ typedef struct PareAttrs {
 #include "ir/attrs.def"
 #undef ATTR
 } PareAttrs;
-_Static_assert((int)PARE_ATTR_COUNT <= 64, "PareAttrs.set has a bit for each attribute");
 
 /* The words of `mode` that rules compare it with. */
 enum { PARE_MODE_CONSTANT, PARE_MODE_REFLECT, PARE_MODE_EDGE, PARE_MODE_WRAP, PARE_MODE_NEAREST, PARE_MODE_LINEAR,

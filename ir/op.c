@@ -3,6 +3,8 @@
 
 #include "ir/op_columns.h"
 
+_Static_assert((int)PARE_ATTR_COUNT <= 64, "PareAttrs.set has a bit for each attribute");
+
 const PareOpInfo pare_op_info[PARE_OP_COUNT] = {
 #define OP(id, name, domain, in_lo, in_hi, out_lo, out_hi, infer, grad, cost, cut, want, kernel, writes)       \
   {#id, name, domain, in_lo, in_hi, out_lo, out_hi, pare_infer_##infer, pare_grad_##grad, pare_cost_##cost,    \
