@@ -59,15 +59,16 @@ def table(rows, a):
     by = {}
     for r in rows:
         by.setdefault(r["method"], {})[r["seed"]] = 100 * r["value"]
-    lines = [f"{rows[0]['metric']} in %, {a.sparsity:g} of heads and FFN channels gone, {a.seeds} seeds, "
+    lines = [f"{rows[0]['metric']} in %, {a.sparsity:g} of heads and FFN channels gone, "
              f"untouched model {100 * rows[0]['before']:.2f}", "",
-             "| method | mean ± s.d. | to the tuned dense model | to random (paired, ± standard error) |",
-             "|---|---|---|---|"]
+             "| method | seeds | mean ± s.d. | to the tuned dense model | to random (paired, ± standard error) |",
+             "|---|---|---|---|---|"]
     for m, v in by.items():
-        mean, sd = mean_sd(list(v.values()))
-        gap = mean_sd([v[s] - by["dense"][s] for s in v])[0] if m != "dense" else 0.0
-        paired, psd = mean_sd([v[s] - by["random"][s] for s in v])
-        lines.append(f"| {m} | {mean:.2f} ± {sd:.2f} | {gap:+.2f} | {paired:+.2f} ± {psd / math.sqrt(len(v)):.2f} |")
+        mean, gap, paired = (mean_sd([v[s] - base for s, base in zip(v, bases)]) for bases in (
+            [0] * len(v), [by["dense"][s] for s in v], [by["random"][s] for s in v]))
+        one = len(v) == 1
+        lines.append(f"| {m} | {len(v)} | {mean[0]:.2f}{'' if one else f' ± {mean[1]:.2f}'} | {gap[0]:+.2f} | "
+                     f"{paired[0]:+.2f}{'' if one else f' ± {paired[1] / math.sqrt(len(v)):.2f}'} |")
     return "\n".join(lines) + "\n"
 
 
