@@ -94,6 +94,7 @@ static PareStatus run(PareCtx *c, Watch *w, const PareModel *m, const PareBenchO
   PareError e;
   if (pare_options_init(&opt, &e)) return pare_error(c, PARE_NOMEM, "%s", e.text);
   opt.batch = n, opt.steps = ENDLESS, opt.precision = o->precision;
+  if (pare_options_set(&opt, "method", "loraprune", &e)) return pare_error(c, PARE_USAGE, "%s", e.text);
   PareStatus s = pare_probe_dims(c, w->arena, m->graph, 0, &probe);
   if (s == PARE_OK) s = pare_trace_dims(c, w->arena, probe, &dims);
   if (s == PARE_OK) s = pare_tuner_init(&w->tuner, c, w->arena, m, dims, &opt, &hooks, d, samples, n, device);

@@ -64,7 +64,7 @@ int cli_bench(int argc, char **argv, const volatile sig_atomic_t *stop) {
       {"threads", 0, CLI_WHOLE, "N", "", "one for each core, unless given", &threads},
       {"runs", 0, CLI_WHOLE, "N", "20", "runs that are timed", &runs},
       {"shape", 0, CLI_TEXT, "NAME:DIMS", "", "sizes of dynamic axes, input_ids:1x128; 1 unless given", &o.shape},
-      {"train", 0, CLI_FLAG, "", "", "time a tuning step instead: forward, backward, importance, update", &o.train},
+      {"train", 0, CLI_FLAG, "", "", "time a LoRAPrune step instead: forward, backward, importance, update", &o.train},
       {"precision", 0, CLI_TEXT, "WORD", "auto", "of matrix products in tuning: auto, fp32 or bf16", &precision},
       {"device", 0, CLI_TEXT, "DEVICE", "auto", "where to run: auto, cpu, cuda or cuda:N", &o.device},
       {"io", 0, CLI_FLAG, "", "", "time reading the file, and writing it with nothing changed (in $TMPDIR)", &o.io},

@@ -34,6 +34,7 @@ typedef struct PareKernel {
   PareKernelFn *plan; /* NULL: no workspace, no state. Sees types, not data */
   PareKernelFn *run;
   void (*release)(void *state);
+  unsigned loose; /* bit i: input i may lie at any address, as weights in a mapped file do */
 } PareKernel;
 
 /* The CPU device's kernels, by PareOp, for the instructions that this machine

@@ -35,6 +35,7 @@ struct PareProgram {
   const void **known; /* of tensor i: its bytes on the host where they never change, or NULL */
   void **home;    /* by value id: where an input lies when nothing is bound to it */
   bool *readable; /* by value id: inputs, states, constants, outputs and pins */
+  bool *strict;   /* by value id, of roots: somebody reads it who wants it aligned */
   /* The only memory outside arenas: big, and never cleared unless it must be. */
   unsigned char *slab, *workspace;
   unsigned char *own;     /* states, inputs, copied constants */
@@ -142,7 +143,7 @@ static size_t *own_memory(PareProgram *p, const PareValue *v, bool needed) {
   if (v->role == PARE_STATE) return &p->memory.states;
   if (v->role == PARE_INPUT) return &p->memory.inputs;
   if (!is_constant(p, v) || !needed) return NULL;
-  bool in_place = p->device->host && v->data && is_aligned(v->data, v->type.dtype);
+  bool in_place = p->device->host && v->data && (is_aligned(v->data, v->type.dtype) || !p->strict[v->id]);
   return in_place ? NULL : &p->memory.constants;
 }
 
@@ -308,13 +309,24 @@ static PareStatus make_steps(PareCtx *c, PareProgram *p, size_t n, PareNode *con
   return PARE_OK;
 }
 
+/* Who reads what: kernels say which inputs they take at any address; all else is aligned. */
+static void find_strict(PareProgram *p, size_t n, PareNode *const *list) {
+  for (size_t i = 0; i < p->graph->values.n; i++) p->strict[p->plan.root[i]->id] |= p->readable[i];
+  for (size_t i = 0; i < n; i++) {
+    unsigned loose = p->device->kernels[list[i]->op].loose;
+    for (int k = 0; k < list[i]->nin && !is_view(list[i]); k++)
+      if (list[i]->in[k] && !(k < 32 && (loose >> k & 1))) p->strict[p->plan.root[list[i]->in[k]->id]->id] = true;
+  }
+}
+
 static PareStatus program_make(PareCtx *c, PareProgram *p, size_t npins, PareValue *const *pins) {
   const PareGraph *g = p->graph;
   p->data = PARE_NEW_N(p->arena, g->values.n, void *);
   p->home = PARE_NEW_N(p->arena, g->values.n, void *);
   p->readable = PARE_NEW_N(p->arena, g->values.n, bool);
+  p->strict = PARE_NEW_N(p->arena, g->values.n, bool);
   bool *needed = PARE_NEW_N(c->scratch, g->values.n, bool);
-  if (!p->data || !p->home || !p->readable || !needed) return pare_nomem(c);
+  if (!p->data || !p->home || !p->readable || !p->strict || !needed) return pare_nomem(c);
   for (size_t i = 0; i < g->outputs.n; i++) p->readable[g->outputs.at[i]->id] = true;
   for (size_t i = 0; i < npins; i++) p->readable[pins[i]->id] = true;
   memcpy(needed, p->readable, g->values.n * sizeof *needed);
@@ -322,6 +334,7 @@ static PareStatus program_make(PareCtx *c, PareProgram *p, size_t npins, PareVal
   size_t n = 0;
   PARE_TRY(choose(c, g, p->device, needed, &list, &n));
   PARE_TRY(pare_plan_make(c, p->arena, g, n, list, p->readable, &p->plan));
+  find_strict(p, n, list);
   PARE_TRY(place_values(c, p, needed));
   PARE_TRY(make_steps(c, p, n, list));
   PARE_TRY(prepare_device(c, p));

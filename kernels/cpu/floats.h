@@ -1,10 +1,12 @@
 /* floats.h - includes the file PARE_TEMPLATE for each float storage type (see
  * cpu.h). BF16 is a storage type: its arithmetic is fp32. FN(Vec) is a vector of
- * LANES numbers of the arithmetic, VEC(p) the one at p, which need not be aligned.
+ * LANES numbers of the arithmetic, VEC(p) the one at p, which is aligned as its
+ * elements are, LOOSE(p) the one at any address.
  * ROUGH(f) is for exp and normal_cdf whose result is rounded to the storage type. */
 #define PICK(f, i) f
 #define LANES (64 / (int64_t)sizeof(C))
 #define VEC(p) (*(FN(Vec) *)(uintptr_t)(p))
+#define LOOSE(p) (*(const FN(Loose) *)(uintptr_t)(p))
 
 #define T float
 #define C float
@@ -15,6 +17,7 @@
 #define ROUGH(f) vm_##f
 #define GEMM PARE_CPU(gemm_f32)
 typedef C FN(Vec) __attribute__((vector_size(64), aligned(sizeof(C)), may_alias));
+typedef C FN(Loose) __attribute__((vector_size(64), aligned(1), may_alias));
 #include PARE_TEMPLATE
 #undef T
 #undef C
@@ -34,6 +37,7 @@ typedef C FN(Vec) __attribute__((vector_size(64), aligned(sizeof(C)), may_alias)
 #define ROUGH(f) f
 #define GEMM PARE_CPU(gemm_f64)
 typedef C FN(Vec) __attribute__((vector_size(64), aligned(sizeof(C)), may_alias));
+typedef C FN(Loose) __attribute__((vector_size(64), aligned(1), may_alias));
 #include PARE_TEMPLATE
 #undef T
 #undef C
@@ -53,6 +57,7 @@ typedef C FN(Vec) __attribute__((vector_size(64), aligned(sizeof(C)), may_alias)
 #define ROUGH(f) vh_##f
 #define GEMM PARE_CPU(gemm_f32)
 typedef C FN(Vec) __attribute__((vector_size(64), aligned(sizeof(C)), may_alias));
+typedef C FN(Loose) __attribute__((vector_size(64), aligned(1), may_alias));
 #include PARE_TEMPLATE
 #undef T
 #undef C
@@ -66,3 +71,4 @@ typedef C FN(Vec) __attribute__((vector_size(64), aligned(sizeof(C)), may_alias)
 #undef PICK
 #undef LANES
 #undef VEC
+#undef LOOSE

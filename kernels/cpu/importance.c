@@ -80,8 +80,10 @@ static void FN(pack_positions)(const PareKernelArgs *a, const Scores *s, int64_t
 
 /* Vectors go by pointer: levels without AVX-512 have no registers to pass them in. */
 static PARE_INLINE void FN(load_weights)(const T *x, int64_t n, FN(Vec) *out) {
-  C full[64 / sizeof(C)] = {0};
-  for (int64_t i = 0; i < n; i++) full[i] = LOAD(x[i]);
+  T raw[64 / sizeof(C)] = {0};
+  C full[64 / sizeof(C)];
+  memcpy(raw, x, (size_t)n * sizeof *raw); /* x may lie at any address */
+  for (int64_t i = 0; i < LANES; i++) full[i] = LOAD(raw[i]);
   *out = VEC(full);
 }
 

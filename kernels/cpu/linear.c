@@ -133,14 +133,14 @@ PARE_FLOAT_KERNEL(LINEARGRAD, linear_grad)
  * columns are read in runs of `panel`, and `right` lies in panels [r, panel]: its rows would fight for the same sets
  * of the cache where cols is a multiple of a page. */
 typedef struct FN(Merge) {
-  int64_t rows, cols, r, panel;
+  int64_t rows, cols, r, panel; /* w may lie at any address */
   const C *w, *left, *right, *row_mask, *col_mask;
 } FN(Merge);
 
 /* W plus the adapter, n·LANES elements of a row, n 4 or 1: the sums stay in registers. */
 static PARE_INLINE void FN(add_adapter)(int n, const FN(Merge) *m, const C *w, const C *left, const C *right, C *out) {
   FN(Vec) sum[4];
-  for (int v = 0; v < n; v++) sum[v] = VEC(w + v * LANES);
+  for (int v = 0; v < n; v++) sum[v] = LOOSE(w + v * LANES);
   for (int64_t t = 0; t < m->r; t++, right += m->panel)
     for (int v = 0; v < n; v++) sum[v] += left[t] * VEC(right + v * LANES);
   for (int v = 0; v < n; v++) VEC(out + v * LANES) = sum[v];
@@ -156,7 +156,8 @@ static PARE_INLINE void FN(merge_run)(const FN(Merge) *m, int64_t i, int64_t j0,
   for (j = 0; j + 4 * LANES <= n; j += 4 * LANES) FN(add_adapter)(4, m, w + j, left, right + j, out + j);
   for (; j + LANES <= n; j += LANES) FN(add_adapter)(1, m, w + j, left, right + j, out + j);
   for (; j < n; j++) {
-    C sum = w[j];
+    C sum;
+    memcpy(&sum, w + j, sizeof sum);
     for (int64_t t = 0; t < m->r; t++) sum += left[t] * right[t * m->panel + j];
     out[j] = sum;
   }

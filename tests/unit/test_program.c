@@ -312,6 +312,23 @@ Test(program, constants_are_read_in_place_unless_they_are_not_aligned) {
   fix_free(f);
 }
 
+Test(program, a_frozen_weight_is_read_at_any_address_where_its_kernels_take_it) {
+  Fix fix, *f = &fix;
+  fix_init(f);
+  char *raw = pare_arena_alloc(f->arena, 64, 1);
+  memcpy(raw + 1, (float[]){1, 2, 3, 4, 5, 6}, 24);
+  PareValue *w = pare_const_add(&f->c, f->g, "w", F32(2, 3), raw + 1), *x = input(f, "x", F32(1, 2));
+  output(f, N("linear", LINEAR, x, w));
+  PareProgram *p = program(f, 0, NULL);
+  memcpy(pare_program_buffer(p, x), (float[]){10, 1}, 8);
+  run(f, p, -1);
+  const float *y = pare_program_buffer(p, f->g->outputs.at[0]);
+  cr_expect(y[0] == 14 && y[1] == 25 && y[2] == 36, "[10 1]·w is %g %g %g", (double)y[0], (double)y[1], (double)y[2]);
+  cr_expect_eq(pare_program_memory(p).constants, 0, "%zu bytes were copied", pare_program_memory(p).constants);
+  pare_program_free(p);
+  fix_free(f);
+}
+
 Test(program, results_known_from_binding_are_constants) {
   Fix fix, *f = &fix;
   fix_init(f);
