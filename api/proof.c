@@ -8,14 +8,17 @@
 
 enum { MAX_SAMPLES = 64, BATCH = 8 };
 
-/* A clone whose outputs are the model's and the results of all readers of cut dimensions. */
+/* A clone whose outputs are the model's and the results of all readers of cut dimensions;
+ * what a reader makes may itself lose groups, then the readers behind it are compared. */
 static PareStatus watch(PareCtx *c, PareArena *a, const PareGraph *g, const PareDims *d, PareGraph **out) {
   PareGraph *w = *out = pare_graph_clone(c, a, g);
   if (!w) return c->diag.code;
   for (size_t i = 0; i < d->dims.n; i++) {
     const PareDim *dim = &d->dims.at[i];
     for (size_t r = 0; dim->leaf->keep && r < dim->readers.n; r++) {
-      PareValue *v = pare_graph_find(w, dim->readers.at[r].node->out[0]->name);
+      const PareValue *made = dim->readers.at[r].node->out[0];
+      PareType cut = pare_axis_type(d->tracer, made);
+      PareValue *v = pare_type_equal(&cut, &made->type) ? pare_graph_find(w, made->name) : NULL;
       PareScaledProduct p;
       if (v && v->def->op == PARE_OP_MATMULINTEGER && pare_scaled_product(w, v->def, &p)) v = p.scaled->out[0];
       if (v && !pare_is_output(w, v) && !pare_vec_push(a, &w->outputs, v)) return pare_nomem(c);

@@ -106,6 +106,30 @@ static bool split_term(PareTracer *t, PareAxisKind kind, PareAxis **list, int *n
   return true;
 }
 
+/* PROD(n, rest) against SUM of n equal segments: every segment is `rest`. */
+static bool tie_prod_sum(PareTracer *t, const PareNode *n, PareAxis *prod, PareAxis *sum) {
+  PareAxis *f[MAX_TERMS], *s[MAX_TERMS];
+  int nf = flatten(prod, PARE_AXIS_PROD, f, 0), ns = flatten(sum, PARE_AXIS_SUM, s, 0);
+  if (nf < 2 || ns < 1 || f[0]->size != ns) return false;
+  for (int i = 0; i < ns; i++)
+    if (s[i]->size != prod->size / ns) return false;
+  for (int i = 0; i < ns; i++) pare_axis_tie_lists(t, n, 1, &s[i], nf - 1, f + 1);
+  pare_axis_freeze(n, f[0], "is parted by a Split");
+  sum->link = prod;
+  return true;
+}
+
+/* A sum among factors is as large as the product of several factors opposite, from list[*at] on. */
+static bool tie_factors(PareTracer *t, const PareNode *n, PareAxis *sum, PareAxis **list, int *at, int count) {
+  int64_t size = 1;
+  int first = *at;
+  while (*at < count && size < sum->size) size *= list[(*at)++]->size;
+  if (size != sum->size) return false;
+  PareAxis *prod = pare_axis_leaf(t, size);
+  refine(t, prod, PARE_AXIS_PROD, *at - first, list + first);
+  return tie_prod_sum(t, n, prod, sum);
+}
+
 /* Walks two lists of terms, refining the larger of each pair until they agree. */
 static bool tie_terms(PareTracer *t, const PareNode *n, PareAxisKind kind, PareAxis **a, int na, PareAxis **b, int nb) {
   int i = 0, j = 0;
@@ -113,7 +137,11 @@ static bool tie_terms(PareTracer *t, const PareNode *n, PareAxisKind kind, PareA
     int64_t x = a[i]->size, y = b[j]->size;
     bool fits = kind == PARE_AXIS_SUM || (x > 0 && y > 0 && (x > y ? x % y == 0 : y % x == 0));
     if (x == y) pare_axis_tie(t, n, a[i++], b[j++]);
-    else if (!fits || !(x > y ? split_term(t, kind, a, &na, i, y) : split_term(t, kind, b, &nb, j, x))) return false;
+    else if (kind == PARE_AXIS_PROD && (x > y ? a[i] : b[j])->kind == PARE_AXIS_SUM) {
+      if (!(x > y ? tie_factors(t, n, a[i++], b, &j, nb) : tie_factors(t, n, b[j++], a, &i, na))) return false;
+    } else if (!fits || !(x > y ? split_term(t, kind, a, &na, i, y) : split_term(t, kind, b, &nb, j, x))) {
+      return false;
+    }
     /* a tie may have refined what is still ahead */
     if (i < na) a[i] = pare_axis_find(a[i]);
     if (j < nb) b[j] = pare_axis_find(b[j]);
@@ -135,19 +163,6 @@ static bool tie_terms(PareTracer *t, const PareNode *n, PareAxisKind kind, PareA
     }
   }
   return i == na && j == nb;
-}
-
-/* PROD(n, rest) against SUM of n equal segments: every segment is `rest`. */
-static bool tie_prod_sum(PareTracer *t, const PareNode *n, PareAxis *prod, PareAxis *sum) {
-  PareAxis *f[MAX_TERMS], *s[MAX_TERMS];
-  int nf = flatten(prod, PARE_AXIS_PROD, f, 0), ns = flatten(sum, PARE_AXIS_SUM, s, 0);
-  if (nf < 2 || ns < 1 || f[0]->size != ns) return false;
-  for (int i = 0; i < ns; i++)
-    if (s[i]->size != prod->size / ns) return false;
-  for (int i = 0; i < ns; i++) pare_axis_tie_lists(t, n, 1, &s[i], nf - 1, f + 1);
-  pare_axis_freeze(n, f[0], "is parted by a Split");
-  sum->link = prod;
-  return true;
 }
 
 void pare_axis_tie(PareTracer *t, const PareNode *n, PareAxis *a, PareAxis *b) {

@@ -101,11 +101,23 @@ PareStatus pare_cut_expand(PareTracer *t, const PareNode *n) {
   return PARE_OK;
 }
 
-/* Tile, Pad: axes that grow or shrink keep all their elements. */
+/* Tile's axis is copies x what is copied: the copies stay, the rest may go. */
+static void repeat(PareTracer *t, const PareNode *n, int d) {
+  PareAxis *in = pare_axis_in(t, n, 0, d), *out = pare_axis_out(t, n, 0, d);
+  if (in->size < 1 || out->size < 1) return;
+  PareAxis *term[2] = {pare_axis_leaf(t, out->size / in->size), in};
+  pare_axis_freeze(n, term[0], "is repeated");
+  pare_axis_tie_lists(t, n, 2, term, 1, &out);
+}
+
+/* Pad: axes that grow or shrink keep all their elements. */
 PareStatus pare_cut_grow(PareTracer *t, const PareNode *n) {
   for (int d = 0; d < rank_in(n, 0); d++) {
     bool same = true;
-    if (n->op == PARE_OP_TILE) same = pare_data_int(n->in[1], d) == 1;
+    if (n->op == PARE_OP_TILE && pare_data_int(n->in[1], d) != 1) {
+      repeat(t, n, d);
+      continue;
+    }
     int64_t naxes = n->op == PARE_OP_PAD ? pare_type_count(&n->in[1]->type) / 2 : 0;
     for (int64_t i = 0; i < naxes; i++) {
       int axis = wrap(n->nin > 3 && n->in[3] ? pare_data_int(n->in[3], i) : i, rank_in(n, 0));

@@ -53,6 +53,16 @@ bool pare_want_split(PareTracer *t, const PareNode *n, int k, int64_t *want) {
   return true;
 }
 
+/* As many copies as before, whatever the size of one. */
+bool pare_want_tile(PareTracer *t, const PareNode *n, int k, int64_t *want) {
+  if (k != 1) return false;
+  for (int d = 0; d < n->out[0]->type.rank; d++) {
+    int64_t in = pare_axis_count(pare_axis_in(t, n, 0, d));
+    want[d] = in > 0 ? pare_axis_count(pare_axis_out(t, n, 0, d)) / in : PARE_ANY;
+  }
+  return true;
+}
+
 /* Bounds that run to an end of the axis keep doing so. */
 bool pare_want_slice(PareTracer *t, const PareNode *n, int k, int64_t *want) {
   if (k != 1 && k != 2) return false;

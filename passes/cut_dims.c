@@ -235,12 +235,32 @@ static PareStatus replace_result(Cut *x, uint32_t id, int k, int64_t want) {
   return PARE_OK;
 }
 
+/* Element e of v's type, in a tensor of type `from` that is broadcast to it. */
+static int64_t broadcast_element(const PareType *from, const PareType *to, int64_t e) {
+  int64_t at = 0, stride = 1;
+  for (int d = 1; d <= from->rank; d++) {
+    int64_t size = from->dim[from->rank - d], index = e % to->dim[to->rank - d];
+    if (size != 1) at += index * stride;
+    stride *= size;
+    e /= to->dim[to->rank - d];
+  }
+  return at;
+}
+
+/* Where: the operand that the condition picks for this element. */
+static void chosen(const PareNode *n, const PareValue *v, int64_t e, int *input, int64_t *element) {
+  bool yes = pare_data_int(n->in[0], broadcast_element(&n->in[0]->type, &v->type, e)) != 0;
+  *input = yes ? 1 : 2;
+  *element = broadcast_element(&n->in[*input]->type, &v->type, e);
+}
+
 /* Where element e of the result v = n's output comes from, and what it must be
  * for e to be *want. False: v does not follow from anything that can be changed. */
 static PareStatus step_back(Cut *x, PareNode *n, const PareValue *v, int64_t e, int *input, int64_t *element,
                             int64_t *want, bool *found) {
   *found = true;
   if (moves(n)) return find_source(x, n, v, e, input, element);
+  if (n->op == PARE_OP_WHERE) return chosen(n, v, e, input, element), PARE_OK;
   *found = false;
   if (n->nin != 2 || !n->in[0] || !n->in[1]) return PARE_OK;
   int64_t y, at[2];

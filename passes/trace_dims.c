@@ -128,8 +128,8 @@ static bool tie_shared(Trace *tr) {
     for (size_t j = i + 1; j < tr->leaves.n; j++) {
       Leaf *a = &tr->leaves.at[i], *b = &tr->leaves.at[j];
       PareAxis *x = pare_axis_find(a->axis), *y = pare_axis_find(b->axis);
-      if (x == y || x->size != y->size || !a->members.n || a->members.at[0].node == b->members.at[0].node) continue;
-      if (!same_weights(a, b)) continue;
+      if (x == y || x->size != y->size || !same_weights(a, b)) continue;
+      if (a->members.at[0].node == b->members.at[0].node) continue;
       pare_axis_tie(tr->t, a->members.at[0].node, x, y);
       tied = true;
     }
@@ -162,18 +162,27 @@ static bool same_terms(PareAxis *a, PareAxis *b) {
   return x.n == y.n && !memcmp(x.at, y.at, (size_t)x.n * sizeof *x.at);
 }
 
-/* The stream a producer reads from against the stream a reader writes to. */
+static void add_heads(PareAxis *axis, void *arg) { *(bool *)arg |= axis->batched; }
+
+/* A feed-forward's channels: every producer reads one stream and every reader
+ * writes to it. A residual width has producers that read several. */
 static bool on_one_stream(Trace *tr, const Leaf *l) {
-  for (size_t i = 0; i < l->producers.n; i++) {
-    const PareContraction *p = &tr->t->contractions.at[l->producers.at[i]];
-    PareAxis *from = pare_axis_in(tr->t, p->node, p->weight, p->weight_axis);
-    for (size_t j = 0; j < l->readers.n; j++) {
-      const PareContraction *r = &tr->t->contractions.at[l->readers.at[j]];
-      for (int d = 0; d < r->node->in[r->weight]->type.rank; d++)
-        if (d != r->weight_axis && same_terms(from, pare_axis_in(tr->t, r->node, r->weight, d))) return true;
-    }
+  const PareContraction *at = tr->t->contractions.at, *p = &at[l->producers.at[0]];
+  PareAxis *stream = pare_axis_in(tr->t, p->node, p->weight, p->weight_axis);
+  bool heads = false;
+  pare_axis_leaves(stream, add_heads, &heads);
+  for (size_t i = 1; i < l->producers.n; i++) {
+    p = &at[l->producers.at[i]];
+    if (!same_terms(stream, pare_axis_in(tr->t, p->node, p->weight, p->weight_axis))) return false;
   }
-  return false;
+  for (size_t j = 0; j < l->readers.n; j++) {
+    const PareContraction *r = &at[l->readers.at[j]];
+    bool writes = false;
+    for (int d = 0; d < r->node->in[r->weight]->type.rank; d++)
+      writes |= d != r->weight_axis && same_terms(stream, pare_axis_in(tr->t, r->node, r->weight, d));
+    if (!writes) return false;
+  }
+  return !heads;
 }
 
 static PareKind kind_of(Trace *tr, const Leaf *l) {

@@ -293,7 +293,7 @@ static const struct {
     {PARE_OP_GATHER, 4, "const %a : f32[4,5,6] = random(1)\nconst %i : i64[2,3] = 0 3 -1 2 1 1\n"
                         "%y = Gather(%a, %i) {axis=1}\n"},
     {PARE_OP_GATHER, 2, "const %a : f32[3,5,6] = random(1)\nconst %i : i64[] = 2\n%y = Gather(%a, %i) {axis=0}\n"},
-    {PARE_OP_TILE, 2, "const %a : f32[3,4,5] = random(1)\n"
+    {PARE_OP_TILE, 3, "const %a : f32[3,4,5] = random(1)\n"
        "const %r : i64[3] = 1 2 1\n"
        "%y = Tile(%a, %r)\n"},
     {PARE_OP_PAD, 2, "const %a : f32[3,4,5] = random(1)\n"
@@ -585,6 +585,28 @@ Test(shapes, one_constant_that_serves_several_readers_is_copied) {
 Test(shapes, a_minus_one_needs_no_patch) {
   check_text("[0, 0, -1, 6]", HEADS_IN "const %to4 : i64[4] = 0 0 -1 6\nconst %to3 : i64[3] = 0 0 -1\n"
                                        HEADS_OUT("to4", "to3"));
+}
+
+#define CHANNELS                          \
+  "input %x : f32[batch=?,6]\n"           \
+  "const %w1 : f32[6,10] = random(1)\n"   \
+  "%h = MatMul(%x, %w1) \"a/up\"\n"
+
+Test(shapes, a_number_that_where_picks_is_patched) { /* as torch's expand is exported */
+  check_text("where(shape == -1, 1, shape)",
+             CHANNELS "const %ax : i64[1] = 1\nconst %s : i64[3] = 1 2 10\nconst %m : i64[3] = -1 -1 -1\n"
+                      "const %one : i64[1] = 1\nconst %w2 : f32[10,6] = random(2)\n"
+                      "%c = Equal(%s, %m)\n%t = Where(%c, %one, %s)\n%u = Unsqueeze(%h, %ax)\n"
+                      "%e = Expand(%u, %t)\n%y = MatMul(%e, %w2) \"a/down\"\noutput %y\n");
+}
+
+Test(shapes, copies_are_as_many_as_before) {
+  check_text("size / 5 copies",
+             CHANNELS "const %i1 : i64[] = 1\nconst %ax : i64[1] = 0\nconst %five : i64[] = 5\n"
+                      "const %one : i64[1] = 1\nconst %w2 : f32[20,6] = random(2)\n"
+                      "%sh = Shape(%h)\n%c = Gather(%sh, %i1)\n%r = Div(%c, %five)\n%r1 = Unsqueeze(%r, %ax)\n"
+                      "%n = Concat(%one, %r1) {axis=0}\n%t = Tile(%h, %n)\n"
+                      "%y = MatMul(%t, %w2) \"a/down\"\noutput %y\n");
 }
 
 Test(shapes, arithmetic_on_extreme_constants_ends_in_a_sentence) {

@@ -193,6 +193,31 @@ Test(trace, packed_qkv_parted_by_reshape_and_gather) {
               "a:heads 2x536");
 }
 
+/* Concat makes the axis a sum of three before Reshape makes it a product. */
+Test(trace, packed_qkv_with_three_biases_joined_and_parted_by_reshape) {
+  expect_dims("input %x : f32[batch=?,n=?,16]\n"
+              "const %w : f32[16,48] = random(1)\n"
+              "const %bq : f32[16] = random(2)\n"
+              "const %bk : f32[16] = zeros\n"
+              "const %bv : f32[16] = random(3)\n"
+              "const %wo : f32[16,16] = random(4)\n"
+              "const %to3 : i64[3] = 0 0 16\n"
+              "const %to5 : i64[5] = 0 0 3 2 8\n"
+              "const %i0 : i64[] = 0\n"
+              "const %i1 : i64[] = 1\n"
+              "const %i2 : i64[] = 2\n"
+              "%b = Concat(%bq, %bk, %bv) {axis=0}\n"
+              "%p = MatMul(%x, %w) \"a/qkv\"\n"
+              "%pb = Add(%b, %p)\n"
+              "%r = Reshape(%pb, %to5)\n"
+              "%rt = Transpose(%r) {perm=[2,0,3,1,4]}\n"
+              "%qt = Gather(%rt, %i0) {axis=0}\n"
+              "%kk = Gather(%rt, %i1) {axis=0}\n"
+              "%vt = Gather(%rt, %i2) {axis=0}\n"
+              "%kt = Transpose(%kk) {perm=[0,1,3,2]}\n" ATTENTION_TAIL,
+              "a:heads 2x536");
+}
+
 /* torch.nn.MultiheadAttention: [N, B·h, d] and its transposes. The batch is a name, hence a prime. */
 Test(trace, heads_that_are_folded_into_the_batch) {
   expect_dims("input %x : f32[n=?,batch=?,16]\n"
@@ -251,6 +276,31 @@ Test(trace, both_ends_on_one_stream_make_ffn_and_on_two_other) {
               "const %w3 : f32[10,4] = random(4)\n"
               "%h = Gemm(%x, %w1, %b1) \"f/up\"\n%a = Tanh(%h)\n%y = Gemm(%a, %w3) \"f/down\"\noutput %y\n",
               "f:other 10x11");
+}
+
+/* What nothing normalises may be cut, but is no feed-forward: 6 + 10 + 10 + 3 parameters an index. */
+Test(trace, a_residual_width_is_no_ffn) {
+  expect_dims("input %x : f32[batch=?,6]\n"
+              "const %w0 : f32[6,8] = random(1)\n"
+              "const %w1 : f32[8,10] = random(2)\n"
+              "const %w2 : f32[10,8] = random(3)\n"
+              "const %w3 : f32[8,3] = random(4)\n"
+              "%h = MatMul(%x, %w0) \"m/stem\"\n"
+              "%u = MatMul(%h, %w1) \"m/f/up\"\n%a = Gelu(%u)\n%d = MatMul(%a, %w2) \"m/f/down\"\n"
+              "%r = Add(%h, %d)\n%y = MatMul(%r, %w3) \"m/head\"\noutput %y\n",
+              "m:other 8x29 | m/f:ffn 10x16");
+}
+
+/* The second matrix is made by a node, so no constant has its axes: it shares none with the first. */
+Test(trace, weights_that_nodes_make_share_nothing) {
+  expect_dims("input %x : f32[batch=?,6]\n"
+              "const %w1 : f32[6,10] = random(1)\n"
+              "const %s : i64[2] = 10 10\n"
+              "const %w3 : f32[10,4] = random(2)\n"
+              "%w2 = ConstantOfShape(%s)\n"
+              "%a = MatMul(%x, %w1) \"a/one\"\n%b = MatMul(%a, %w2) \"b/two\"\n%y = MatMul(%b, %w3) \"c/three\"\n"
+              "output %y\n",
+              "a/one:other 10x6 | b/two:other 10x4");
 }
 
 Test(trace, a_class_token_is_joined_on_another_axis_than_the_width) {
