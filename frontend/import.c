@@ -8,6 +8,7 @@
 
 #include "base/map.h"
 #include "frontend/attrs.h"
+#include "frontend/branch.h"
 #include "frontend/expand.h"
 #include "frontend/nodes.h"
 #include "frontend/opset.h"
@@ -22,6 +23,8 @@ typedef struct Import {
   const Onnx__ModelProto *p;
   PareFunctions functions;
   const PareCall *call; /* whose body is being imported; NULL: the graph */
+  const struct Import *outer; /* what stands around the branch that is being imported; NULL: it is none */
+  const char *branch;         /* the name of its If */
   uint32_t at;          /* number of the node there */
   int64_t opset;        /* of the default domain there */
 } Import;
@@ -30,10 +33,11 @@ enum { LEFT_OUT = -2 }; /* an input that the call of a function leaves out */
 
 /* --- values --- */
 
-/* `name` in the graph, or inside the call whose body is imported. NULL when memory is out. */
+/* `name` in the graph, or inside the call or branch that is imported. NULL when memory is out. */
 static const char *scoped(Import *im, const char *name) {
   PareArena *a = im->g->arena;
-  return im->call ? pare_arena_printf(a, "%s/%s", im->call->name, name) : pare_arena_strdup(a, name);
+  const char *inside = im->call ? im->call->name : im->branch;
+  return inside ? pare_arena_printf(a, "%s/%s", inside, name) : pare_arena_strdup(a, name);
 }
 
 /* v is what the file calls `name` here. */
@@ -52,10 +56,21 @@ static PareStatus define(Import *im, PareValue *v, const char *what) {
 /* The value that the file calls `name` here; NULL where it is left out. */
 static PareStatus lookup(Import *im, const char *node, const char *op, const char *name, PareValue **out) {
   int64_t id = *pare_text(name) ? pare_map_get(&im->values, name) : LEFT_OUT;
+  for (const Import *o = im->outer; o && id == -1; o = o->outer) id = pare_map_get(&o->values, name);
   *out = id < 0 ? NULL : im->g->values.at[id];
   if (id >= 0 || id == LEFT_OUT) return PARE_OK;
   return pare_diag_set(&im->c->diag, PARE_FORMAT, im->c->file, node, op, __FILE__, __LINE__,
                        "its input '%s' is made by no node", name);
+}
+
+static PareStatus import_initializer(Import *im, const Onnx__TensorProto *t, PareValue **out) {
+  PareType type;
+  const void *data;
+  const char *name = scoped(im, pare_text(t->name));
+  if (!name) return pare_nomem(im->c);
+  PARE_TRY(pare_tensor_read(im->c, im->m, t, name, &type, &data));
+  *out = pare_const_add(im->c, im->g, name, type, data);
+  return define_as(im, *out, pare_text(t->name), "initializer");
 }
 
 static PareStatus import_initializers(Import *im, const Onnx__GraphProto *p) {
@@ -67,14 +82,8 @@ static PareStatus import_initializers(Import *im, const Onnx__GraphProto *p) {
   m->initializer = PARE_NEW_N(m->arena, p->n_initializer + 1, PareValue *);
   if (!m->initializer) return pare_nomem(im->c);
   for (size_t i = 0; i < p->n_initializer; i++) {
-    const Onnx__TensorProto *t = p->initializer[i];
-    PareType type;
-    const void *data;
-    PARE_TRY(pare_tensor_read(im->c, m, t, pare_text(t->name), &type, &data));
-    PareValue *v = pare_const_add(im->c, im->g, pare_text(t->name), type, data);
-    PARE_TRY(define(im, v, "initializer"));
-    v->origin = (PareOrigin){.kind = PARE_ORIGIN_INITIALIZER, .index = (uint32_t)i};
-    m->initializer[i] = v;
+    PARE_TRY(import_initializer(im, p->initializer[i], &m->initializer[i]));
+    m->initializer[i]->origin = (PareOrigin){.kind = PARE_ORIGIN_INITIALIZER, .index = (uint32_t)i};
   }
   return PARE_OK;
 }
@@ -170,7 +179,7 @@ static PareStatus attr_to_input(Import *im, PareNode *n, const Onnx__AttributePr
     v = pare_const_ints(c, im->g, name, (int)p->n_ints, p->ints);
   }
   if (!v) return c->diag.code;
-  v->origin = pare_attribute_origin(im->call, im->at, p);
+  if (!im->branch) v->origin = pare_attribute_origin(im->call, im->at, p);
   if (v->origin.attr && !(v->origin.attr = pare_arena_strdup(im->g->arena, v->origin.attr))) return pare_nomem(c);
   n->in[k] = v;
   return PARE_OK;
@@ -208,7 +217,7 @@ static PareStatus import_constant(Import *im, const Onnx__NodeProto *p) {
                       pare_text(a->name));
   }
   PARE_TRY(define_as(im, v, pare_text(p->output[0]), "value"));
-  v->origin = (PareOrigin){PARE_ORIGIN_NODE, im->at, NULL, im->call ? im->call->body : 0};
+  if (!im->branch) v->origin = (PareOrigin){PARE_ORIGIN_NODE, im->at, NULL, im->call ? im->call->body : 0};
   return PARE_OK;
 }
 
@@ -286,7 +295,7 @@ static PareStatus import_node(Import *im, const Onnx__NodeProto *p, uint32_t ind
   pare_arena_rewind(c->scratch, mark);
   if (!n) return c->diag.code;
   n->onnx_index = index;
-  n->onnx_input = im->call ? PARE_INSIDE : 0;
+  n->onnx_input = im->call || im->branch ? PARE_INSIDE : 0;
   PARE_TRY(check_arity(c, n, p->n_input, p->n_output));
   for (size_t i = 0; i < p->n_input; i++) PARE_TRY(lookup(im, name, pare_text(p->op_type), p->input[i], &n->in[i]));
   PARE_TRY(import_attrs(im, n, p));
@@ -334,6 +343,14 @@ static PareStatus bind_input(Import *im, Import *in, size_t k) {
   return pare_map_put(&in->values, name, v ? (int64_t)v->id : LEFT_OUT) ? PARE_OK : pare_nomem(im->c);
 }
 
+/* The results of a body or branch from value first_own on are its own; others, and one that has
+ * been handed out before, are handed out as a view. */
+static PareStatus hand_out(Import *im, PareValue *v, bool again, size_t first_own, const char *name, uint32_t index) {
+  bool own = v->role == PARE_RESULT && v->id >= first_own && !again;
+  if (!own && !(v = view(im, name, v, index, PARE_INSIDE))) return im->c->diag.code;
+  return define_output(im, v, name);
+}
+
 /* Output k of the call, which the body calls f->output[k]. */
 static PareStatus bind_output(Import *im, Import *in, size_t k, size_t first_own) {
   const PareCall *call = in->call;
@@ -344,10 +361,9 @@ static PareStatus bind_output(Import *im, Import *in, size_t k, size_t first_own
   if (!v)
     return pare_error(im->c, PARE_FORMAT, "function '%s' leaves out its output '%s'", pare_text(call->f->name),
                       pare_text(call->f->output[k]));
-  bool own = v->role == PARE_RESULT && v->id >= first_own;
-  for (size_t i = 0; i < k; i++) own &= strcmp(pare_text(call->f->output[i]), pare_text(call->f->output[k])) != 0;
-  if (!own && !(v = view(im, name, v, call->index, PARE_INSIDE))) return im->c->diag.code;
-  return define_output(im, v, name);
+  bool again = false;
+  for (size_t i = 0; i < k; i++) again |= !strcmp(pare_text(call->f->output[i]), pare_text(call->f->output[k]));
+  return hand_out(im, v, again, first_own, name, call->index);
 }
 
 static int64_t opset_in(const Onnx__FunctionProto *f, int64_t dflt) {
@@ -403,12 +419,75 @@ static PareStatus import_call(Import *im, int64_t number, const Onnx__NodeProto 
   return s;
 }
 
+/* --- branches --- */
+
+static const Onnx__GraphProto *branch_graph(const Onnx__NodeProto *p, const char *name) {
+  for (size_t i = 0; i < p->n_attribute; i++)
+    if (!strcmp(pare_text(p->attribute[i]->name), name)) return p->attribute[i]->g;
+  return NULL;
+}
+
+/* Nodes and results of the branch that is taken, in the place of the If. */
+static PareStatus import_branch(Import *im, const Onnx__GraphProto *g, const Onnx__NodeProto *p, const char *name,
+                                uint32_t index) {
+  PareCtx *c = im->c;
+  Import in = *im;
+  in.outer = im;
+  in.branch = name;
+  in.values = (PareMap){.arena = im->values.arena};
+  size_t first_own = im->g->values.n;
+  const uint32_t *order;
+  PARE_TRY(pare_order_nodes(c, g, &order));
+  for (size_t i = 0; i < g->n_initializer; i++) {
+    PareValue *v;
+    PARE_TRY(import_initializer(&in, g->initializer[i], &v));
+  }
+  for (size_t i = 0; i < g->n_node; i++) PARE_TRY(import_any(&in, g->node[order[i]], index));
+  for (size_t k = 0; k < p->n_output; k++) {
+    if (!*pare_text(p->output[k])) continue;
+    const char *made = pare_text(g->output[k]->name);
+    PareValue *v;
+    bool again = false;
+    PARE_TRY(lookup(&in, name, "If", made, &v));
+    if (!v) return pare_error(c, PARE_FORMAT, "node '%s': a branch has an output without a name", name);
+    for (size_t i = 0; i < k; i++) again |= !strcmp(pare_text(g->output[i]->name), made);
+    PARE_TRY(hand_out(im, v, again, first_own, p->output[k], index));
+  }
+  return PARE_OK;
+}
+
+static PareStatus import_if(Import *im, const Onnx__NodeProto *p, uint32_t index) {
+  PareCtx *c = im->c;
+  const char *name = name_of(im, p);
+  PareValue *cond = NULL;
+  int taken;
+  if (!name) return pare_nomem(c);
+  if (p->n_input != 1) return pare_error(c, PARE_FORMAT, "node '%s' (If): it reads one condition", name);
+  PARE_TRY(lookup(im, name, "If", p->input[0], &cond));
+  if (!cond) return pare_error(c, PARE_FORMAT, "node '%s' (If): its condition is missing", name);
+  PARE_TRY(pare_branch_taken(c, im->g, cond, &taken));
+  if (im->call || taken == PARE_BRANCH_OPEN)
+    return pare_error(c, PARE_UNSUPPORTED, "node '%s' (If): %s", name,
+                      im->call ? "it stands in a function of the model"
+                               : "its condition depends on data or on sizes, so either branch may run");
+  const Onnx__GraphProto *g = branch_graph(p, taken == PARE_BRANCH_THEN ? "then_branch" : "else_branch");
+  if (!g || g->n_output < p->n_output || g->n_input)
+    return pare_error(c, PARE_FORMAT, "node '%s' (If): its branch has other outputs, or inputs", name);
+  if (g->n_sparse_initializer)
+    return pare_error(c, PARE_UNSUPPORTED, "node '%s' (If): its branch has sparse initializers", name);
+  return import_branch(im, g, p, name, index);
+}
+
 static PareStatus import_any(Import *im, const Onnx__NodeProto *p, uint32_t index) {
   int64_t f;
+  if (pare_is_if(p)) return import_if(im, p, index);
   if (!pare_function_find(im->c->scratch, &im->functions, p->domain, p->op_type, &f)) return pare_nomem(im->c);
   if (f == PARE_OVERLOADED)
     return pare_error(im->c, PARE_UNSUPPORTED, "function '%s' is there in several forms (overloads)",
                       pare_text(p->op_type));
+  if (im->branch && (f != PARE_NO_FUNCTION || pare_expand_find(pare_domain_of(p), pare_text(p->op_type))))
+    return pare_error(im->c, PARE_UNSUPPORTED, "node '%s' (%s) stands in a branch of '%s', where it cannot be taken apart",
+                      pare_text(p->name), pare_text(p->op_type), im->branch);
   if (f != PARE_NO_FUNCTION) return import_call(im, f, p, index);
   return pare_is_constant_node(p) ? import_constant(im, p) : import_node(im, p, index);
 }

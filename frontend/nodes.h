@@ -15,6 +15,9 @@ static inline const char *pare_domain_of(const Onnx__NodeProto *n) {
 static inline bool pare_is_constant_node(const Onnx__NodeProto *n) {
   return !strcmp(pare_text(n->op_type), "Constant") && !*pare_domain_of(n);
 }
+static inline bool pare_is_if(const Onnx__NodeProto *n) {
+  return !strcmp(pare_text(n->op_type), "If") && !*pare_domain_of(n);
+}
 /* Of a domain, as the model imports it; 0: it does not. */
 static inline int64_t pare_opset_of(const Onnx__ModelProto *p, const char *domain) {
   for (size_t i = 0; i < p->n_opset_import; i++) {

@@ -7,7 +7,7 @@
 #include "frontend/nodes.h"
 
 static bool is_supported(const Onnx__NodeProto *n) {
-  if (pare_is_constant_node(n)) return true;
+  if (pare_is_constant_node(n) || pare_is_if(n)) return true;
   const char *domain = pare_domain_of(n), *name = pare_text(n->op_type);
   PareOp op = strcmp(domain, "pare") ? pare_op_find(domain, name) : PARE_OP_COUNT;
   return op != PARE_OP_COUNT || pare_expand_find(domain, name);
@@ -43,10 +43,24 @@ typedef struct Search {
   Unknowns u;
 } Search;
 
-/* Nodes of the graph or of a body, and of the functions that they call. */
+static PareStatus count_all(Search *s, size_t n, Onnx__NodeProto *const *node, int depth);
+
+/* Which branch is taken is not known yet. */
+static PareStatus count_branches(Search *s, const Onnx__NodeProto *p, int depth) {
+  if (depth == PARE_MAX_CALLS)
+    return pare_error(s->c, PARE_UNSUPPORTED, "branches stand more than %d deep in each other", PARE_MAX_CALLS);
+  for (size_t i = 0; i < p->n_attribute; i++) {
+    const Onnx__GraphProto *g = p->attribute[i]->g;
+    if (g) PARE_TRY(count_all(s, g->n_node, g->node, depth + 1));
+  }
+  return PARE_OK;
+}
+
+/* Nodes of the graph, of a body or of a branch, and of the functions that they call. */
 static PareStatus count_all(Search *s, size_t n, Onnx__NodeProto *const *node, int depth) {
   for (size_t i = 0; i < n; i++) {
     int64_t at;
+    if (pare_is_if(node[i])) PARE_TRY(count_branches(s, node[i], depth));
     if (!pare_function_find(s->c->scratch, s->f, node[i]->domain, node[i]->op_type, &at)) return pare_nomem(s->c);
     if (at == PARE_NO_FUNCTION && !is_supported(node[i]) && !count_unknown(s->c->scratch, &s->u, node[i]))
       return pare_nomem(s->c);

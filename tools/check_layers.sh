@@ -10,7 +10,7 @@ include:
 base:
 ir: base
 proto: base
-frontend: ir proto base
+frontend: ir proto base passes
 passes: ir base kernels
 kernels: base ir
 runtime: ir kernels base

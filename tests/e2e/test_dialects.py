@@ -29,3 +29,62 @@ def test_a_reader_of_one_cut_dimension_may_make_another(tmp_path):
     check_equal(path, masked, compact)
     sizes = {t.name: list(t.dims) for t in onnx.load(str(compact)).graph.initializer}
     assert sizes == {"w0": [6, 4], "w1": [4, 5], "w2": [5, 4], "w3": [4, 3]}
+
+
+def squeezing(path, cond, batch="batch"):
+    """Two layers around an axis that is squeezed if its size is one, as TorchScript writes x.squeeze(1)."""
+    node = helper.make_node
+    out = [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in ("s", "i")]
+    then = helper.make_graph([node("Squeeze", ["h", "axis1"], ["s"], "in/squeeze")], "then", [], [out[0]],
+                             [numpy_helper.from_array(np.array([1], np.int64), "axis1")])
+    keep = helper.make_graph([node("Identity", ["h"], ["i"], "in/keep")], "else", [], [out[1]])
+    return save(path, [
+        node("MatMul", ["x", "w1"], ["u"], "f/up"), node("Relu", ["u"], ["h"]), *cond,
+        node("If", ["c"], ["q"], "f/if", then_branch=then, else_branch=keep), node("MatMul", ["q", "w2"], ["y"], "f/down")],
+        {"x": [batch, 1, 6]}, {"y": [batch, 6]}, {"w1": (6, 10), "w2": (10, 6)})
+
+
+def shape_is_one(axis):
+    node = helper.make_node
+    return [node("Constant", [], ["a"], value_ints=[axis]), node("Constant", [], ["one"], value_ints=[1]),
+            node("Shape", ["h"], ["sh"]), node("Gather", ["sh", "a"], ["n"]), node("Equal", ["n", "one"], ["c"])]
+
+
+def test_a_branch_that_shapes_decide_is_looked_through(tmp_path):
+    path = squeezing(tmp_path / "m.onnx", shape_is_one(1))
+    compact, masked = tmp_path / "compact.onnx", tmp_path / "masked.onnx"
+    run("compress", path, compact, "--prune", "other", "--method", "magnitude", "--steps", 0, "--save-masked", masked, "-q")
+    check_equal(path, masked, compact)
+    graph = onnx.load(str(compact)).graph
+    assert {t.name: list(t.dims) for t in graph.initializer} == {"w1": [6, 5], "w2": [5, 6]}
+    assert [n.op_type for n in graph.node].count("If") == 1
+
+
+def test_a_branch_that_sizes_or_data_decide_is_refused_by_name(tmp_path):
+    of_batch = squeezing(tmp_path / "size.onnx", shape_is_one(0))
+    of_data = squeezing(tmp_path / "data.onnx", [
+        helper.make_node("Constant", [], ["zero"], value_float=0.0),
+        helper.make_node("ReduceMax", ["x"], ["m"], keepdims=0), helper.make_node("Greater", ["m", "zero"], ["c"])])
+    for path in (of_batch, of_data):
+        r = run("inspect", path, code=3)
+        assert "'f/if' (If): its condition depends on data or on sizes" in r.stderr
+
+
+def test_a_malformed_if_ends_in_a_sentence(tmp_path):
+    path = tmp_path / "bad.onnx"
+    good = onnx.load(str(squeezing(tmp_path / "m.onnx", shape_is_one(1))))
+    node = next(i for i, n in enumerate(good.graph.node) if n.op_type == "If")
+
+    def broken(change):
+        model = onnx.ModelProto()
+        model.CopyFrom(good)
+        change(model.graph.node[node])
+        path.write_bytes(model.SerializeToString())
+        return run("inspect", path, code=4).stderr
+
+    def branches(n):
+        return {a.name: a.g for a in n.attribute}
+    assert "its branch has other outputs" in broken(lambda n: n.ClearField("attribute"))
+    assert "one condition" in broken(lambda n: n.ClearField("input"))
+    assert "made by no node" in broken(lambda n: branches(n)["then_branch"].ClearField("node"))
+    assert "other outputs" in broken(lambda n: branches(n)["then_branch"].ClearField("output"))
