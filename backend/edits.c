@@ -114,6 +114,20 @@ static PareStatus check_attribute(Diff *d, const Reading *r) {
   return PARE_OK;
 }
 
+/* The one attribute that the IR keeps as such and a cut changes. */
+static PareStatus change_group(Diff *d, const PareNode *was, const PareNode *is) {
+  int64_t group = pare_attr_get(&is->attr, group, 1);
+  if (group == pare_attr_get(&was->attr, group, 1)) return PARE_OK;
+  PareNodeEdit *e = node_edit(d, 0, was->onnx_index);
+  PareValue *v = PARE_NEW(d->a, PareValue);
+  int64_t *data = PARE_NEW(d->a, int64_t);
+  if (!e || !v || !data) return pare_nomem(d->c);
+  *data = group;
+  *v = (PareValue){.name = "group", .type = {PARE_I64, 1, {1}}, .data = data};
+  v->origin = (PareOrigin){PARE_ORIGIN_ATTRIBUTE, was->onnx_index, "group", 0};
+  return pare_vec_push(d->a, &e->attrs, (const PareValue *)v) ? PARE_OK : pare_nomem(d->c);
+}
+
 /* A function that is cloned has another name, so where it is called from is cloned too. */
 static PareStatus rename_calls(Diff *d) {
   for (size_t i = d->before->bodies.n; i-- > 0;) {
@@ -136,13 +150,15 @@ PareStatus pare_edits_find(PareCtx *c, PareArena *a, const PareGraph *before, co
   d.first = PARE_NEW_N(a, before->values.n + 1, uint32_t);
   if (!out->initializer || !out->node || !out->body || !d.first) return pare_nomem(c);
   const PareNode *n = after->first;
-  for (const PareNode *b = before->first; b; b = b->next, n = n->next)
+  for (const PareNode *b = before->first; b; b = b->next, n = n->next) {
+    PARE_TRY(change_group(&d, b, n));
     for (int k = 0; k < b->nin; k++) {
       Reading r = {b->in[k], n->in[k], b, k};
       if (!b->in[k]) continue;
       if (b->in[k]->role == PARE_CONST && !pare_vec_push(a, &d.readings, r)) return pare_nomem(c);
       if (b->in[k]->role != PARE_CONST && n->in[k]->role == PARE_CONST) PARE_TRY(rename_reading(&d, &r));
     }
+  }
   if (!(d.next = PARE_NEW_N(a, d.readings.n + 1, uint32_t))) return pare_nomem(c);
   for (size_t i = d.readings.n; i-- > 0;) {
     uint32_t id = d.readings.at[i].was->id;

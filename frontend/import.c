@@ -486,7 +486,7 @@ static PareStatus import_any(Import *im, const Onnx__NodeProto *p, uint32_t inde
     return pare_error(im->c, PARE_UNSUPPORTED, "function '%s' is there in several forms (overloads)",
                       pare_text(p->op_type));
   if (im->branch && (f != PARE_NO_FUNCTION || pare_expand_find(pare_domain_of(p), pare_text(p->op_type))))
-    return pare_error(im->c, PARE_UNSUPPORTED, "node '%s' (%s) stands in a branch of '%s', where it cannot be taken apart",
+    return pare_error(im->c, PARE_UNSUPPORTED, "node '%s' (%s): in a branch of '%s' it cannot be taken apart",
                       pare_text(p->name), pare_text(p->op_type), im->branch);
   if (f != PARE_NO_FUNCTION) return import_call(im, f, p, index);
   return pare_is_constant_node(p) ? import_constant(im, p) : import_node(im, p, index);

@@ -86,6 +86,12 @@ void pare_axis_freeze(const PareNode *n, PareAxis *a, const char *why);
 /* Calls fn for every leaf of a, outer first. */
 void pare_axis_leaves(PareAxis *a, void (*fn)(PareAxis *leaf, void *arg), void *arg);
 
+/* A convolution whose every channel is made of one: its group is the number of channels. Types are concrete. */
+static inline bool pare_is_depthwise(const PareNode *n) {
+  return n->op == PARE_OP_CONV && pare_attr_get(&n->attr, group, 1) > 1 && n->in[0]->type.dim[1] == n->attr.group &&
+         n->in[1]->type.dim[0] == n->attr.group;
+}
+
 /* --- under a cut --- */
 /* How many indices of the axis stay. */
 int64_t pare_axis_count(PareAxis *a);

@@ -42,7 +42,7 @@ PareStatus pare_cut_gemm(PareTracer *t, const PareNode *n) {
   return PARE_OK;
 }
 
-/* X[N, C, ...] W[M, C/groups, ...] B[M]: channels contract, space is frozen. */
+/* X[N, C, ...] W[M, C/groups, ...] B[M]: channels contract, or go one by one; space is frozen. */
 PareStatus pare_cut_conv(PareTracer *t, const PareNode *n) {
   pare_axis_set(t, n, 0, 0, pare_axis_in(t, n, 0, 0));
   pare_axis_set(t, n, 0, 1, pare_axis_in(t, n, 1, 0));
@@ -53,6 +53,10 @@ PareStatus pare_cut_conv(PareTracer *t, const PareNode *n) {
     pare_axis_freeze(n, pare_axis_out(t, n, 0, d), "is a spatial axis of a convolution");
   }
   if (pare_attr_get(&n->attr, group, 1) == 1) return contract(t, n, 0, 1, 1, 1);
+  if (pare_is_depthwise(n) && n->onnx_input != PARE_INSIDE) { /* inside, the file has no place for the new group */
+    pare_axis_set(t, n, 0, 1, pare_axis_in(t, n, 0, 1));
+    return PARE_OK;
+  }
   freeze_in(t, n, 0, 1, "is read by a grouped convolution");
   freeze_in(t, n, 1, 0, "is made by a grouped convolution");
   freeze_in(t, n, 1, 1, "is read by a grouped convolution");

@@ -394,12 +394,21 @@ static PareStatus index_nodes(PareCtx *c, PareArena *a, const PareGraph *g, Pare
   return PARE_OK;
 }
 
+/* A depthwise convolution has as many groups as channels. */
+static void follow_channels(Cut *x, PareNode *b, const PareNode *traced) {
+  if (!pare_is_depthwise(traced)) return;
+  int64_t channels = pare_axis_count(pare_axis_in(x->t, traced, 0, 1));
+  pare_attr_set(&b->attr, group, channels);
+  pare_attr_set(&x->out_node[b->id]->attr, group, channels);
+}
+
 static PareStatus patch_shapes(Cut *x) {
   const PareGraph *traced = x->t->g;
   for (size_t i = 0; i < traced->inputs.n; i++) x->bound->inputs.at[i]->type = traced->inputs.at[i]->type;
   const PareNode *t = traced->first;
   for (PareNode *b = x->bound->first; b; b = b->next, t = t->next) {
     PARE_TRY(patch_operands(x, b, t));
+    follow_channels(x, b, t);
     PARE_TRY(pare_bind_node(x->c, x->bound, b));
     PARE_TRY(check_types(x, b, t));
   }

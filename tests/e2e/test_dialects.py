@@ -24,8 +24,8 @@ def test_a_reader_of_one_cut_dimension_may_make_another(tmp_path):
         node("MatMul", ["r", "w3"], ["y"], "m/head")],
         {"x": ["batch", 6]}, {"y": ["batch", 3]}, {"w0": (6, 8), "w1": (8, 10), "w2": (10, 8), "w3": (8, 3)})
     compact, masked = tmp_path / "compact.onnx", tmp_path / "masked.onnx"
-    run("compress", path, compact, "--prune", "ffn,other", "--method", "magnitude", "--steps", 0, "--save-masked", masked,
-        "-q")
+    run("compress", path, compact, "--prune", "ffn,other", "--method", "magnitude", "--steps", 0,
+        "--save-masked", masked, "-q")
     check_equal(path, masked, compact)
     sizes = {t.name: list(t.dims) for t in onnx.load(str(compact)).graph.initializer}
     assert sizes == {"w0": [6, 4], "w1": [4, 5], "w2": [5, 4], "w3": [4, 3]}
@@ -40,7 +40,8 @@ def squeezing(path, cond, batch="batch"):
     keep = helper.make_graph([node("Identity", ["h"], ["i"], "in/keep")], "else", [], [out[1]])
     return save(path, [
         node("MatMul", ["x", "w1"], ["u"], "f/up"), node("Relu", ["u"], ["h"]), *cond,
-        node("If", ["c"], ["q"], "f/if", then_branch=then, else_branch=keep), node("MatMul", ["q", "w2"], ["y"], "f/down")],
+        node("If", ["c"], ["q"], "f/if", then_branch=then, else_branch=keep),
+        node("MatMul", ["q", "w2"], ["y"], "f/down")],
         {"x": [batch, 1, 6]}, {"y": [batch, 6]}, {"w1": (6, 10), "w2": (10, 6)})
 
 
@@ -53,7 +54,8 @@ def shape_is_one(axis):
 def test_a_branch_that_shapes_decide_is_looked_through(tmp_path):
     path = squeezing(tmp_path / "m.onnx", shape_is_one(1))
     compact, masked = tmp_path / "compact.onnx", tmp_path / "masked.onnx"
-    run("compress", path, compact, "--prune", "other", "--method", "magnitude", "--steps", 0, "--save-masked", masked, "-q")
+    run("compress", path, compact, "--prune", "other", "--method", "magnitude", "--steps", 0,
+        "--save-masked", masked, "-q")
     check_equal(path, masked, compact)
     graph = onnx.load(str(compact)).graph
     assert {t.name: list(t.dims) for t in graph.initializer} == {"w1": [6, 5], "w2": [5, 6]}
@@ -88,3 +90,19 @@ def test_a_malformed_if_ends_in_a_sentence(tmp_path):
     assert "one condition" in broken(lambda n: n.ClearField("input"))
     assert "made by no node" in broken(lambda n: branches(n)["then_branch"].ClearField("node"))
     assert "other outputs" in broken(lambda n: branches(n)["then_branch"].ClearField("output"))
+
+
+def test_the_group_of_a_depthwise_convolution_follows_its_channels(tmp_path):
+    node = helper.make_node
+    path = save(tmp_path / "m.onnx", [
+        node("MatMul", ["x", "w1"], ["h"], "f/up"), node("Transpose", ["h"], ["t"], perm=[0, 3, 1, 2]),
+        node("Conv", ["t", "k", "b"], ["c"], "f/dw", group=10, pads=[1, 1, 1, 1]),
+        node("Transpose", ["c"], ["u"], perm=[0, 2, 3, 1]), node("Relu", ["u"], ["a"]),
+        node("MatMul", ["a", "w2"], ["d"], "f/down"), node("Add", ["x", "d"], ["y"])],
+        {"x": ["batch", 4, 5, 6]}, {"y": ["batch", 4, 5, 6]},
+        {"w1": (6, 10), "k": (10, 1, 3, 3), "b": (10,), "w2": (10, 6)})
+    compact, masked = tmp_path / "compact.onnx", tmp_path / "masked.onnx"
+    run("compress", path, compact, "--method", "magnitude", "--steps", 0, "--save-masked", masked, "-q")
+    check_equal(path, masked, compact)
+    conv = next(n for n in onnx.load(str(compact)).graph.node if n.op_type == "Conv")
+    assert {a.name: a.i for a in conv.attribute}["group"] == 5

@@ -609,6 +609,15 @@ Test(shapes, copies_are_as_many_as_before) {
                       "%y = MatMul(%t, %w2) \"a/down\"\noutput %y\n");
 }
 
+Test(shapes, a_depthwise_convolution_has_as_many_groups_as_channels) { /* as in SegFormer's feed-forward */
+  check_text("3 by 3 over a channel each",
+             "input %x : f32[batch=?,4,5,6]\nconst %w1 : f32[6,10] = random(1)\n"
+             "const %k : f32[10,1,3,3] = random(2)\nconst %b : f32[10] = random(3)\nconst %w2 : f32[10,6] = random(4)\n"
+             "%h = MatMul(%x, %w1) \"a/up\"\n%t = Transpose(%h) {perm=[0,3,1,2]}\n"
+             "%c = Conv(%t, %k, %b) {group=10, pads=[1,1,1,1]}\n%u = Transpose(%c) {perm=[0,2,3,1]}\n%g = Gelu(%u)\n"
+             "%y = MatMul(%g, %w2) \"a/down\"\noutput %y\n");
+}
+
 Test(shapes, arithmetic_on_extreme_constants_ends_in_a_sentence) {
   static const char *const numbers[] = {"-9223372036854775808", "9223372036854775807", "-1", "0"};
   static const char *const ops[] = {"Add", "Sub", "Mul", "Div"};
