@@ -1,11 +1,6 @@
 /* cut_eltwise.c - the `cut` column, element-wise, and the rules of ops that tie nothing. */
 #include "ir/cut.h"
 
-PareStatus pare_cut_fresh(PareTracer *t, const PareNode *n) {
-  (void)t, (void)n;
-  return PARE_OK;
-}
-
 PareStatus pare_cut_source(PareTracer *t, const PareNode *n) {
   for (int k = 0; k < n->nout; k++) freeze_out(t, n, k, "is made of numbers that depend on the position");
   return PARE_OK;

@@ -93,6 +93,14 @@ PareStatus pare_cut_slice(PareTracer *t, const PareNode *n) {
   return PARE_OK;
 }
 
+/* ConstantOfShape: of the shape of another tensor (zeros_like) it has that tensor's axes. */
+PareStatus pare_cut_fill(PareTracer *t, const PareNode *n) {
+  const PareNode *of = n->in[0]->def;
+  if (!of || of->op != PARE_OP_SHAPE || rank_in(of, 0) != n->out[0]->type.rank) return PARE_OK;
+  for (int d = 0; d < rank_in(of, 0); d++) pare_axis_set(t, n, 0, d, pare_axis_in(t, of, 0, d));
+  return PARE_OK;
+}
+
 PareStatus pare_cut_expand(PareTracer *t, const PareNode *n) {
   int rank = rank_in(n, 0), ro = n->out[0]->type.rank;
   for (int d = 0; d < rank; d++)

@@ -118,7 +118,7 @@ static bool moves(const PareNode *n) {
   PareCostFn *cost = pare_op_info[n->op].cost;
   PareCutFn *cut = pare_op_info[n->op].cut;
   return (cost == pare_cost_free || cost == pare_cost_move || n->op == PARE_OP_CAST) && cut != pare_cut_source &&
-         cut != pare_cut_fresh && cut != pare_cut_opaque;
+         cut != pare_cut_fill && cut != pare_cut_opaque;
 }
 
 enum { TAG_SHIFT = 40 };
@@ -352,12 +352,51 @@ static PareStatus constant_target(Cut *x, PareNode *b, const PareNode *traced, b
   return PARE_OK;
 }
 
+/* Makes element e of what n reads as input k -1, by changing the constant that it is. */
+static PareStatus leave_open(Cut *x, PareNode *n, int k, int64_t e, int depth, bool *done) {
+  PareValue *v = n->in[k];
+  *done = false;
+  if (!v->data || pare_dtype_is_float(v->type.dtype) || depth == MAX_STEPS) return PARE_OK;
+  if (v->role == PARE_CONST) {
+    *done = true;
+    for (size_t i = 0; i < x->settled.n; i++) {
+      Settled *s = &x->settled.at[i];
+      if (s->node == n->id && s->input == k && s->element == e) s->value = -1;
+    }
+    return patch(x, n->id, k, e, -1);
+  }
+  PareNode *p = v->def;
+  int input;
+  int64_t element;
+  if (!moves(p)) return PARE_OK;
+  PARE_TRY(find_source(x, p, v, e, &input, &element));
+  PARE_TRY(leave_open(x, p, input, element, depth + 1, done));
+  return *done ? pare_bind_node(x->c, x->bound, p) : PARE_OK;
+}
+
+/* Reshapes that share a target and need one number of it differently all read -1 there.
+ * Readers that take no -1 are found by check_again. */
+static PareStatus shared_target(Cut *x, PareNode *b, const int64_t *want, bool *done) {
+  *done = false;
+  if (pare_op_info[b->op].want != pare_want_reshape || !b->in[1]->data) return PARE_OK;
+  int64_t wrong = -1;
+  for (int64_t e = 0; e < pare_type_count(&b->in[1]->type); e++) {
+    int64_t now = pare_data_int(b->in[1], e);
+    if (want[e] == PARE_ANY || now == want[e] || now == -1) continue;
+    if (wrong >= 0) return PARE_OK;
+    wrong = e;
+  }
+  *done = wrong < 0;
+  return *done ? PARE_OK : leave_open(x, b, 1, wrong, 0, done);
+}
+
 static PareStatus require_operand(Cut *x, PareNode *n, const PareNode *traced, int k, int64_t count,
                                   const int64_t *want) {
   bool done = true;
   for (int64_t e = 0; e < count && done; e++)
     if (want[e] != PARE_ANY) PARE_TRY(require(x, n, k, e, want[e], 0, &done));
   if (!done) PARE_TRY(constant_target(x, n, traced, &done));
+  if (!done) PARE_TRY(shared_target(x, n, want, &done));
   if (done) return PARE_OK;
   return pare_fail(x->c, n, PARE_UNSUPPORTED, "the shape that it takes from '%s' cannot be made to follow the cut",
                    n->in[k]->name);

@@ -13,7 +13,7 @@ static bool moves(const PareNode *n) {
   PareCostFn *cost = pare_op_info[n->op].cost;
   PareCutFn *cut = pare_op_info[n->op].cut;
   return (cost == pare_cost_free || cost == pare_cost_move) && n->nout == 1 && pare_op_info[n->op].max_in >= 0 &&
-         cut != pare_cut_source && cut != pare_cut_fresh && cut != pare_cut_opaque;
+         cut != pare_cut_source && cut != pare_cut_fill && cut != pare_cut_opaque;
 }
 
 /* Both left out, or the same known numbers. */

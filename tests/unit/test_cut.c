@@ -609,6 +609,24 @@ Test(shapes, copies_are_as_many_as_before) {
                       "%y = MatMul(%t, %w2) \"a/down\"\noutput %y\n");
 }
 
+Test(shapes, reshapes_that_share_a_computed_target_read_minus_one) { /* as onnxsim writes Linear on rank 3 */
+  check_text("[b, n, 10] for two widths behind flattened products",
+             "input %x : f32[batch=?,n=?,6]\nconst %w1 : f32[6,10] = random(1)\nconst %w2 : f32[10,10] = random(2)\n"
+             "const %w3 : f32[10,6] = random(3)\nconst %i0 : i64[1] = 0\nconst %i2 : i64[1] = 2\n"
+             "const %ten : i64[1] = 10\nconst %flat6 : i64[2] = -1 6\nconst %flat10 : i64[2] = -1 10\n"
+             "%sx = Shape(%x)\n%bn = Slice(%sx, %i0, %i2, %i0)\n%to3 = Concat(%bn, %ten) {axis=0}\n"
+             "%xf = Reshape(%x, %flat6)\n%a = Gemm(%xf, %w1) \"a/one\"\n%a3 = Reshape(%a, %to3)\n%ar = Relu(%a3)\n"
+             "%af = Reshape(%ar, %flat10)\n%b = Gemm(%af, %w2) \"b/two\"\n%b3 = Reshape(%b, %to3)\n"
+             "%br = Relu(%b3)\n%y = MatMul(%br, %w3) \"c/three\"\noutput %y\n");
+}
+
+Test(shapes, a_tensor_of_another_s_shape_loses_what_that_loses) { /* the second product reads ones alone */
+  check_text("ones_like",
+             CHANNELS "const %w2 : f32[10,6] = random(2)\nconst %w3 : f32[10,6] = random(3)\n"
+                      "%s = Shape(%h)\n%o = ConstantOfShape(%s)\n%a = MatMul(%o, %w2) \"a/two\"\n"
+                      "%b = MatMul(%h, %w3) \"a/three\"\n%y = Add(%a, %b)\noutput %y\n");
+}
+
 Test(shapes, a_depthwise_convolution_has_as_many_groups_as_channels) { /* as in SegFormer's feed-forward */
   check_text("3 by 3 over a channel each",
              "input %x : f32[batch=?,4,5,6]\nconst %w1 : f32[6,10] = random(1)\n"
