@@ -30,6 +30,7 @@ static const struct {
     {"attribute 'keep_aspect_ratio_policy'", "a Resize that chooses its size"},
     {"quantises by blocks", "a scale for each block"},
     {"is not computed", "the mask of a Dropout"},
+    {"either branch may run", "an If that data decide"},
 #ifdef PARE_TEST_CUDA
     {"take --device cpu", "an op or a type that the GPU has no kernel for"},
     {"cannot be computed from the input shapes", "a shape that comes from data"},

@@ -297,8 +297,8 @@ Test(expand, what_an_expansion_does_not_know_is_named) {
   m = onnx_model(f, 17);
   onnx_input(f, m, "c", 9, DIMS(1));
   onnx_output(f, m, "y", 1, DIMS(-1));
-  onnx_node(f, m, "If", "attention", "c", "y");
-  expect_refused(f, m, "graphs of their own");
+  onnx_node(f, m, "Loop", "attention", "_ c", "y");
+  expect_refused(f, m, "a graph of its own");
   fix_free(f);
 }
 
