@@ -1,0 +1,94 @@
+/* batches.c - what a run of the program is fed: which samples, their labels, and what the teacher says of them. */
+#include <math.h>
+#include <string.h>
+
+#include "api/tuner_parts.h"
+#include "base/rng.h"
+
+/* The samples of a run: places in an endless sequence of shuffled epochs. */
+static void choose_samples(const PareTuner *t, int64_t first, int64_t *out) {
+  for (int64_t i = 0; i < t->batch; i++) {
+    int64_t at = first + i;
+    out[i] = t->samples[pare_data_order((uint64_t)t->o->seed, at / t->nsamples, t->nsamples, at % t->nsamples)];
+  }
+}
+
+static PareStatus note_first_runs(PareTuner *t) {
+  if (!(t->first_run = PARE_NEW_N(t->arena, t->data->nsamples + 1, int64_t))) return pare_nomem(t->c);
+  for (int64_t i = 0; i < t->nsamples; i++)
+    t->first_run[t->samples[pare_data_order((uint64_t)t->o->seed, 0, t->nsamples, i)]] = i / t->batch;
+  return PARE_OK;
+}
+
+/* The teacher's outputs for a run. What it remembers of a sample must come from the batch that the sample was first
+ * in, also when that was before a resume: the last bits of an output depend on its neighbours. */
+static PareStatus teach(PareTuner *t, int64_t run) {
+  PareMark mark = pare_arena_mark(t->c->scratch);
+  int64_t *samples = PARE_NEW_N(t->c->scratch, t->batch, int64_t);
+  if (!samples) return pare_nomem(t->c);
+  if (!t->first_run) PARE_TRY(note_first_runs(t));
+  choose_samples(t, run * t->batch, samples);
+  for (int64_t i = 0; i < t->batch; i++)
+    if (t->first_run[samples[i]] < run && !pare_teacher_knows(t->teacher, samples[i]))
+      PARE_TRY(teach(t, t->first_run[samples[i]]));
+  PARE_TRY(pare_teacher_run(t->c, t->teacher, samples));
+  pare_arena_rewind(t->c->scratch, mark);
+  return PARE_OK;
+}
+
+static int64_t draw(const float *logits, int64_t n, double u) {
+  double max = -INFINITY, sum = 0;
+  for (int64_t i = 0; i < n; i++) max = fmax(max, (double)logits[i]);
+  for (int64_t i = 0; i < n; i++) sum += exp((double)logits[i] - max);
+  for (int64_t i = 0; i < n; i++)
+    if ((u -= exp((double)logits[i] - max) / sum) < 0) return i;
+  return n - 1;
+}
+
+static PareStatus fill_fisher(PareTuner *t, const PareTeacherOutput *o, const float *y, uint64_t key) {
+  int64_t last = o->output->type.dim[o->output->type.rank - 1];
+  if (o->sampled) {
+    int64_t *label = pare_program_buffer(t->program, o->sampled), rows = pare_type_count(&o->sampled->type);
+    for (int64_t i = 0; i < rows; i++) label[i] = draw(y + i * last, last, pare_rng_uniform(key, (uint64_t)i));
+    return pare_program_push(t->c, t->program, o->sampled);
+  } else if (o->signs) {
+    float *sign = pare_program_buffer(t->program, o->signs);
+    for (int64_t i = 0, n = pare_type_count(&o->signs->type); i < n; i++)
+      sign[i] = pare_rng_u64(key, (uint64_t)i) & 1 ? 1 : -1;
+    return pare_program_push(t->c, t->program, o->signs);
+  }
+  return PARE_OK;
+}
+
+static PareStatus fill_targets(PareTuner *t, const int64_t *samples, int64_t run) {
+  if (t->graph.labels) {
+    const PareArray *l = pare_data_find(t->data, "labels");
+    PARE_TRY(pare_data_batch(t->c, t->data, l, samples, t->batch, t->graph.labels->type.dtype,
+                             pare_program_buffer(t->program, t->graph.labels)));
+    PARE_TRY(pare_program_push(t->c, t->program, t->graph.labels));
+  }
+  if (!t->teacher) return PARE_OK;
+  PARE_TRY(teach(t, run));
+  for (size_t i = 0; i < t->graph.noutputs; i++) {
+    const PareTeacherOutput *o = &t->graph.outputs[i];
+    const float *y = pare_teacher_output(t->teacher, i);
+    size_t bytes = (size_t)pare_type_count(&o->output->type) * sizeof *y;
+    if (o->teacher) {
+      memcpy(pare_program_buffer(t->program, o->teacher), y, bytes);
+      PARE_TRY(pare_program_push(t->c, t->program, o->teacher));
+    }
+    PARE_TRY(fill_fisher(t, o, y, pare_rng_u64((uint64_t)t->o->seed + 1, (uint64_t)run * 64 + i)));
+  }
+  return PARE_OK;
+}
+
+PareStatus pare_tuner_feed(PareTuner *t, int64_t run) {
+  PareMark mark = pare_arena_mark(t->c->scratch);
+  int64_t *samples = PARE_NEW_N(t->c->scratch, t->batch, int64_t);
+  if (!samples) return pare_nomem(t->c);
+  choose_samples(t, run * t->batch, samples);
+  PARE_TRY(pare_feed_fill(t->c, t->graph.g, t->program, t->data, samples, t->batch, t->batch));
+  PARE_TRY(fill_targets(t, samples, run));
+  pare_arena_rewind(t->c->scratch, mark);
+  return PARE_OK;
+}

@@ -1,0 +1,127 @@
+/* stage.c - the training program on what is left: compiled, filled, and left for the next one. */
+#include <string.h>
+
+#include "api/tuner_parts.h"
+
+PareStatus pare_tuner_carry_scores(PareTuner *t, bool to_program) {
+  for (size_t i = 0; i < t->dims->dims.n; i++) {
+    const PareValue *v = t->graph.score ? t->graph.score[i] : NULL;
+    float *s = v ? pare_program_buffer(t->program, v) : NULL;
+    if (!s) continue;
+    if (!to_program) PARE_TRY(pare_program_pull(t->c, t->program, v));
+    for (int64_t k = 0; k < t->dims->dims.at[i].count; k++) {
+      if (to_program) s[k] = (float)t->score[i][k];
+      else t->score[i][k] = (double)s[k];
+    }
+    if (to_program) PARE_TRY(pare_program_push(t->c, t->program, v));
+  }
+  return PARE_OK;
+}
+
+PareStatus pare_tuner_save_stage(PareTuner *t) {
+  PARE_TRY(pare_tuner_carry_scores(t, false));
+  return pare_params_save(t->c, &t->params, t->dims, &t->graph, t->program);
+}
+
+PareStatus pare_tuner_leave_stage(PareTuner *t) {
+  if (!t->program) return PARE_OK;
+  PARE_TRY(pare_tuner_save_stage(t));
+  pare_program_free(t->program);
+  t->program = NULL;
+  pare_arena_free(t->stage);
+  t->stage = NULL;
+  return PARE_OK;
+}
+
+static PareStatus labels_type(PareTuner *t) {
+  const PareArray *l = pare_data_find(t->data, "labels");
+  t->spec.labels = (PareType){0};
+  if (!l) return PARE_OK;
+  t->spec.labels = l->type;
+  t->spec.labels.dim[0] = t->batch;
+  if (pare_dtype_is_int(l->type.dtype)) t->spec.labels.dtype = PARE_I64;
+  return PARE_OK;
+}
+
+void pare_tuner_set_leaves(PareTuner *t) {
+  for (size_t i = 0; i < t->dims->dims.n; i++)
+    if (t->keep[i]) memcpy(t->stage_keep[i], t->keep[i], (size_t)t->dims->dims.at[i].count * sizeof(bool));
+}
+
+/* Labels fill the input that was made for them, and classes exist. */
+static PareStatus check_labels(PareTuner *t) {
+  const PareValue *want = t->graph.labels, *y = t->graph.outputs[0].output;
+  if (!want) return PARE_OK;
+  const PareArray *l = pare_data_find(t->data, "labels");
+  char have[PARE_TYPE_TEXT], out[PARE_TYPE_TEXT];
+  int64_t classes = t->spec.loss == PARE_LOSS_CE ? y->type.dim[y->type.rank - 1] : 1;
+  int64_t n = pare_type_count(&l->type) / l->type.dim[0] * t->batch;
+  if (n != pare_type_count(&want->type) || n * classes != pare_type_count(&y->type))
+    return pare_data_error(t->c, t->data, PARE_DATA, "the labels are %s, which does not fit output '%s', %s",
+                           pare_type_text(&l->type, have), y->name, pare_type_text(&y->type, out));
+  if (t->spec.loss != PARE_LOSS_CE || l->type.rank > 1) return PARE_OK; /* negative: not this token */
+  return pare_data_check_range(t->c, t->data, l, classes, "the model's classes number");
+}
+
+/* Compiles the training program on the model cut as the leaves' flags say, for t->most samples at most. */
+static PareStatus compile(PareTuner *t, bool cut_any) {
+  PareCtx *c = t->c;
+  if (!(t->stage = pare_arena_new(1 << 20))) return pare_nomem(c);
+  PareGraph *cut = t->model->graph, *g;
+  if (cut_any) PARE_TRY(pare_cut_dims(c, t->stage, t->model->graph, t->dims, &cut));
+  if (!(g = pare_graph_clone(c, t->stage, cut))) return c->diag.code;
+  t->batch = t->most;
+  PARE_TRY(pare_feed_bind(c, g, t->data, &t->batch));
+  t->micro = (t->o->batch + t->batch - 1) / t->batch;
+  PARE_TRY(labels_type(t));
+  PareAdapters adapters;
+  PARE_TRY(pare_params_cut(c, t->stage, &t->params, t->dims, &adapters));
+  PARE_TRY(pare_build_training(c, g, t->dims, &adapters, &t->spec, &t->graph));
+  PARE_TRY(check_labels(t));
+  return pare_program_new_on(c, g, t->device, 1, &t->graph.outputs[0].output, &t->program);
+}
+
+/* A GPU has the memory that it has: as long as the program does not fit, a run gets half of the samples and a step
+ * more runs. */
+static PareStatus compile_to_fit(PareTuner *t, bool cut_any) {
+  if (!t->most) t->most = t->o->batch;
+  for (;;) {
+    PareDiag before = t->c->diag;
+    PareStatus s = compile(t, cut_any);
+    if (s != PARE_NOMEM || t->device->host || t->batch < 2) return s;
+    pare_log(t->c, 0, "%s has no room for %lld samples at a time: a step is made of runs of %lld", t->device->name,
+             (long long)t->batch, (long long)(t->batch + 1) / 2);
+    t->most = (t->batch + 1) / 2;
+    t->c->diag = before;
+    pare_arena_free(t->stage);
+    t->stage = NULL;
+  }
+}
+
+PareStatus pare_tuner_enter_stage(PareTuner *t) {
+  PareCtx *c = t->c;
+  int64_t all, dead;
+  pare_tuner_count_in(t, t->stage_keep, &all, &dead);
+  PARE_TRY(compile_to_fit(t, dead > 0));
+  PARE_TRY(pare_params_load(c, &t->params, t->dims, &t->graph, t->program));
+  PARE_TRY(pare_tuner_carry_scores(t, true));
+  t->stage_alive = all - dead;
+  PareProgramMemory m = pare_program_memory(t->program);
+  size_t bytes = m.results + m.workspace + m.states + m.inputs + m.constants;
+  bool first = !t->peak_bytes && !t->device->host; /* a GPU's is told before the first step */
+  if (bytes > t->peak_bytes) t->peak_bytes = bytes;
+  pare_log(c, first ? 0 : 1, "program on %lld groups: %zu MB, %lld samples at a time", (long long)t->stage_alive,
+           bytes >> 20, (long long)t->batch);
+  return PARE_OK;
+}
+
+PareStatus pare_tuner_update_masks(PareTuner *t) {
+  for (size_t i = 0; i < t->graph.masks.at.n; i++) {
+    const PareMask *m = &t->graph.masks.at.at[i];
+    float *mask = pare_program_buffer(t->program, m->mask);
+    for (int64_t k = 0; mask && t->keep[m->dim] && k < m->k; k++)
+      if (m->group[k] >= 0 && !t->keep[m->dim][m->group[k]]) mask[k] = 0;
+    if (mask) PARE_TRY(pare_program_push(t->c, t->program, m->mask));
+  }
+  return PARE_OK;
+}

@@ -1,0 +1,29 @@
+/* tuner_parts.h - what the loop's files share: what may go (choose.c), the program on what is left (stage.c), what a
+ * run is fed (batches.c), the order of things (tuner.c). */
+#ifndef PARE_API_TUNER_PARTS_H
+#define PARE_API_TUNER_PARTS_H
+
+#include "api/tuner.h"
+
+/* Sets pruned[] by options and plan, makes keep[] and score[], and hangs the leaves' flags in. PARE_TARGET when
+ * nothing may go. */
+PARE_MUST_USE PareStatus pare_tuner_choose(PareTuner *t);
+/* pare_tuner_count by other flags. */
+void pare_tuner_count_in(const PareTuner *t, bool *const *keep, int64_t *all, int64_t *dead);
+
+/* Compiles the program on what the leaves' flags leave and fills it from the host. */
+PARE_MUST_USE PareStatus pare_tuner_enter_stage(PareTuner *t);
+/* Brings scores and params to the host; the leaves' flags are still the program's. */
+PARE_MUST_USE PareStatus pare_tuner_save_stage(PareTuner *t);
+/* The same, and ends the program, if there is one. */
+PARE_MUST_USE PareStatus pare_tuner_leave_stage(PareTuner *t);
+PARE_MUST_USE PareStatus pare_tuner_carry_scores(PareTuner *t, bool to_program);
+/* The leaves' flags become those of keep[]. */
+void pare_tuner_set_leaves(PareTuner *t);
+/* Zeroes the masks of groups that died since the program was made. */
+PARE_MUST_USE PareStatus pare_tuner_update_masks(PareTuner *t);
+
+/* Fills the inputs of run number `run`: samples are places in an endless sequence of shuffled epochs. */
+PARE_MUST_USE PareStatus pare_tuner_feed(PareTuner *t, int64_t run);
+
+#endif
