@@ -68,7 +68,6 @@ static const struct {
   const char *name, *word;
 } not_built[] = {
     {"align", NULL},        {"adapter", "sequential"}, {"granularity", "unstructured"}, {"granularity", "2:4"},
-    {"method", "grad"},     {"method", "movement"},    {"method", "fisher"},            {"method", "wanda"},
     {"method", "obs"},      {"target", "latency"},
 };
 

@@ -79,6 +79,16 @@ PareCost pare_cost_conv(const PareNode *n) {
   return of_macs(n, count(n->op == PARE_OP_CONV ? n->out[0] : n->in[0]) * filter);
 }
 
+/* A·B and, of G, x'·dy of every pair or the three products of the adapters. */
+PareCost pare_cost_weightscore(const PareNode *n) {
+  double terms = (double)n->in[1]->type.dim[1] * (n->nin > 4 && n->in[4] ? 4 : 1);
+  for (int i = 6; i < n->nin; i += 2) {
+    const PareType *x = &n->in[i]->type;
+    terms += count(n->in[i]) / (double)x->dim[x->rank - 1];
+  }
+  return of_macs(n, count(n->in[0]) * terms);
+}
+
 /* A·dB, dA·B, dA·dB and A·B, each a sum over the rank, for every element of W. */
 PareCost pare_cost_importance(const PareNode *n) {
   return of_macs(n, 4 * count(n->in[0]) * (double)n->in[1]->type.dim[1]);

@@ -119,8 +119,11 @@ PareStatus pare_insert_lora(PareCtx *c, PareGraph *g, const PareAdapters *adapte
     const PareAdapter *a = &adapters->at.at[i];
     lora[i].a = pare_value_add(c, g, PARE_STATE, a->name, (PareType){dtype, 2, {a->k, a->rank}});
     lora[i].b = pare_value_add(c, g, PARE_STATE, a->name, (PareType){dtype, 2, {a->rank, a->n}});
+    lora[i].reads = PARE_NEW_N(g->arena, a->sites.n, PareValue *);
     if (!lora[i].a || !lora[i].b) return c->diag.code;
-    lora[i].w = by_id[a->sites.at[0].node]->in[a->sites.at[0].w];
+    if (!lora[i].reads) return pare_nomem(c);
+    for (size_t s = 0; s < a->sites.n; s++) lora[i].reads[s] = by_id[a->sites.at[s].node]->in[a->sites.at[s].w];
+    lora[i].w = lora[i].reads[0];
     if (lora[i].w->type.dtype != dtype)
       return pare_error(c, PARE_UNSUPPORTED, "node '%s' multiplies in %s: tuning is done in %s",
                         by_id[a->sites.at[0].node]->name, pare_dtype_name(lora[i].w->type.dtype),

@@ -12,6 +12,7 @@ PARE_MUST_USE PareStatus pare_find_adapters(PareCtx *c, PareArena *a, const Pare
 /* An adapter in a program's graph. */
 typedef struct PareLora {
   PareValue *w;    /* as the first site reads it */
+  PareValue **reads; /* W as each site reads it */
   PareValue *a, *b; /* states [K, r], [r, N] */
 } PareLora;
 

@@ -6,7 +6,7 @@ static PareStatus insert_mask(PareCtx *c, PareGraph *g, const PareDims *d, int d
   PareValue *v = n->in[x->input];
   PareType type = {v->type.dtype, v->type.rank - x->axis, {v->type.dim[x->axis]}};
   for (int i = 1; i < type.rank; i++) type.dim[i] = 1;
-  PareMask m = {.dim = dim, .k = v->type.dim[x->axis]};
+  PareMask m = {.dim = dim, .k = v->type.dim[x->axis], .reader = x};
   m.group = PARE_NEW_N(g->arena, m.k, int64_t);
   m.mask = pare_value_add(c, g, PARE_STATE, n->name, type);
   void *ones = pare_arena_alloc(g->arena, (size_t)m.k, pare_dtype_size(type.dtype));

@@ -11,6 +11,7 @@ typedef struct PareMask {
   PareValue *mask; /* state of ones, [K, 1...] down to the axis */
   int64_t *group;  /* [K]: which group a position belongs to, or -1 */
   int64_t k;
+  const PareContraction *reader; /* in the traced graph */
 } PareMask;
 
 typedef struct PareMasks {

@@ -8,6 +8,7 @@
 #include "passes/classes.h"
 #include "passes/match.h"
 #include "passes/pass.h"
+#include "passes/score_values.h"
 
 enum { HYPER = 8 };
 
@@ -22,6 +23,10 @@ typedef struct Build {
   PareValue **dmask;       /* accumulated, by mask; NULL unless the criterion reads them */
   PareIncidences incidences;
   PareValue **mask_group;
+  PareProducts products;   /* these and what follows: where the criterion reads them */
+  PareMasked *masked;      /* by mask */
+  PareValue **masked_out;  /* by mask: what it makes */
+  PareValue **sums;        /* what the criterion collects */
 } Build;
 
 static PareValue *state(Build *b, const char *name, PareType t) {
@@ -97,21 +102,61 @@ static PareStatus fisher_loss(Build *b, PareTeacherOutput *o, PareValue **total)
 
 /* --- backward --- */
 
-/* Gradients of `loss` into the accumulators of the parameters and, if wanted, of the masks. */
-static PareStatus backward(Build *b, PareValue *loss, bool params, bool masks, bool score) {
-  size_t n = b->adapters->at.n, nm = masks ? b->t->masks.at.n : 0, np = params ? 2 * n : 0;
-  PareValue **wrt = PARE_NEW_N(b->g->arena, np + nm + 1, PareValue *);
-  PareValue **grad = PARE_NEW_N(b->g->arena, np + nm + 1, PareValue *);
-  if (!wrt || !grad) return pare_nomem(b->c);
-  for (size_t i = 0; i < np; i++) wrt[i] = i < n ? b->t->a[i].value : b->t->b[i - n].value;
-  for (size_t i = 0; i < nm; i++) wrt[np + i] = b->t->masks.at.at[i].mask;
-  PARE_TRY(pare_autodiff(b->c, b->g, loss, b->t->dloss, np + nm, wrt, grad));
-  for (size_t i = 0; i < np + nm; i++) {
-    PareParam *p = i >= np ? NULL : i < n ? &b->t->a[i] : &b->t->b[i - n];
-    PareValue *acc = !p ? b->dmask[i - np] : score ? p->score_grad : p->grad;
-    if (grad[i]) PARE_TRY(effect(b, PARE_OP_ACCUMULATE, wrt[i]->name, NULL, 2, (PareValue *[]){acc, grad[i]}));
-  }
+typedef struct Gradients {
+  PareValue **wrt, **grad;
+  size_t n;
+} Gradients;
+
+static void want(Gradients *w, PareValue *v) { w->wrt[w->n++] = v; }
+
+static unsigned needs(const Build *b) { return b->spec->criterion->needs; }
+
+/* Adds what the criterion reads of this backward pass, besides gradients of adapters. */
+static void want_scored(Build *b, Gradients *w) {
+  for (size_t i = 0; i < b->t->masks.at.n && (needs(b) & PARE_NEEDS_MASKS); i++) want(w, b->t->masks.at.at[i].mask);
+  for (size_t i = 0; i < b->products.at.n && (needs(b) & PARE_NEEDS_PRODUCTS); i++)
+    want(w, pare_product_output(&b->products.at.at[i]));
+  for (size_t i = 0; i < b->t->masks.at.n && (needs(b) & PARE_NEEDS_SAMPLES); i++) want(w, b->masked_out[i]);
+}
+
+static PareStatus accumulate(Build *b, PareValue *acc, const char *name, PareValue *grad) {
+  return grad ? effect(b, PARE_OP_ACCUMULATE, name, NULL, 2, (PareValue *[]){acc, grad}) : PARE_OK;
+}
+
+/* The gradient of alpha·x·W times alpha. */
+static PareStatus scale_product(Build *b, PareProduct *p, PareValue *dy) {
+  double alpha = pare_attr_get(&p->node->attr, alpha, 1.0);
+  p->dy = dy;
+  if (!dy || alpha == 1) return PARE_OK;
+  PareValue *k = pare_const_float(b->c, b->g, "", dy->type.dtype, alpha);
+  p->dy = k ? PARE_EMIT(b->c, b->g, NULL, PARE_OP_MUL, "score", NULL, dy, k) : NULL;
+  return p->dy ? PARE_OK : oom(b);
+}
+
+/* In the order of want_scored. */
+static PareStatus keep_scored(Build *b, PareValue **grad) {
+  for (size_t i = 0; i < b->t->masks.at.n && (needs(b) & PARE_NEEDS_MASKS); i++)
+    PARE_TRY(accumulate(b, b->dmask[i], b->t->masks.at.at[i].mask->name, *grad++));
+  for (size_t i = 0; i < b->products.at.n && (needs(b) & PARE_NEEDS_PRODUCTS); i++)
+    PARE_TRY(scale_product(b, &b->products.at.at[i], *grad++));
+  for (size_t i = 0; i < b->t->masks.at.n && (needs(b) & PARE_NEEDS_SAMPLES); i++) b->masked[i].dmasked = *grad++;
   return PARE_OK;
+}
+
+/* Gradients of `loss` into the accumulators of the parameters and, if the scores come from it, to what the criterion
+ * reads. */
+static PareStatus backward(Build *b, PareValue *loss, bool params, bool scored, bool score) {
+  size_t n = b->adapters->at.n, np = params ? 2 * n : 0, most = 2 * n + 2 * b->t->masks.at.n + b->products.at.n + 1;
+  Gradients w = {PARE_NEW_N(b->g->arena, most, PareValue *), PARE_NEW_N(b->g->arena, most, PareValue *), 0};
+  if (!w.wrt || !w.grad) return pare_nomem(b->c);
+  for (size_t i = 0; i < np; i++) want(&w, i < n ? b->t->a[i].value : b->t->b[i - n].value);
+  if (scored) want_scored(b, &w);
+  PARE_TRY(pare_autodiff(b->c, b->g, loss, b->t->dloss, w.n, w.wrt, w.grad));
+  for (size_t i = 0; i < np; i++) {
+    const PareParam *p = i < n ? &b->t->a[i] : &b->t->b[i - n];
+    PARE_TRY(accumulate(b, score ? p->score_grad : p->grad, p->value->name, w.grad[i]));
+  }
+  return scored ? keep_scored(b, w.grad + np) : PARE_OK;
 }
 
 /* --- scores --- */
@@ -168,6 +213,22 @@ static PareStatus zero(Build *b, PareValue *s) {
   return z ? effect(b, PARE_OP_EMA, s->name, &attr, 2, (PareValue *[]){s, z}) : oom(b);
 }
 
+static PareScoreInputs score_inputs(Build *b) {
+  return (PareScoreInputs){.adapters = b->adapters, .lora = b->lora, .masks = &b->t->masks, .dmask = b->dmask,
+                           .mask_group = b->mask_group, .incidences = &b->incidences, .products = &b->products,
+                           .masked = b->masked, .sums = b->sums, .like = b->t->score, .ndims = b->t->ndims,
+                           .power = b->spec->power, .eta = b->spec->eta, .normalise = b->spec->normalise};
+}
+
+/* In the phase whose values the criterion reads. */
+static PareStatus collect(Build *b) {
+  PareScoreInputs in = score_inputs(b);
+  if (!b->spec->criterion->collect) return PARE_OK;
+  for (size_t i = 0; i < b->products.at.n; i++)
+    b->products.at.at[i].x = pare_product_input(&b->t->masks, &b->products.at.at[i]);
+  return b->spec->criterion->collect(b->c, b->g, &in);
+}
+
 static PareStatus scores(Build *b) {
   PareTrainGraph *t = b->t;
   size_t n = b->adapters->at.n;
@@ -175,22 +236,24 @@ static PareStatus scores(Build *b) {
   PareValue **sum = PARE_NEW_N(b->g->arena, t->ndims + 1, PareValue *);
   if (!da || !db || !sum) return pare_nomem(b->c);
   for (size_t i = 0; i < n; i++) da[i] = t->a[i].score_grad, db[i] = t->b[i].score_grad;
-  PARE_TRY(find_incidences(b));
-  PareScoreInputs in = {.adapters = b->adapters, .lora = b->lora, .da = da, .db = db, .masks = &t->masks,
-                        .dmask = b->dmask, .mask_group = b->mask_group, .incidences = &b->incidences,
-                        .like = t->score, .ndims = t->ndims, .power = b->spec->power, .eta = b->spec->eta,
-                        .normalise = b->spec->normalise};
+  PareScoreInputs in = score_inputs(b);
+  in.da = da;
+  in.db = db;
   PARE_TRY(b->spec->criterion->append(b->c, b->g, &in, sum));
   PareAttrs decay = {0};
   pare_attr_set(&decay, alpha, b->spec->ema);
+  bool average = b->spec->criterion->over_time == PARE_SCORES_AVERAGE;
   for (size_t i = 0; i < t->ndims; i++)
     if (sum[i] && t->score[i])
-      PARE_TRY(effect(b, PARE_OP_EMA, "score", &decay, 2, (PareValue *[]){t->score[i], sum[i]}));
-  for (size_t i = 0; i < n && t->score_phase && (b->spec->criterion->needs & PARE_NEEDS_ADAPTERS); i++) {
+      PARE_TRY(effect(b, average ? PARE_OP_EMA : PARE_OP_ACCUMULATE, "score", average ? &decay : NULL, 2,
+                      (PareValue *[]){t->score[i], sum[i]}));
+  for (size_t i = 0; i < n && t->score_phase && (needs(b) & PARE_NEEDS_ADAPTERS); i++) {
     PARE_TRY(zero(b, t->a[i].score_grad));
     PARE_TRY(zero(b, t->b[i].score_grad));
   }
   for (size_t i = 0; i < t->masks.at.n && b->dmask[i]; i++) PARE_TRY(zero(b, b->dmask[i]));
+  for (size_t i = 0; i < t->ndims + n; i++)
+    if (b->sums[i]) PARE_TRY(zero(b, b->sums[i]));
   return PARE_OK;
 }
 
@@ -223,14 +286,14 @@ static PareStatus add_states(Build *b) {
     p->grad = state(b, p->value->name, type);
     p->m = state(b, p->value->name, type);
     p->v = state(b, p->value->name, type);
-    bool apart = t->score_phase && (b->spec->criterion->needs & PARE_NEEDS_ADAPTERS);
+    bool apart = t->score_phase && (needs(b) & PARE_NEEDS_ADAPTERS);
     p->score_grad = apart ? state(b, p->value->name, type) : p->grad;
     if (!p->grad || !p->m || !p->v || !p->score_grad) return oom(b);
   }
   for (size_t i = 0; i < t->masks.at.n; i++) {
     const PareMask *m = &t->masks.at.at[i];
     if (!(b->mask_group[i] = group_constant(b, m->k, m->group))) return oom(b);
-    if (!(b->spec->criterion->needs & PARE_NEEDS_MASKS)) continue;
+    if (!(needs(b) & PARE_NEEDS_MASKS)) continue;
     if (!(b->dmask[i] = state(b, "pare.dmask", m->mask->type))) return oom(b);
   }
   for (size_t i = 0; i < t->ndims; i++) {
@@ -245,7 +308,7 @@ static PareStatus start(Build *b) {
   PareArena *a = b->g->arena;
   size_t n = b->adapters->at.n;
   *t = (PareTrainGraph){.g = b->g, .nadapters = n, .ndims = b->d->dims.n};
-  t->score_phase = b->spec->loss == PARE_LOSS_KD && b->spec->criterion->needs != PARE_NEEDS_NOTHING;
+  t->score_phase = b->spec->loss == PARE_LOSS_KD && (needs(b) & PARE_NEEDS_GRADIENTS);
   t->a = PARE_NEW_N(a, n + 1, PareParam);
   t->b = PARE_NEW_N(a, n + 1, PareParam);
   t->score = PARE_NEW_N(a, t->ndims + 1, PareValue *);
@@ -290,15 +353,24 @@ static PareStatus check_quantized(Build *b) {
 }
 
 /* Speed alone: nothing that is scored may be fused away, so masks stay apart where their gradients are read. */
+static PareStatus fuse(Build *b) {
+  const char *dump = b->spec->dump_after;
+  PARE_TRY(pare_run_passes(b->c, b->g, "drop-noops,fuse-layernorm,fuse-gelu,fuse-linear,fuse-attention", dump));
+  if (!(needs(b) & PARE_NEEDS_APART)) PARE_TRY(pare_run_passes(b->c, b->g, "fuse-masks", dump));
+  return PARE_OK;
+}
+
+/* Products by adapted weights are looked up when they are what they will be, but for their precision. */
 static PareStatus optimise(Build *b) {
   const char *dump = b->spec->dump_after;
   PARE_TRY(pare_run_passes(b->c, b->g, "fold-constants,fake-quantize", dump));
   PARE_TRY(check_quantized(b));
-  if (b->spec->plain) return PARE_OK;
-  PARE_TRY(pare_run_passes(b->c, b->g, "drop-noops,fuse-layernorm,fuse-gelu,fuse-linear,fuse-attention", dump));
-  bool masks = (b->spec->criterion->needs & PARE_NEEDS_MASKS) != 0;
-  if (!masks) PARE_TRY(pare_run_passes(b->c, b->g, "fuse-masks", dump));
-  return b->spec->bf16 ? pare_run_passes(b->c, b->g, "lower-precision", dump) : PARE_OK;
+  if (!b->spec->plain) PARE_TRY(fuse(b));
+  if (needs(b) & (PARE_NEEDS_INPUTS | PARE_NEEDS_PRODUCTS))
+    PARE_TRY(pare_find_products(b->c, b->g, b->adapters, b->lora, &b->products));
+  if (b->spec->bf16 && !b->spec->plain) PARE_TRY(pare_run_passes(b->c, b->g, "lower-precision", dump));
+  return needs(b) & PARE_NEEDS_SAMPLES
+             ? pare_find_masked(b->c, b->g, b->d, &b->t->masks, b->masked, b->masked_out) : PARE_OK;
 }
 
 PareStatus pare_build_training(PareCtx *c, PareGraph *g, const PareDims *d, const PareAdapters *adapters,
@@ -311,7 +383,10 @@ PareStatus pare_build_training(PareCtx *c, PareGraph *g, const PareDims *d, cons
   PARE_TRY(done(&b, "insert-masks"));
   b.dmask = PARE_NEW_N(g->arena, out->masks.at.n + 1, PareValue *);
   b.mask_group = PARE_NEW_N(g->arena, out->masks.at.n + 1, PareValue *);
-  if (!b.dmask || !b.mask_group) return pare_nomem(c);
+  b.masked = PARE_NEW_N(g->arena, out->masks.at.n + 1, PareMasked);
+  b.masked_out = PARE_NEW_N(g->arena, out->masks.at.n + 1, PareValue *);
+  b.sums = PARE_NEW_N(g->arena, out->ndims + adapters->at.n + 1, PareValue *);
+  if (!b.dmask || !b.mask_group || !b.masked || !b.masked_out || !b.sums) return pare_nomem(c);
   /* replacing uses moves the outputs behind the adapters and into fused ops: look them up again afterwards */
   PARE_TRY(pare_insert_lora(c, g, adapters, PARE_F32, b.lora));
   PARE_TRY(done(&b, "insert-lora"));
@@ -328,15 +403,17 @@ PareStatus pare_build_training(PareCtx *c, PareGraph *g, const PareDims *d, cons
     for (size_t i = 0; i < out->noutputs; i++) PARE_TRY(distill(&b, &out->outputs[i], &out->loss));
   else PARE_TRY(supervise(&b, &out->loss));
   PARE_TRY(done(&b, "loss"));
-  bool masks = (spec->criterion->needs & PARE_NEEDS_MASKS) != 0;
-  PARE_TRY(backward(&b, out->loss, true, masks && !out->score_phase, false));
+  PARE_TRY(find_incidences(&b));
+  PARE_TRY(backward(&b, out->loss, true, !out->score_phase, false));
+  if (!out->score_phase) PARE_TRY(collect(&b));
   PARE_TRY(done(&b, "autodiff"));
 
   PareNode *last = g->last;
   if (out->score_phase) {
     PareValue *loss = NULL;
     for (size_t i = 0; i < out->noutputs; i++) PARE_TRY(fisher_loss(&b, &out->outputs[i], &loss));
-    PARE_TRY(backward(&b, loss, (spec->criterion->needs & PARE_NEEDS_ADAPTERS) != 0, masks, true));
+    PARE_TRY(backward(&b, loss, (needs(&b) & PARE_NEEDS_ADAPTERS) != 0, true, true));
+    PARE_TRY(collect(&b));
     set_phase(g, last, PARE_PHASE_SCORE);
     last = g->last;
   }

@@ -3,12 +3,14 @@
 
 #include <string.h>
 
-#define CRITERION(id, name, needs) PareCriterionFn pare_criterion_##id;
+PareCollectFn pare_collect_grad, pare_collect_fisher, pare_collect_movement, pare_collect_wanda;
+#define CRITERION(id, name, needs, over_time, collect) PareCriterionFn pare_criterion_##id;
 #include "passes/criteria/criteria.def"
 #undef CRITERION
 
 const PareCriterion pare_criteria[] = {
-#define CRITERION(id, name, needs) {name, PARE_NEEDS_##needs, pare_criterion_##id},
+#define CRITERION(id, name, needs, over_time, collect) \
+  {name, PARE_NEEDS_##needs, PARE_SCORES_##over_time, pare_criterion_##id, collect},
 #include "passes/criteria/criteria.def"
 #undef CRITERION
 };
@@ -46,6 +48,15 @@ PareStatus pare_score_groups(PareCtx *c, PareGraph *g, const PareScoreInputs *in
   return sum ? pare_score_add(c, g, &score[i->dim], sum) : c->diag.code;
 }
 
+PareStatus pare_score_axes(PareCtx *c, PareGraph *g, const PareScoreInputs *in, size_t adapter,
+                           PareValue *const row_col[2], PareValue **score) {
+  for (size_t k = 0; k < in->incidences->at.n; k++) {
+    const PareIncidence *x = &in->incidences->at.at[k];
+    if (x->adapter == adapter) PARE_TRY(pare_score_groups(c, g, in, x, row_col[x->out_axis], score));
+  }
+  return PARE_OK;
+}
+
 PareStatus pare_score_weights(PareCtx *c, PareGraph *g, const PareScoreInputs *in, bool gradients, PareValue **score) {
   for (size_t i = 0; i < in->adapters->at.n; i++) {
     const PareAdapter *a = &in->adapters->at.at[i];
@@ -58,10 +69,62 @@ PareStatus pare_score_weights(PareCtx *c, PareGraph *g, const PareScoreInputs *i
     pare_attr_set(&n->attr, power, in->power);
     pare_attr_set(&n->attr, transB, a->transposed);
     PARE_TRY(pare_infer(c, n));
-    for (size_t k = 0; k < in->incidences->at.n; k++) {
-      const PareIncidence *x = &in->incidences->at.at[k];
-      if (x->adapter == i) PARE_TRY(pare_score_groups(c, g, in, x, n->out[x->out_axis], score));
-    }
+    PARE_TRY(pare_score_axes(c, g, in, i, n->out, score));
   }
+  return PARE_OK;
+}
+
+PareStatus pare_score_collect(PareCtx *c, PareGraph *g, const PareScoreInputs *in, size_t i, PareValue *v) {
+  PareType type = v->type;
+  type.dtype = PARE_F32;
+  if (!in->sums[i] && !(in->sums[i] = pare_value_add(c, g, PARE_STATE, "collected", type))) return c->diag.code;
+  PareNode *n = pare_node_add(c, g, NULL, PARE_OP_ACCUMULATE, "score", 2, (PareValue *[]){in->sums[i], v}, 0);
+  return n ? pare_infer(c, n) : c->diag.code;
+}
+
+PareStatus pare_score_collected(PareCtx *c, PareGraph *g, const PareScoreInputs *in, PareValue **score) {
+  for (size_t d = 0; d < in->ndims; d++)
+    if (in->like[d] && in->sums[d]) PARE_TRY(pare_score_add(c, g, &score[d], in->sums[d]));
+  return PARE_OK;
+}
+
+/* The operands of a WeightScore: W, A, B and what the gradient of adapter i is made of. Their number. */
+static int weight_operands(const PareScoreInputs *in, size_t i, PareValue **operand) {
+  enum { PAIRS = 6 };
+  int n = PAIRS;
+  operand[0] = in->lora[i].w, operand[1] = in->lora[i].a, operand[2] = in->lora[i].b;
+  for (size_t k = 0; k < in->products->at.n; k++) {
+    const PareProduct *p = &in->products->at.at[k];
+    if (p->adapter != i || !p->dy) continue;
+    operand[n++] = p->x;
+    operand[n++] = p->dy;
+  }
+  return n > PAIRS ? n : 0;
+}
+
+/* Scores of adapter i's weight into `score`, for one run. */
+static PareStatus score_product(PareCtx *c, PareGraph *g, const PareScoreInputs *in, size_t i, int power,
+                                PareValue **score) {
+  PareValue **operand = PARE_NEW_N(c->scratch, 2 * in->products->at.n + 6, PareValue *);
+  if (!operand) return pare_nomem(c);
+  int count = weight_operands(in, i, operand);
+  if (!count) return PARE_OK;
+  PareNode *n = pare_node_add(c, g, NULL, PARE_OP_WEIGHTSCORE, in->adapters->at.at[i].name, count, operand, 2);
+  if (!n) return c->diag.code;
+  pare_attr_set(&n->attr, scale, in->adapters->at.at[i].scale);
+  pare_attr_set(&n->attr, power, power);
+  pare_attr_set(&n->attr, transB, in->adapters->at.at[i].transposed);
+  PARE_TRY(pare_infer(c, n));
+  return pare_score_axes(c, g, in, i, n->out, score);
+}
+
+PareStatus pare_collect_weights(PareCtx *c, PareGraph *g, const PareScoreInputs *in, int power) {
+  PareMark mark = pare_arena_mark(c->scratch);
+  PareValue **score = PARE_NEW_N(c->scratch, in->ndims + 1, PareValue *);
+  if (!score) return pare_nomem(c);
+  for (size_t i = 0; i < in->adapters->at.n; i++) PARE_TRY(score_product(c, g, in, i, power, score));
+  for (size_t d = 0; d < in->ndims; d++)
+    if (score[d]) PARE_TRY(pare_score_collect(c, g, in, d, score[d]));
+  pare_arena_rewind(c->scratch, mark);
   return PARE_OK;
 }

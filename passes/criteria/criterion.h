@@ -18,6 +18,26 @@ typedef struct PareIncidences {
   PARE_VEC(PareIncidence) at;
 } PareIncidences;
 
+/* A product by an adapted weight, x·W. */
+typedef struct PareProduct {
+  size_t adapter;
+  PareNode *node;
+  PareValue *x;  /* before the mask, if there is one: a dead row keeps its gradient */
+  PareValue *dy; /* NULL where the loss does not depend on it, or no gradients are asked for */
+} PareProduct;
+
+typedef struct PareProducts {
+  PARE_VEC(PareProduct) at;
+} PareProducts;
+
+/* What a mask multiplies, and the gradient of the product. */
+typedef struct PareMasked {
+  PareValue *v, *dmasked; /* dmasked NULL where the loss does not depend on it */
+  int axis;               /* of the groups */
+  int64_t samples;        /* of the rows before the axis, `block` after each other are of one sample, then */
+  int64_t block;          /* the next one's; samples 0: they cannot be told apart */
+} PareMasked;
+
 /* What a criterion may read. Gradients are sums over the micro-batches of a
  * step, before clipping; those that it did not ask for are NULL. */
 typedef struct PareScoreInputs {
@@ -27,6 +47,9 @@ typedef struct PareScoreInputs {
   const PareMasks *masks;
   PareValue *const *dmask;   /* by mask */
   PareValue *const *mask_group; /* by mask: constant i32, as PareMask.group */
+  const PareProducts *products; /* in `collect`: values of the run */
+  const PareMasked *masked;     /* the same, by mask */
+  PareValue **sums;             /* states that `collect` adds up over a step's runs; by dimension or by adapter */
   const PareIncidences *incidences;
   PareValue *const *like;    /* by dimension: a value of type [count]; NULL where it is not pruned */
   size_t ndims;
@@ -35,16 +58,34 @@ typedef struct PareScoreInputs {
   bool normalise;            /* divide each weight's scores by their L2 norm (METHOD 2, "Scale") */
 } PareScoreInputs;
 
-typedef enum PareNeeds { PARE_NEEDS_NOTHING = 0, PARE_NEEDS_ADAPTERS = 1, PARE_NEEDS_MASKS = 2 } PareNeeds;
+typedef enum PareNeeds {
+  PARE_NEEDS_NOTHING = 0,
+  PARE_NEEDS_ADAPTERS = 1, /* da, db */
+  PARE_NEEDS_MASKS = 2,    /* dmask */
+  PARE_NEEDS_INPUTS = 4,   /* products without dy */
+  PARE_NEEDS_PRODUCTS = 8, /* products */
+  PARE_NEEDS_SAMPLES = 16, /* masked */
+} PareNeeds;
+enum {
+  PARE_NEEDS_GRADIENTS = PARE_NEEDS_ADAPTERS | PARE_NEEDS_MASKS | PARE_NEEDS_PRODUCTS | PARE_NEEDS_SAMPLES,
+  PARE_NEEDS_APART = PARE_NEEDS_MASKS | PARE_NEEDS_SAMPLES, /* masks may not be fused away */
+};
+
+/* What becomes of the scores of one step after another. */
+typedef enum PareOverTime { PARE_SCORES_AVERAGE, PARE_SCORES_SUM } PareOverTime;
 
 /* Sets score[dim] to a value of type [count] wherever like[dim] is given; one
  * that leaves it NULL has its scores drawn by the loop. */
 typedef PareStatus PareCriterionFn(PareCtx *c, PareGraph *g, const PareScoreInputs *in, PareValue **score);
+/* For what must be read while a run's values are there: appends nodes that add to in->sums. */
+typedef PareStatus PareCollectFn(PareCtx *c, PareGraph *g, const PareScoreInputs *in);
 
 typedef struct PareCriterion {
   const char *name; /* on the command line */
   unsigned needs;
+  PareOverTime over_time;
   PareCriterionFn *append;
+  PareCollectFn *collect; /* NULL: nothing is read during a run */
 } PareCriterion;
 
 extern const PareCriterion pare_criteria[];
@@ -56,6 +97,16 @@ PARE_MUST_USE PareStatus pare_score_add(PareCtx *c, PareGraph *g, PareValue **su
 /* Sums an [K] or [N] vector of an adapted weight into the groups of an incidence. */
 PARE_MUST_USE PareStatus pare_score_groups(PareCtx *c, PareGraph *g, const PareScoreInputs *in,
                                            const PareIncidence *i, PareValue *vector, PareValue **score);
+/* The score is what `collect` has added up by dimension. */
+PareCriterionFn pare_score_collected;
+/* sums[i] += v, over the runs of a step; the state is made when it is first added to. */
+PARE_MUST_USE PareStatus pare_score_collect(PareCtx *c, PareGraph *g, const PareScoreInputs *in, size_t i, PareValue *v);
+/* The scores of an adapted weight by its rows [K] and columns [N], summed into the groups of its incidences. */
+PARE_MUST_USE PareStatus pare_score_axes(PareCtx *c, PareGraph *g, const PareScoreInputs *in, size_t adapter,
+                                         PareValue *const row_col[2], PareValue **score);
+/* Adds the scores of every weight from its true gradient, summed over the groups of every incidence: |G·W|^power or,
+ * of power 0, -G·W. */
+PARE_MUST_USE PareStatus pare_collect_weights(PareCtx *c, PareGraph *g, const PareScoreInputs *in, int power);
 /* Sums |G·W|^power over the groups of every incidence, G from the adapters'
  * gradients or, without, 1. */
 PARE_MUST_USE PareStatus pare_score_weights(PareCtx *c, PareGraph *g, const PareScoreInputs *in, bool gradients,

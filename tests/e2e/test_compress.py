@@ -147,6 +147,16 @@ def test_the_same_input_gives_the_same_bytes(fixture, tmp_path):
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
 
 
+@pytest.mark.parametrize("method", ("loraprune", "gate", "grad", "fisher", "movement", "magnitude", "wanda", "random"))
+def test_every_method_prunes_while_it_tunes_without_labels(method, tmp_path):
+    row, path = example()[0].values[0]
+    npz, report = data(path, tmp_path), tmp_path / "report"
+    run("compress", path, tmp_path / "c.onnx", "--method", method, "--steps", 4, "--batch", 4, "--train", npz,
+        "--prune-every", 1, "--report", report, "-q")
+    said = json.loads((report / "report.json").read_text())
+    assert said["target"]["reached"] == pytest.approx(0.5, abs=0.01) and said["validation"]["passed"]
+
+
 @pytest.mark.parametrize("fixture", example())
 def test_nothing_is_left_behind_when_the_gate_fails(fixture, tmp_path):
     row, path = fixture

@@ -13,7 +13,7 @@
 #include "kernels/kernel.h"
 
 /* --- a call --- */
-enum { MAX_TENSORS = 6 };
+enum { MAX_TENSORS = 10 };
 
 typedef struct Call {
   PareArena *arena;
@@ -1273,6 +1273,83 @@ Test(importance, groups_add_their_members) {
     cr_assert_eq(run(&c, PARE_OP_GROUPSUM), PARE_DATA);
   }
 }
+
+#ifndef PARE_TEST_CUDA
+/* A gradient from two pairs, adapters' gradients, norms or nothing; W both ways round; signs, sizes and squares. */
+Test(weight_score, agrees_with_the_definition_in_float64) {
+  const struct { int64_t K, N, r, M; } all[] = {{37, 61, 3, 5}, {20, 300, 8, 300}, {300, 64, 4, 1}, {1, 129, 6, 70}};
+  const PareDtype types[] = {PARE_F64, PARE_F32, PARE_BF16};
+  enum { PAIRS_GIVEN, ADAPTERS_GIVEN, NORM_GIVEN, NOTHING_GIVEN };
+  EACH_LEVEL(c) for (int k = 0; k < 4; k++) for (int d = 0; d < 3; d++) for (int mode = 0; mode < 24; mode++) {
+    int given = mode % 4, power = mode / 4 % 3;
+    bool t = mode >= 12;
+    int64_t K = all[k].K, N = all[k].N, r = all[k].r, M = all[k].M;
+    double s = 0.5, eta = 0.25;
+    PareDtype type = types[d] == PARE_F64 ? PARE_F64 : PARE_F32;
+    clear(&c);
+    pare_attr_set(&c.attr, scale, s);
+    pare_attr_set(&c.attr, alpha, eta);
+    pare_attr_set(&c.attr, power, power);
+    pare_attr_set(&c.attr, transB, t);
+    PareTensor *W = filled(t ? input(&c, type, DIMS(N, K)) : input(&c, type, DIMS(K, N)), 1, -1, 1);
+    PareTensor *A = filled(input(&c, type, DIMS(K, r)), 2, -1, 1), *B = filled(input(&c, type, DIMS(r, N)), 3, -1, 1);
+    PareTensor *dA = filled(input(&c, type, DIMS(K, r)), 4, -1, 1), *dB = filled(input(&c, type, DIMS(r, N)), 5, -1, 1);
+    PareTensor *norm = filled(input(&c, type, DIMS(K)), 6, 0, 1), *x[2], *dy[2];
+    for (int p = 0; p < 2; p++) {
+      x[p] = filled(input(&c, types[d], DIMS(M, K)), 7 + (uint64_t)p, -1, 1);
+      dy[p] = filled(input(&c, types[d], DIMS(M, N)), 9 + (uint64_t)p, -1, 1);
+    }
+    PareTensor *row = output(&c, type, DIMS(K)), *col = output(&c, type, DIMS(N));
+    PareTensor *each = t ? output(&c, type, DIMS(N, K)) : output(&c, type, DIMS(K, N));
+    PareTensor wrow = tensor(&c, PARE_F64, DIMS(K)), wcol = tensor(&c, PARE_F64, DIMS(N));
+    PareTensor weach = t ? tensor(&c, PARE_F64, DIMS(N, K)) : tensor(&c, PARE_F64, DIMS(K, N));
+    for (int64_t i = 0; i < K; i++)
+      for (int64_t j = 0; j < N; j++) {
+        double g = given == NORM_GIVEN ? get(norm, i) : given == NOTHING_GIVEN ? 1 : 0, ab = 0;
+        for (int64_t q = 0; q < r; q++) {
+          double a = get(A, i * r + q), b = get(B, q * N + j), da = get(dA, i * r + q), db = get(dB, q * N + j);
+          if (given == ADAPTERS_GIVEN) g += a * db + da * b - eta * da * db;
+          ab += a * b;
+        }
+        for (int p = 0; p < 2 && given == PAIRS_GIVEN; p++)
+          for (int64_t m = 0; m < M; m++) g += eta * get(x[p], m * K + i) * get(dy[p], m * N + j);
+        int64_t at = t ? j * K + i : i * N + j;
+        double e = -g * (get(W, at) + s * ab);
+        e = power == 2 ? e * e : power == 1 ? fabs(e) : e;
+        put(&wrow, i, get(&wrow, i) + e), put(&wcol, j, get(&wcol, j) + e), put(&weach, at, e);
+      }
+    if (given != PAIRS_GIVEN) c.nin = 6;
+    if (given != ADAPTERS_GIVEN) c.in[3] = c.in[4] = (PareTensor){0};
+    if (given != NORM_GIVEN) c.in[5] = (PareTensor){0};
+    must(&c, PARE_OP_WEIGHTSCORE);
+    near(row, &wrow, 32, "row"), near(col, &wcol, 32, "col"), near(each, &weach, 32, "elements");
+  }
+}
+
+/* Rows of three samples, two after each other, twice over; groups along axis 2, which an axis follows. */
+Test(sample_sum, keeps_samples_apart) {
+  EACH_LEVEL(c) {
+    const int64_t groups[] = {1, -1, 0, 1};
+    clear(&c);
+    pare_attr_set(&c.attr, axis, 2);
+    pare_attr_set(&c.attr, group, 3);
+    pare_attr_set(&c.attr, block_size, 2);
+    PareTensor *v = filled(input(&c, PARE_F32, DIMS(2, 6, 4, 5)), 1, -1, 1);
+    PareTensor *dv = filled(input(&c, PARE_F32, DIMS(2, 6, 4, 5)), 2, -1, 1);
+    PareTensor *gid = listed(input(&c, PARE_I32, DIMS(4)), LIST(1, -1, 0, 1));
+    input(&c, PARE_F32, DIMS(2));
+    PareTensor *y = output(&c, PARE_F32, DIMS(3, 2)), want = tensor(&c, PARE_F64, DIMS(3, 2));
+    for (int64_t i = 0; i < 240; i++) {
+      int64_t at = i / 20 / 2 % 3 * 2 + groups[i / 5 % 4];
+      if (groups[i / 5 % 4] >= 0) put(&want, at, get(&want, at) + get(v, i) * get(dv, i));
+    }
+    must(&c, PARE_OP_SAMPLESUM);
+    near(y, &want, 32, "sums");
+    put(gid, 0, 2);
+    cr_assert_eq(run(&c, PARE_OP_SAMPLESUM), PARE_DATA);
+  }
+}
+#endif
 
 /* --- all --- */
 Test(table, empty_tensors_pass_through) {

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "passes/autodiff.h"
 #include "passes/probe_dims.h"
 #include "passes/trace_dims.h"
 #include "passes/training.h"
@@ -30,8 +31,8 @@ static const PareCriterion *criterion(const char *name) {
   return c;
 }
 
-static void load(Bench *b, const char *path) {
-  const int64_t sizes[] = {3, 7};
+static void load_for(Bench *b, const char *path, int64_t samples) {
+  const int64_t sizes[] = {samples, 7};
   Fix *f = &b->f;
   PareGraph *probe;
   MUST(f, pare_model_load(&f->c, path, &b->m));
@@ -46,6 +47,8 @@ static void load(Bench *b, const char *path) {
   b->spec = (PareTrainSpec){.loss = PARE_LOSS_KD, .temperature = 2, .criterion = criterion("loraprune"), .power = 2,
                             .eta = 1, .ema = 0.9, .pruned = b->pruned};
 }
+
+static void load(Bench *b, const char *path) { load_for(b, path, 3); }
 
 static void fill(PareProgram *p, const PareGraph *g) {
   for (size_t i = 0; i < g->inputs.n; i++) {
@@ -286,4 +289,229 @@ Test(training, an_update_moves_every_adapter_and_empties_its_gradient) {
   cr_assert_lt(after, before, "the loss went from %g to %g", before, after);
   unload(&b);
   fix_free(&b.f);
+}
+
+/* --- scores from the true gradient and from inputs: against autodiff on the plain model with merged weights --- */
+
+/* By adapter: dL/dW [K, N] and Σ x² [K]. */
+typedef struct Truth {
+  const float *gradient[16];
+  double square[16][CHANNELS];
+} Truth;
+
+enum { DEAD = 1 }; /* the group that is masked, in every block */
+
+static double merged(const Bench *b, size_t i, int64_t k, int64_t n) {
+  const PareAdapter *x = &b->adapters.at.at[i];
+  double delta = 0;
+  for (int r = 0; r < RANK; r++)
+    delta += (double)buffer(b, b->t.a[i].value)[k * RANK + r] * (double)buffer(b, b->t.b[i].value)[r * x->n + n];
+  return pare_data_float(weight(b, i), k * x->n + n) + x->scale * delta;
+}
+
+static PareNode *site(const Bench *b, PareGraph *g, size_t i) {
+  PareNode *n = g->first;
+  while (n && n->id != b->adapters.at.at[i].sites.at[0].node) n = n->next;
+  return n;
+}
+
+/* The model with merged weights, less the dead groups' rows. */
+static PareGraph *merged_model(Bench *b) {
+  const int64_t sizes[] = {3, 7};
+  PareGraph *g = bound_at(&b->f, b->m->graph, 2, sizes);
+  for (size_t i = 0; i < 16; i++) {
+    const PareAdapter *x = &b->adapters.at.at[i];
+    float *w = PARE_NEW_N(b->f.arena, x->k * x->n, float);
+    for (int64_t k = 0; k < x->k; k++)
+      for (int64_t n = 0; n < x->n; n++)
+        w[k * x->n + n] = i % 2 && group_of(i, k, n) == DEAD ? 0 : (float)merged(b, i, k, n);
+    site(b, g, i)->in[1]->data = w;
+  }
+  return g;
+}
+
+static void find_truth(Bench *b, Truth *out) {
+  Fix *f = &b->f;
+  PareGraph *g = merged_model(b);
+  PareValue *wrt[16], *pin[32], *labels = pare_value_add(&f->c, g, PARE_INPUT, "pare.labels", b->spec.labels);
+  PareValue *loss = PARE_EMIT(&f->c, g, NULL, PARE_OP_CROSSENTROPY, "loss", NULL, g->outputs.at[0], labels);
+  PareProgram *p;
+  for (size_t i = 0; i < 16; i++) wrt[i] = site(b, g, i)->in[1], pin[16 + i] = site(b, g, i)->in[0];
+  MUST(f, pare_autodiff(&f->c, g, loss, pare_const_float(&f->c, g, "", PARE_F32, 1), 16, wrt, pin));
+  MUST(f, pare_program_new_pinned(&f->c, g, pare_cpu_kernels(), 32, pin, &p));
+  fill(p, g);
+  memcpy(pare_program_buffer(p, labels), pare_program_buffer(b->p, b->t.labels),
+         (size_t)pare_type_count(&labels->type) * sizeof(int64_t));
+  MUST(f, pare_program_run(&f->c, p, -1));
+  for (size_t i = 0; i < 16; i++) {
+    int64_t k = b->adapters.at.at[i].k, n = pare_type_count(&wrt[i]->type), m = pare_type_count(&pin[16 + i]->type);
+    float *copy = PARE_NEW_N(f->arena, n, float);
+    out->gradient[i] = memcpy(copy, pare_program_buffer(p, pin[i]), (size_t)n * sizeof *copy);
+    const float *x = pare_program_buffer(p, pin[16 + i]);
+    memset(out->square[i], 0, sizeof out->square[i]);
+    for (int64_t j = 0; j < m; j++) out->square[i][j % k] += (double)x[j] * (double)x[j];
+  }
+  pare_program_free(p);
+}
+
+/* Scores of adapter i's groups, of `runs` equal runs. */
+static void add_true_scores(const Bench *b, const Truth *t, size_t i, int runs, double *group) {
+  const PareAdapter *x = &b->adapters.at.at[i];
+  const char *name = b->spec.criterion->name;
+  for (int64_t k = 0; k < x->k; k++)
+    for (int64_t n = 0; n < x->n; n++) {
+      double w = merged(b, i, k, n), e = (double)t->gradient[i][k * x->n + n] * w;
+      if (!strcmp(name, "movement")) e = -e * runs;
+      else if (!strcmp(name, "wanda")) e = fabs(w) * sqrt(t->square[i][k] * runs);
+      else e = runs * (b->spec.power == 2 ? e * e : fabs(e));
+      group[group_of(i, k, n)] += e;
+    }
+}
+
+static void expect_near(const Bench *b, double want[8][CHANNELS], const char *what) {
+  int at[2] = {0, 0};
+  for (size_t i = 0; i < b->d->dims.n; i++) {
+    const PareDim *d = &b->d->dims.at[i];
+    if (!b->pruned[i]) continue;
+    bool ffn = d->kind == PARE_KIND_FFN;
+    const double *w = want[2 * at[ffn]++ + ffn];
+    double most = 0, limit = 4 * rounding_tolerance(b->plain); /* forward and backward, twice: a square */
+    for (int64_t g = 0; g < d->count; g++) most = fmax(most, fabs(w[g]));
+    for (int64_t g = 0; g < d->count; g++) {
+      double got = (double)buffer(b, b->t.score[i])[g];
+      cr_assert(fabs(got - w[g]) <= limit * most, "%s, %s, group %ld: %.8g, not %.8g (most %g, rounding %g)", what,
+                d->name, (long)g, got, w[g], most, limit);
+    }
+  }
+}
+
+static void check_true_scores(const char *name, int power, bool plain) {
+  Bench b = {0};
+  double want[8][CHANNELS] = {{0}};
+  fix_init(&b.f);
+  b.spec.plain = plain;
+  supervised(&b, name, power, 1);
+  for (size_t i = 0; i < b.t.masks.at.n; i++)
+    for (int64_t k = 0; k < b.t.masks.at.at[i].k; k++)
+      if (b.t.masks.at.at[i].group[k] == DEAD) buffer(&b, b.t.masks.at.at[i].mask)[k] = 0;
+  for (int step = 0; step < 3; step++) {
+    Truth truth;
+    int runs = step == 1 ? 2 : 1;
+    find_truth(&b, &truth);
+    for (int r = 0; r < runs; r++) run(&b, PARE_PHASE_TUNE);
+    bool sum = !strcmp(name, "movement");
+    double now[8][CHANNELS] = {{0}};
+    for (size_t i = 0; i < 16; i++) add_true_scores(&b, &truth, i, runs, now[i / 2]);
+    for (int d = 0; d < 8; d++)
+      for (int g = 0; g < CHANNELS; g++)
+        want[d][g] = sum ? want[d][g] + now[d][g] : b.spec.ema * want[d][g] + (1 - b.spec.ema) * now[d][g];
+    run(&b, PARE_PHASE_RANK);
+    run(&b, PARE_PHASE_UPDATE);
+    expect_near(&b, want, fmt(&b.f, "%s^%d, step %d", name, power, step));
+  }
+  unload(&b);
+  fix_free(&b.f);
+}
+
+Test(scores, of_grad_are_those_of_the_weights_true_gradients) {
+  check_true_scores("grad", 2, false);
+  check_true_scores("grad", 1, false);
+  check_true_scores("grad", 2, true);
+}
+
+Test(scores, of_movement_add_up_what_the_gradient_does_to_the_weights_over_the_steps) {
+  check_true_scores("movement", 2, false);
+}
+
+Test(scores, of_wanda_are_magnitudes_times_the_norms_of_their_inputs) { check_true_scores("wanda", 2, false); }
+
+/* --- fisher: the sum over the samples of gate, each sample alone --- */
+
+/* Sample `at` of what `from` holds for a batch. */
+static void copy_sample(const Bench *from, const PareValue *a, Bench *to, const PareValue *b, int64_t at) {
+  size_t bytes = (size_t)pare_type_count(&b->type) * pare_dtype_size(b->type.dtype);
+  const char *src = pare_program_buffer(from->p, a);
+  if (src && pare_program_buffer(to->p, b)) memcpy(pare_program_buffer(to->p, b), src + (size_t)at * bytes, bytes);
+}
+
+static void fill_signs(const Bench *b) {
+  for (size_t i = 0; i < b->t.noutputs; i++) {
+    const PareValue *s = b->t.outputs[i].signs;
+    for (int64_t k = 0; s && k < pare_type_count(&s->type); k++) buffer(b, s)[k] = k * 7 % 3 ? 1 : -1;
+  }
+}
+
+/* Some models attend across the batch: their samples have no loss of their own. */
+static bool stands_alone(const Bench *all, const Bench *one, int64_t at) {
+  PareTensor batch = {.type = one->t.outputs[0].output->type}, alone = batch;
+  alone.data = buffer(one, one->t.outputs[0].output);
+  batch.data = buffer(all, all->t.outputs[0].output) + at * pare_type_count(&batch.type);
+  return distance(&batch, &alone) <= rounding_tolerance(all->plain);
+}
+
+/* False: the model mixes samples. */
+static bool add_gates(Bench *all, const char *path, int64_t sample, int64_t samples, double **want) {
+  Bench one = {0};
+  fix_init(&one.f);
+  load_for(&one, path, 1);
+  one.spec.criterion = criterion("gate");
+  one.spec.ema = 0;
+  build(&one);
+  *(float *)pare_program_buffer(one.p, one.t.dloss) = 1 / (float)samples;
+  for (size_t i = 0; i < one.g->inputs.n; i++)
+    if (one.g->inputs.at[i]->type.rank && one.g->inputs.at[i] != one.t.hyper)
+      copy_sample(all, all->g->inputs.at[i], &one, one.g->inputs.at[i], sample);
+  run(&one, PARE_PHASE_TUNE);
+  run(&one, PARE_PHASE_SCORE);
+  run(&one, PARE_PHASE_RANK);
+  bool alone = stands_alone(all, &one, sample);
+  for (size_t i = 0; i < one.d->dims.n; i++)
+    for (int64_t g = 0; one.pruned[i] && g < one.d->dims.at[i].count; g++)
+      want[i][g] += (double)buffer(&one, one.t.score[i])[g];
+  unload(&one);
+  fix_free(&one.f);
+  return alone;
+}
+
+/* Whether there was something to compare. */
+static bool check_fisher(Row *r) {
+  Bench b = {0};
+  fix_init(&b.f);
+  load(&b, r->path);
+  b.spec.criterion = criterion("fisher");
+  b.spec.ema = 0;
+  build(&b);
+  fill_signs(&b);
+  int64_t samples = b.g->inputs.at[0]->type.dim[0];
+  double **want = PARE_NEW_N(b.f.arena, b.d->dims.n + 1, double *), limit = 4 * rounding_tolerance(b.plain);
+  for (size_t i = 0; i < b.d->dims.n; i++) want[i] = PARE_NEW_N(b.f.arena, b.d->dims.at[i].count, double);
+  run(&b, PARE_PHASE_TUNE);
+  run(&b, PARE_PHASE_SCORE);
+  run(&b, PARE_PHASE_RANK);
+  bool alone = true;
+  for (int64_t n = 0; n < samples; n++) alone &= add_gates(&b, r->path, n, samples, want);
+  for (size_t i = 0; i < b.d->dims.n && alone; i++) {
+    const PareDim *d = &b.d->dims.at[i];
+    double most = 0;
+    for (int64_t g = 0; b.pruned[i] && g < d->count; g++) most = fmax(most, want[i][g]);
+    for (int64_t g = 0; b.pruned[i] && g < d->count; g++) {
+      double got = (double)buffer(&b, b.t.score[i])[g];
+      cr_assert(fabs(got - want[i][g]) <= limit * most, "%s, %s, group %ld: %.8g, not %.8g (most %g, rounding %g)",
+                r->name, d->name, (long)g, got, want[i][g], most, limit);
+    }
+  }
+  unload(&b);
+  fix_free(&b.f);
+  return alone;
+}
+
+Test(scores, of_fisher_are_the_gates_of_every_sample_alone_on_every_model_that_keeps_samples_apart) {
+  Fix f;
+  Row *rows;
+  size_t checked = 0, n;
+  fix_init(&f);
+  n = fixtures(&f, 'A', &rows);
+  for (size_t i = 0; i < n; i++) checked += check_fisher(&rows[i]);
+  cr_assert(2 * checked > n, "only %zu of %zu models keep samples apart", checked, n);
+  fix_free(&f);
 }

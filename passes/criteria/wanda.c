@@ -1,0 +1,45 @@
+/* wanda - Σ |W_ij|·‖x_j‖ over the group, ‖x_j‖ the norm of the weight's j-th input over a step's samples and positions
+ * (Sun et al., arXiv 2306.11695; METHOD 4). No gradient. */
+#include "passes/criteria/criterion.h"
+
+PareCriterionFn pare_criterion_wanda;
+PareCollectFn pare_collect_wanda;
+
+/* sums[adapter] += Σ x_j² over the rows of x */
+PareStatus pare_collect_wanda(PareCtx *c, PareGraph *g, const PareScoreInputs *in) {
+  PareAttrs attr = {0}, wide = {0};
+  pare_attr_set(&attr, keepdims, 0);
+  pare_attr_set(&wide, to, PARE_F32);
+  for (size_t i = 0; i < in->products->at.n; i++) {
+    const PareProduct *p = &in->products->at.at[i];
+    int64_t axis[PARE_MAX_RANK];
+    for (int a = 0; a + 1 < p->x->type.rank; a++) axis[a] = a;
+    PareValue *axes = pare_const_ints(c, g, "pare.rows", p->x->type.rank - 1, axis);
+    PareValue *x = p->x->type.dtype == PARE_F32 ? p->x : PARE_EMIT(c, g, NULL, PARE_OP_CAST, "score", &wide, p->x);
+    PareValue *square = axes && x ? PARE_EMIT(c, g, NULL, PARE_OP_MUL, "score", NULL, x, x) : NULL;
+    PareValue *sum = square ? PARE_EMIT(c, g, NULL, PARE_OP_REDUCESUM, "score", &attr, square, axes) : NULL;
+    if (!sum) return c->diag.code;
+    PARE_TRY(pare_score_collect(c, g, in, p->adapter, sum));
+  }
+  return PARE_OK;
+}
+
+static PareStatus score_weight(PareCtx *c, PareGraph *g, const PareScoreInputs *in, size_t i, PareValue **score) {
+  const PareAdapter *a = &in->adapters->at.at[i];
+  PareValue *norm = PARE_EMIT(c, g, NULL, PARE_OP_SQRT, "score", NULL, in->sums[i]);
+  if (!norm) return c->diag.code;
+  PareValue *operand[] = {in->lora[i].w, in->lora[i].a, in->lora[i].b, NULL, NULL, norm};
+  PareNode *n = pare_node_add(c, g, NULL, PARE_OP_WEIGHTSCORE, a->name, 6, operand, 2);
+  if (!n) return c->diag.code;
+  pare_attr_set(&n->attr, scale, a->scale);
+  pare_attr_set(&n->attr, power, 1);
+  pare_attr_set(&n->attr, transB, a->transposed);
+  PARE_TRY(pare_infer(c, n));
+  return pare_score_axes(c, g, in, i, n->out, score);
+}
+
+PareStatus pare_criterion_wanda(PareCtx *c, PareGraph *g, const PareScoreInputs *in, PareValue **score) {
+  for (size_t i = 0; i < in->adapters->at.n; i++)
+    if (in->sums[i]) PARE_TRY(score_weight(c, g, in, i, score));
+  return PARE_OK;
+}
