@@ -34,9 +34,9 @@ static uint64_t fingerprint(const PareTuner *t) {
   uint64_t h = 14695981039346656037u;
   int64_t ints[] = {o->seed, o->batch, o->rank, o->method, o->ranking, o->importance, o->loss, o->prune_every,
                     o->lr_decay, t->spec.bf16, o->steps, t->nsamples, (int64_t)t->model->file.len,
-                    (int64_t)t->dims->dims.n, t->planned};
+                    (int64_t)t->dims->dims.n, t->planned, o->schedule, o->curve, o->regrow};
   double reals[] = {o->alpha, o->eta, o->ema, o->lr, o->lr_warmup, o->weight_decay, o->clip, o->temperature,
-                    o->prune_warmup, o->prune_cooldown, o->epochs, t->ratio};
+                    o->prune_warmup, o->prune_cooldown, o->epochs, t->ratio, o->floor};
   h = hash(hash(h, ints, sizeof ints), reals, sizeof reals);
   for (size_t i = 0; i < t->dims->dims.n; i++) {
     h = hash(h, t->dims->dims.at[i].name, strlen(t->dims->dims.at[i].name));

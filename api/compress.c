@@ -126,12 +126,6 @@ static PareStatus size_up(Compress *k) {
   return pare_feed_bind(k->c, k->sized, k->train, &batch);
 }
 
-static double dead_share(const Compress *k) {
-  int64_t all, dead;
-  pare_tuner_count(&k->tuner, &all, &dead);
-  return (double)dead / (double)all;
-}
-
 static PareStatus prepare(Compress *k) {
   const int64_t *samples;
   int64_t n;
@@ -140,7 +134,7 @@ static PareStatus prepare(Compress *k) {
   PARE_TRY(size_up(k));
   PARE_TRY(pare_tuner_init(&k->tuner, k->c, k->arena, k->model, k->dims, k->o, k->h, k->train, samples, n,
                            k->device));
-  if (k->tuner.planned) k->target.requested = dead_share(k);
+  if (k->tuner.planned) k->target.requested = pare_tuner_share(&k->tuner);
   return pare_target_ratio(k->c, k->arena, &k->target, k->dims, k->tuner.pruned, k->sized,
                            pare_model_bytes(k->model), &k->tuner.ratio, &k->tuner.goal);
 }
@@ -244,7 +238,7 @@ static double reached(const Compress *k) {
   if (!strcmp(k->target.kind, "params")) return (double)b->params / (double)a->params;
   if (!strcmp(k->target.kind, "macs")) return (double)b->macs / (double)a->macs;
   if (!strcmp(k->target.kind, "bytes")) return (double)b->bytes / (double)a->bytes;
-  return dead_share(k);
+  return pare_tuner_share(&k->tuner);
 }
 
 static PareStatus account(Compress *k) {
@@ -272,9 +266,9 @@ static void tell_plan(Compress *k) {
   int64_t all, dead;
   pare_tuner_count(&k->tuner, &all, &dead);
   double share = k->tuner.planned ? k->target.requested : k->tuner.ratio;
-  pare_log(k->c, 0, "%s: %lld groups may go, %.1f %% of them shall; %lld steps of %lld samples, method %s", k->path,
-           (long long)all, 100 * share, (long long)k->tuner.schedule.steps, (long long)k->o->batch,
-           pare_tuner_method(&k->tuner));
+  pare_log(k->c, 0, "%s: %lld groups may go, %.1f %% of %s shall; %lld steps of %lld samples, method %s", k->path,
+           (long long)all, 100 * share, k->o->ranking == PARE_RANK_COST ? "their cost" : "them",
+           (long long)k->tuner.schedule.steps, (long long)k->o->batch, pare_tuner_method(&k->tuner));
 }
 
 static PareStatus run(Compress *k) {

@@ -13,6 +13,7 @@
 #include "api/call.h"
 #include "ir/dims.h"
 #include "runtime/device.h"
+#include "runtime/schedule.h"
 
 typedef enum Kind { STR, LIST, INT, FLOAT, FLAG, WORD } Kind;
 
@@ -34,6 +35,7 @@ static const Row rows[PARE_OPTION_COUNT] = {
   X(sparsity, 0, 1, false, "at least 0 and below 1") \
   X(eta, 0, INFINITY, false, "0 or more")   \
   X(ema, 0, 1, true, "between 0 and 1")        \
+  X(floor, 0, 1, true, "between 0 and 1") \
   X(prune_every, 1, INFINITY, false, "at least 1") \
   X(prune_warmup, 0, 1, true, "between 0 and 1") \
   X(prune_cooldown, 0, 1, true, "between 0 and 1") \
@@ -377,6 +379,8 @@ PareStatus pare_options_check(PareCtx *c, const PareCompressOptions *o) {
       return pare_error(c, PARE_USAGE, "--%s and --%s say the same thing twice: give one of them",
                         rows[either[i][0]].name, rows[either[i][1]].name);
   if (o->resume && !*o->checkpoint) return pare_error(c, PARE_USAGE, "--resume needs --checkpoint DIR");
+  if (o->regrow && o->schedule != PARE_GRADUAL)
+    return pare_error(c, PARE_USAGE, "--regrow needs more than one prune: take --schedule gradual");
   if (o->prune_warmup + o->prune_cooldown > 1)
     return pare_error(c, PARE_USAGE, "--prune-warmup and --prune-cooldown together are more than the whole run");
   return PARE_OK;

@@ -120,7 +120,7 @@ PareStatus pare_tuner_update_masks(PareTuner *t) {
     const PareMask *m = &t->graph.masks.at.at[i];
     float *mask = pare_program_buffer(t->program, m->mask);
     for (int64_t k = 0; mask && t->keep[m->dim] && k < m->k; k++)
-      if (m->group[k] >= 0 && !t->keep[m->dim][m->group[k]]) mask[k] = 0;
+      if (m->group[k] >= 0) mask[k] = t->keep[m->dim][m->group[k]];
     if (mask) PARE_TRY(pare_program_push(t->c, t->program, m->mask));
   }
   return PARE_OK;

@@ -11,7 +11,7 @@
 enum { ADDED_BYTES = 512, ADDED_BYTES_A_DIM = 256 };
 
 void pare_target_read(const PareCompressOptions *o, PareTarget *out) {
-  *out = (PareTarget){*o->plan ? "plan" : "sparsity", o->sparsity};
+  *out = (PareTarget){*o->plan ? "plan" : "sparsity", o->sparsity, o->floor};
   if (!*o->plan) pare_option_target(o, &out->kind, &out->requested);
 }
 
@@ -65,7 +65,8 @@ PareStatus pare_target_ratio(PareCtx *c, PareArena *a, const PareTarget *t, cons
     goal->cost[i] = (double)(bytes ? dim->bytes : dim->params);
     if (macs) PARE_TRY(group_macs(c, d, dim, sized, &goal->cost[i]));
     goal->fixed -= goal->cost[i] * (double)dim->count;
-    layer[n++] = (PareLayer){.kind = (int)dim->kind, .count = dim->count, .cost = goal->cost[i]};
+    layer[n++] = (PareLayer){.kind = (int)dim->kind, .count = dim->count, .cost = goal->cost[i],
+                             .least = pare_rank_least(dim->count, t->floor)};
   }
   if (bytes) goal->fixed += ADDED_BYTES + ADDED_BYTES_A_DIM * (double)n;
   PARE_TRY(pare_rank_budget(c, n, layer, goal->fixed, goal->budget, ratio));

@@ -8,6 +8,7 @@
 typedef struct PareTarget {
   const char *kind; /* "sparsity", "params", "macs", "bytes", "plan" */
   double requested; /* as given; of a plan the share of its groups that goes */
+  double floor;     /* share of a layer's groups that stays whatever the scores say */
 } PareTarget;
 
 /* --plan, --target, or --sparsity where there is neither; the options have been checked. */

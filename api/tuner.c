@@ -62,9 +62,14 @@ static PareStatus fill_hyper(PareTuner *t, double rate) {
 static bool pruning_is_over(const PareTuner *t) { return t->planned || pare_schedule_over(&t->schedule, t->step); }
 static bool prunes_now(const PareTuner *t) { return !t->planned && pare_schedule_prunes(&t->schedule, t->step); }
 
+/* Scores are taken as tuning goes, up to the last prune, or at the one prune that there is. */
+static bool scored_while_tuning(const PareTuner *t) {
+  return t->schedule.kind == PARE_GRADUAL && t->schedule.steps && !pruning_is_over(t);
+}
+
 static PareStatus tune_step(PareTuner *t) {
   const PareCompressOptions *o = t->o;
-  bool score = !pruning_is_over(t) && (!t->graph.score_phase || t->step % SCORE_EVERY == 0);
+  bool score = scored_while_tuning(t) && (!t->graph.score_phase || t->step % SCORE_EVERY == 0);
   t->loss = 0;
   for (int64_t m = 0; m < t->micro; m++)
     PARE_TRY(run_micro(t, t->step * t->micro + m, 1 / (double)t->micro, score, &t->loss));
@@ -80,39 +85,93 @@ static PareStatus tune_step(PareTuner *t) {
 
 /* --- pruning --- */
 
+/* Everything that may be ranked; its number. */
+static size_t list_layers(const PareTuner *t, PareLayer *layer) {
+  size_t n = 0;
+  for (size_t i = 0; i < t->dims->dims.n; i++) {
+    const PareDim *d = &t->dims->dims.at[i];
+    if (!t->pruned[i]) continue;
+    if (t->o->regrow) memset(t->keep[i], 1, (size_t)d->count * sizeof(bool));
+    layer[n++] = (PareLayer){.kind = (int)d->kind, .count = d->count, .score = t->score[i], .keep = t->keep[i],
+                             .cost = pare_tuner_cost(t, i), .least = pare_rank_least(d->count, t->o->floor)};
+  }
+  return n;
+}
+
+/* What all groups cost. */
+static double whole_cost(size_t n, const PareLayer *layer) {
+  double cost = 0;
+  for (size_t i = 0; i < n; i++) cost += layer[i].cost * (double)layer[i].count;
+  return cost;
+}
+
 /* Drops groups to a share, 0 to 1, of what shall go in the end. Under global ranking the scores decide how many groups
  * that takes, where they cost unlike much. */
 static PareStatus prune(PareTuner *t, double share) {
-  size_t n = 0;
   double ratio = t->ratio;
-  bool global = t->o->ranking == 1;
+  const PareGoal *goal = &t->goal;
+  PareRanking ranking = (PareRanking)t->o->ranking;
   PareMark mark = pare_arena_mark(t->c->scratch);
   PareLayer *layer = PARE_NEW_N(t->c->scratch, t->dims->dims.n + 1, PareLayer);
   if (!layer) return pare_nomem(t->c);
   if (t->program) PARE_TRY(pare_tuner_carry_scores(t, false));
-  for (size_t i = 0; i < t->dims->dims.n; i++) {
-    const PareDim *d = &t->dims->dims.at[i];
-    if (t->pruned[i])
-      layer[n++] = (PareLayer){.kind = (int)d->kind, .count = d->count, .score = t->score[i], .keep = t->keep[i],
-                               .cost = t->goal.cost ? t->goal.cost[i] : (double)d->params};
-  }
-  if (global && t->goal.cost)
-    PARE_TRY(pare_rank_budget_global(t->c, n, layer, t->goal.fixed, t->goal.budget, &ratio));
-  PARE_TRY(pare_rank_ratio(t->c, n, layer, share * ratio, ratio, global));
+  size_t n = list_layers(t, layer);
+  if (ranking == PARE_RANK_GLOBAL && goal->cost)
+    PARE_TRY(pare_rank_budget_global(t->c, n, layer, goal->fixed, goal->budget, &ratio));
+  double all = whole_cost(n, layer), amount = goal->cost ? all + goal->fixed - goal->budget : ratio * all;
+  if (ranking == PARE_RANK_COST) PARE_TRY(pare_rank_cost(t->c, n, layer, share * amount, goal->cost != NULL));
+  else PARE_TRY(pare_rank_ratio(t->c, n, layer, share * ratio, ratio, ranking == PARE_RANK_GLOBAL));
   pare_arena_rewind(t->c->scratch, mark);
   return PARE_OK;
 }
 
+/* The program for what comes next: cut to what lives, unless that may change its mind, and with scores or without. */
+static PareStatus restage(PareTuner *t, bool scored) {
+  PARE_TRY(pare_tuner_leave_stage(t));
+  if (!t->o->regrow || pruning_is_over(t)) pare_tuner_set_leaves(t);
+  t->spec.criterion = scored ? t->criterion : pare_criterion_find("random");
+  PARE_TRY(pare_tuner_enter_stage(t));
+  return pare_tuner_update_masks(t);
+}
+
+/* Sums of the scores of a number of batches, each by itself: the sum of all their gradients is near zero in a model that
+ * has converged. Adapters and their moments stay as they are. */
+static PareStatus score_batches(PareTuner *t) {
+  double loss = 0;
+  PareMetric metric = t->metric;
+  bool data = t->criterion->needs != PARE_NEEDS_NOTHING;
+  PARE_TRY(pare_tuner_save_stage(t));
+  for (int64_t r = 0; r < (data ? SCORE_BATCHES : 1); r++) {
+    if (pare_stopped(t->h)) return pare_error(t->c, PARE_INTERRUPTED, "interrupted");
+    if (data) PARE_TRY(run_micro(t, t->step * t->micro + r, 1, true, &loss));
+    PARE_TRY(pare_program_run(t->c, t->program, PARE_PHASE_RANK));
+    PARE_TRY(fill_hyper(t, 0));
+    PARE_TRY(pare_program_run(t->c, t->program, PARE_PHASE_UPDATE)); /* clears the gradients */
+  }
+  t->metric = metric;
+  return pare_params_load(t->c, &t->params, t->dims, &t->graph, t->program);
+}
+
+/* The one prune of a schedule that has no more. */
+static PareStatus prune_at_once(PareTuner *t) {
+  if (t->planned) return PARE_OK;
+  if (t->program && t->spec.criterion != t->criterion) PARE_TRY(restage(t, true));
+  if (t->program) PARE_TRY(score_batches(t));
+  PARE_TRY(prune(t, 1));
+  return t->step < t->schedule.steps ? restage(t, false) : PARE_OK;
+}
+
 static PareStatus prune_now(PareTuner *t) {
   int64_t all, before, after;
+  if (t->schedule.kind != PARE_GRADUAL) return prune_at_once(t);
   pare_tuner_count(t, &all, &before);
   PARE_TRY(prune(t, pare_schedule_sparsity(&t->schedule, t->step)));
   pare_tuner_count(t, &all, &after);
+  if (t->step >= t->schedule.steps) return PARE_OK;
+  if (pruning_is_over(t)) return restage(t, false);
   bool much = (double)(t->stage_alive - (all - after)) >= RESTAGE_SHARE * (double)t->stage_alive;
-  if (after == before || !(much || pruning_is_over(t)) || t->step >= t->schedule.steps) return pare_tuner_update_masks(t);
-  PARE_TRY(pare_tuner_leave_stage(t));
-  pare_tuner_set_leaves(t);
-  return pare_tuner_enter_stage(t);
+  if (after == before || !much || t->o->regrow) return pare_tuner_update_masks(t);
+  return restage(t, true);
 }
 
 /* For a criterion that appends no scores. Others start at zero: the moving average would keep what stood there. */
@@ -121,22 +180,6 @@ static void draw_scores(PareTuner *t) {
   for (size_t i = 0; i < t->dims->dims.n; i++)
     for (int64_t k = 0; t->score[i] && k < t->dims->dims.at[i].count; k++)
       t->score[i][k] = pare_rng_uniform(pare_rng_u64((uint64_t)t->o->seed, 0x5c0 + i), (uint64_t)k);
-}
-
-/* Without tuning: scores of a number of batches, averaged, then one prune. Each batch is scored by itself: the sum of all
- * their gradients is near zero in a model that has converged. */
-static PareStatus prune_once(PareTuner *t) {
-  double loss = 0;
-  if (t->planned) return PARE_OK;
-  int64_t runs = t->criterion->needs == PARE_NEEDS_NOTHING ? 1 : SCORE_BATCHES;
-  for (int64_t r = 0; t->program && r < runs; r++) {
-    if (pare_stopped(t->h)) return pare_error(t->c, PARE_INTERRUPTED, "interrupted");
-    if (t->criterion->needs != PARE_NEEDS_NOTHING) PARE_TRY(run_micro(t, r, 1, true, &loss));
-    PARE_TRY(pare_program_run(t->c, t->program, PARE_PHASE_RANK));
-    PARE_TRY(fill_hyper(t, 0)); /* changes nothing but the gradients, which are cleared */
-    PARE_TRY(pare_program_run(t->c, t->program, PARE_PHASE_UPDATE));
-  }
-  return prune(t, 1);
 }
 
 /* --- the whole --- */
@@ -209,11 +252,13 @@ PareStatus pare_tuner_run(PareTuner *t) {
     if (!*t->o->checkpoint) return pare_error(t->c, PARE_USAGE, "--resume needs --checkpoint DIR");
     PARE_TRY(pare_checkpoint_load(t, t->o->checkpoint));
   }
+  bool scored = scored_while_tuning(t) || (!t->planned && prunes_now(t)) || !t->schedule.steps;
+  if (!scored) t->spec.criterion = pare_criterion_find("random");
   if (t->data) {
     PARE_TRY(pare_tuner_enter_stage(t));
     PARE_TRY(pare_tuner_update_masks(t));
   }
-  PARE_TRY(t->schedule.steps ? steps(t) : prune_once(t));
+  PARE_TRY(t->schedule.steps ? steps(t) : prune_at_once(t));
   PARE_TRY(pare_tuner_leave_stage(t));
   pare_tuner_set_leaves(t);
   return PARE_OK;
@@ -245,7 +290,8 @@ static PareStatus choose_steps(PareTuner *t) {
   if (steps > 0 && !t->data) return pare_error(t->c, PARE_USAGE, "tuning needs data: give --train, or --steps 0");
   if (t->criterion->needs != PARE_NEEDS_NOTHING && !t->data)
     return pare_error(t->c, PARE_USAGE, "--method %s scores groups on data: give --train", t->criterion->name);
-  t->schedule = (PareSchedule){steps, o->prune_every, o->prune_warmup, o->prune_cooldown};
+  t->schedule = (PareSchedule){steps, o->prune_every, o->prune_warmup, o->prune_cooldown,
+                               (PareScheduleKind)o->schedule, (PareCurve)o->curve};
   return PARE_OK;
 }
 
@@ -263,8 +309,9 @@ PareStatus pare_tuner_init(PareTuner *t, PareCtx *c, PareArena *arena, const Par
   t->spec.criterion = t->criterion;
   t->spec.power = o->importance == 0 ? 2 : 1;
   t->spec.eta = o->eta;
-  t->spec.ema = t->schedule.steps ? o->ema : 1 - 1.0 / SCORE_BATCHES;
-  t->spec.normalise = o->ranking == 1;
+  t->spec.ema = o->ema;
+  t->spec.sum = !t->schedule.steps || t->schedule.kind != PARE_GRADUAL;
+  t->spec.normalise = o->ranking != PARE_RANK_UNIFORM;
   t->spec.pruned = t->pruned;
   t->spec.dump_after = o->dump_after;
   t->spec.bf16 = o->precision == 2 || (o->precision == 0 && !device->host); /* auto is fp32 on a CPU */
@@ -272,6 +319,21 @@ PareStatus pare_tuner_init(PareTuner *t, PareCtx *c, PareArena *arena, const Par
   if (!data) return stand_in(t);
   if (t->spec.loss != PARE_LOSS_KD) return PARE_OK;
   return pare_teacher_new(c, model->graph, data, o->batch, device, &t->teacher);
+}
+
+double pare_tuner_cost(const PareTuner *t, size_t dim) {
+  return t->goal.cost ? t->goal.cost[dim] : (double)t->dims->dims.at[dim].params;
+}
+
+double pare_tuner_share(const PareTuner *t) {
+  double all = 0, dead = 0;
+  for (size_t i = 0; i < t->dims->dims.n; i++)
+    for (int64_t k = 0; t->keep[i] && k < t->dims->dims.at[i].count; k++) {
+      double cost = t->o->ranking == PARE_RANK_COST && !t->planned ? pare_tuner_cost(t, i) : 1;
+      all += cost;
+      dead += t->keep[i][k] ? 0 : cost;
+    }
+  return dead / all;
 }
 
 const char *pare_tuner_method(const PareTuner *t) { return t->planned ? "plan" : t->criterion->name; }

@@ -84,6 +84,10 @@ void pare_tuner_free(PareTuner *t);
 
 /* The criterion's name, or "plan". */
 const char *pare_tuner_method(const PareTuner *t);
+/* What a group of dimension `dim` costs, in the target's unit; without a target, in parameters. */
+double pare_tuner_cost(const PareTuner *t, size_t dim);
+/* The share of the groups that is dead or, under --ranking cost, of what they cost. */
+double pare_tuner_share(const PareTuner *t);
 /* Groups that may go, and of these the dead ones. */
 void pare_tuner_count(const PareTuner *t, int64_t *all, int64_t *dead);
 

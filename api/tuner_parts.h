@@ -20,7 +20,7 @@ PARE_MUST_USE PareStatus pare_tuner_leave_stage(PareTuner *t);
 PARE_MUST_USE PareStatus pare_tuner_carry_scores(PareTuner *t, bool to_program);
 /* The leaves' flags become those of keep[]. */
 void pare_tuner_set_leaves(PareTuner *t);
-/* Zeroes the masks of groups that died since the program was made. */
+/* Zeroes the masks of groups that died since the program was made; those of others are one. */
 PARE_MUST_USE PareStatus pare_tuner_update_masks(PareTuner *t);
 
 /* Fills the inputs of run number `run`: samples are places in an endless sequence of shuffled epochs. */

@@ -242,7 +242,7 @@ static PareStatus scores(Build *b) {
   PARE_TRY(b->spec->criterion->append(b->c, b->g, &in, sum));
   PareAttrs decay = {0};
   pare_attr_set(&decay, alpha, b->spec->ema);
-  bool average = b->spec->criterion->over_time == PARE_SCORES_AVERAGE;
+  bool average = b->spec->criterion->over_time == PARE_SCORES_AVERAGE && !b->spec->sum;
   for (size_t i = 0; i < t->ndims; i++)
     if (sum[i] && t->score[i])
       PARE_TRY(effect(b, average ? PARE_OP_EMA : PARE_OP_ACCUMULATE, "score", average ? &decay : NULL, 2,

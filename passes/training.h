@@ -28,6 +28,7 @@ typedef struct PareTrainSpec {
   const PareCriterion *criterion;
   int power;                 /* of importance: 1 or 2 */
   double eta, ema;
+  bool sum;                  /* scores of one RANK after another add up, whatever the criterion says */
   bool normalise;
   const bool *pruned;        /* by dimension: scored at all */
   bool bf16;                 /* products of layers and attention in bf16 */

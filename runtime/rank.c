@@ -26,11 +26,19 @@ static int64_t dead_of(const PareLayer *l) {
   return n;
 }
 
-/* round(ratio · n), as far as one group a layer stays. */
+static int64_t least_of(const PareLayer *l) { return l->least > 1 ? l->least : 1; }
+static int64_t most_of(const PareLayer *l) { return l->count > least_of(l) ? l->count - least_of(l) : 0; }
+
+int64_t pare_rank_least(int64_t count, double share) {
+  int64_t n = (int64_t)ceil(share * (double)count - 1e-9); /* 0.2 of 5 is 1 */
+  return n > 1 ? n : 1;
+}
+
+/* round(ratio · n), as far as the layers' floors allow. */
 static int64_t dead_of_kind(size_t n, const PareLayer *layer, int kind, double ratio) {
   int64_t all = 0, most = 0;
   for (size_t i = 0; i < n; i++)
-    if (layer[i].kind == kind) all += layer[i].count, most += layer[i].count - 1;
+    if (layer[i].kind == kind) all += layer[i].count, most += most_of(&layer[i]);
   int64_t dead = (int64_t)floor(ratio * (double)all + 0.5);
   return dead < most ? dead : most;
 }
@@ -48,14 +56,14 @@ PareStatus pare_rank_quota(PareCtx *c, size_t n, const PareLayer *layer, double 
       if (layer[i].kind != layer[first].kind) continue;
       double share = ratio * (double)layer[i].count;
       dead[i] = (int64_t)floor(share);
-      if (dead[i] > layer[i].count - 1) dead[i] = layer[i].count - 1;
+      if (dead[i] > most_of(&layer[i])) dead[i] = most_of(&layer[i]);
       left -= dead[i];
       rest[m++] = (Candidate){.score = (double)dead[i] - share, .layer = i};
     }
     qsort(rest, m, sizeof *rest, by_score); /* largest remainder first */
     for (size_t round = 0; left > 0; round++) {
       size_t i = rest[round % m].layer;
-      if (dead[i] < layer[i].count - 1) dead[i]++, left--;
+      if (dead[i] < most_of(&layer[i])) dead[i]++, left--;
     }
     while (left < 0) { /* floors beyond the rounded total: possible only by rounding down */
       size_t i = rest[m - 1].layer;
@@ -76,13 +84,13 @@ static size_t gather(const PareLayer *layer, size_t i, bool per_cost, Candidate 
   return n;
 }
 
-/* Puts candidates in the order in which they go, those that the floor of one group a layer keeps left out. `alive` has
- * what lives in each layer. Returns their number. */
-static size_t order_kills(Candidate *cand, size_t n, int64_t *alive) {
+/* Puts candidates in the order in which they go, those that the layers' floors keep left out. `alive` has what lives in
+ * each layer. Returns their number. */
+static size_t order_kills(const PareLayer *layer, Candidate *cand, size_t n, int64_t *alive) {
   qsort(cand, n, sizeof *cand, by_score);
   size_t m = 0;
   for (size_t i = 0; i < n; i++)
-    if (alive[cand[i].layer] > 1) alive[cand[i].layer]--, cand[m++] = cand[i];
+    if (alive[cand[i].layer] > least_of(&layer[cand[i].layer])) alive[cand[i].layer]--, cand[m++] = cand[i];
   return m;
 }
 
@@ -95,7 +103,7 @@ static size_t list_kills(size_t n, const PareLayer *layer, size_t first, bool gl
     alive[i] = layer[i].count - dead_of(&layer[i]);
     m += gather(layer, i, global, cand + m);
   }
-  return order_kills(cand, m, alive);
+  return order_kills(layer, cand, m, alive);
 }
 
 static int64_t dead_of_layers(size_t n, const PareLayer *layer, int kind) {
@@ -145,7 +153,7 @@ static double cost_at(size_t n, const PareLayer *layer, const int64_t *dead, dou
 
 static PareStatus unreachable(PareCtx *c, double least, double budget) {
   return pare_error(c, PARE_TARGET, "the target cannot be reached: at least %.0f would be left, %.0f are asked for; "
-                    "one group of each layer always stays", least, budget);
+                    "one group of each layer always stays, and what --floor says", least, budget);
 }
 
 PareStatus pare_rank_budget(PareCtx *c, size_t n, const PareLayer *layer, double fixed, double budget, double *ratio) {
@@ -211,4 +219,28 @@ PareStatus pare_rank_budget_global(PareCtx *c, size_t n, const PareLayer *layer,
   pare_arena_rewind(c->scratch, mark);
   *ratio = hi;
   return least <= budget ? PARE_OK : unreachable(c, least, budget);
+}
+
+PareStatus pare_rank_cost(PareCtx *c, size_t n, PareLayer *layer, double amount, bool reach) {
+  PareMark mark = pare_arena_mark(c->scratch);
+  Candidate *cand = PARE_NEW_N(c->scratch, count_groups(n, layer) + 1, Candidate);
+  int64_t *alive = PARE_NEW_N(c->scratch, n + 1, int64_t);
+  if (!cand || !alive) return pare_nomem(c);
+  double gone = 0;
+  size_t m = 0;
+  for (size_t i = 0; i < n; i++) {
+    int64_t dead = dead_of(&layer[i]);
+    alive[i] = layer[i].count - dead;
+    gone += layer[i].cost * (double)dead;
+    m += gather(layer, i, true, cand + m);
+  }
+  m = order_kills(layer, cand, m, alive);
+  for (size_t k = 0; k < m; k++) {
+    double cost = layer[cand[k].layer].cost;
+    if (gone + (reach ? 0 : cost / 2) >= amount) break;
+    layer[cand[k].layer].keep[cand[k].index] = false;
+    gone += cost;
+  }
+  pare_arena_rewind(c->scratch, mark);
+  return PARE_OK;
 }

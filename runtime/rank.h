@@ -14,10 +14,17 @@ typedef struct PareLayer {
   const double *score; /* [count] */
   bool *keep;          /* [count]: dead groups stay dead */
   double cost;         /* of one group, in the target's unit; 1 for a plain ratio */
+  int64_t least;       /* that stay whatever the scores say; one at least does */
 } PareLayer;
 
+/* Words of --ranking. */
+typedef enum PareRanking { PARE_RANK_UNIFORM, PARE_RANK_GLOBAL, PARE_RANK_COST } PareRanking;
+
+/* How many of `count` groups a share of them is, rounded up; one at least. */
+int64_t pare_rank_least(int64_t count, double share);
+
 /* Drops the lowest scores until round(ratio · n) groups of each kind are dead,
- * n being all its groups; at least one group a layer stays. Uniform: the layers
+ * n being all its groups; at least `least` groups a layer stay. Uniform: the layers
  * share that number in proportion (largest remainder); as what a layer shares
  * may fall while the ratio rises, none loses more than `final`, the ratio at the
  * end, takes from it. Else the lowest score / cost of the kind goes. Ties go to the lower layer and index. */
@@ -25,14 +32,18 @@ PARE_MUST_USE PareStatus pare_rank_ratio(PareCtx *c, size_t n, PareLayer *layer,
                                          bool global);
 
 /* The smallest ratio at which what is left costs at most `budget`, `fixed` being
- * the cost of what cannot go. PARE_TARGET when the floor of one group a layer
- * prevents it, naming what can be reached. */
+ * the cost of what cannot go. PARE_TARGET when the layers' floors
+ * prevent it, naming what can be reached. */
 PARE_MUST_USE PareStatus pare_rank_budget(PareCtx *c, size_t n, const PareLayer *layer, double fixed, double budget,
                                           double *ratio);
 
 /* The same under global ranking, from the scores and flags as they are now. */
 PARE_MUST_USE PareStatus pare_rank_budget_global(PareCtx *c, size_t n, const PareLayer *layer, double fixed,
                                                  double budget, double *ratio);
+
+/* Drops the lowest score / cost of all kinds together until what they cost, those dead before included, is `amount`:
+ * to the nearest group, or with `reach` at least that. */
+PARE_MUST_USE PareStatus pare_rank_cost(PareCtx *c, size_t n, PareLayer *layer, double amount, bool reach);
 
 /* The number of dead groups that `ratio` means for each layer under uniform ranking. */
 PARE_MUST_USE PareStatus pare_rank_quota(PareCtx *c, size_t n, const PareLayer *layer, double ratio, int64_t *dead);

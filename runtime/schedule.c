@@ -2,9 +2,14 @@
 
 #include <math.h>
 
+static int64_t cooldown_starts(const PareSchedule *s) {
+  return s->steps - (int64_t)floor(s->cooldown * (double)s->steps);
+}
 static int64_t first_prune(const PareSchedule *s) { return (int64_t)ceil(s->warmup * (double)s->steps); }
 static int64_t last_prune(const PareSchedule *s) {
-  int64_t last = s->steps - (int64_t)floor(s->cooldown * (double)s->steps), first = first_prune(s);
+  if (s->kind == PARE_ONE_SHOT) return 0;
+  int64_t last = cooldown_starts(s), first = first_prune(s);
+  if (s->kind == PARE_TUNE_THEN_ONE_SHOT) return last;
   if (last < first) last = first;
   return last == 0 && s->steps > 0 ? 1 : last; /* not before a step was scored */
 }
@@ -14,14 +19,15 @@ bool pare_schedule_over(const PareSchedule *s, int64_t step) { return step >= la
 double pare_schedule_sparsity(const PareSchedule *s, int64_t step) {
   int64_t first = first_prune(s), last = last_prune(s);
   if (step >= last) return 1;
-  if (step < first) return 0;
+  if (step < first || s->kind != PARE_GRADUAL) return 0;
   double left = 1 - (double)(step - first) / (double)(last - first);
-  return 1 - left * left * left;
+  return s->curve == PARE_CURVE_LINEAR ? 1 - left : 1 - left * left * left;
 }
 
 bool pare_schedule_prunes(const PareSchedule *s, int64_t step) {
   int64_t first = first_prune(s), last = last_prune(s);
   if (step == last) return true;
+  if (s->kind != PARE_GRADUAL) return false;
   return step > first && step < last && s->prune_every > 0 && (step - first) % s->prune_every == 0;
 }
 

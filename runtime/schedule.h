@@ -5,13 +5,20 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Words of --schedule and --curve. */
+typedef enum PareScheduleKind { PARE_GRADUAL, PARE_ONE_SHOT, PARE_TUNE_THEN_ONE_SHOT } PareScheduleKind;
+typedef enum PareCurve { PARE_CURVE_CUBIC, PARE_CURVE_LINEAR } PareCurve;
+
 typedef struct PareSchedule {
   int64_t steps;            /* T */
   int64_t prune_every;
   double warmup, cooldown;  /* shares of T before the first and after the last prune */
+  PareScheduleKind kind;
+  PareCurve curve;
 } PareSchedule;
 
-/* s_t / s_f of the cubic schedule (METHOD 3): 0 in the warm-up, 1 from the cool-down on. */
+/* s_t / s_f (METHOD 3). Gradual: 0 in the warm-up, 1 from the cool-down on, between them the curve. One-shot: 1 from the
+ * start. Tune, then one-shot: 0 up to the cool-down. */
 double pare_schedule_sparsity(const PareSchedule *s, int64_t step);
 /* Whether groups are dropped before step `step` (0-based; step == steps: after the
  * last one). The last prune is made whatever the interval, at the final ratio. */

@@ -166,3 +166,49 @@ def test_nothing_is_left_behind_when_the_gate_fails(fixture, tmp_path):
         "--max-drop", "-100", "-q", code=2)
     run("compress", path, path.with_name("nowhere") / "c.onnx", "--steps", 0, "--method", "magnitude", "-q", code=4)
     assert sorted(p.name for p in tmp_path.iterdir()) == before
+
+
+def sparsities(path, tmp_path, *options):
+    report = tmp_path / "report"
+    run("compress", path, tmp_path / "c.onnx", "--train", data(path, tmp_path), "--steps", 10, "--batch", 4, "--report",
+        report, "-q", *options)
+    said = json.loads((report / "report.json").read_text())
+    assert said["validation"]["passed"]
+    return said["curves"]["sparsity"], said
+
+
+@pytest.mark.parametrize("fixture", example())
+def test_a_one_shot_prunes_before_the_first_step_and_the_other_before_the_cool_down(fixture, tmp_path):
+    row, path = fixture
+    now, _ = sparsities(path, tmp_path, "--schedule", "one-shot")
+    late, _ = sparsities(path, tmp_path, "--schedule", "tune-then-one-shot", "--prune-cooldown", 0.3)
+    assert now == [pytest.approx(0.5, abs=0.01)] * 10
+    assert late == [0] * 7 + [pytest.approx(0.5, abs=0.01)] * 3
+
+
+@pytest.mark.parametrize("fixture", example())
+def test_a_linear_curve_drops_the_same_number_at_every_prune(fixture, tmp_path):
+    row, path = fixture
+    curve, _ = sparsities(path, tmp_path, "--curve", "linear", "--prune-every", 2, "--prune", "ffn")
+    assert curve == pytest.approx([0, 0, 0, 0.125, 0.125, 0.25, 0.25, 0.375, 0.375, 0.5], abs=0.01)
+
+
+@pytest.mark.parametrize("fixture", example())
+def test_a_floor_holds_in_every_layer_and_cost_ranking_takes_half_of_the_cost(fixture, tmp_path):
+    row, path = fixture
+    _, said = sparsities(path, tmp_path, "--floor", 0.45)
+    assert all(g["after"] >= 0.45 * g["before"] for g in said["groups"] if g["kind"] in ("heads", "ffn"))
+    _, said = sparsities(path, tmp_path, "--ranking", "cost")
+    assert said["target"]["reached"] == pytest.approx(0.5, abs=0.01)
+    _, said = sparsities(path, tmp_path, "--ranking", "cost", "--target", "params=0.6")
+    assert 0.58 < said["target"]["reached"] <= 0.6
+
+
+@pytest.mark.parametrize("fixture", example())
+def test_regrowing_takes_more_than_one_prune(fixture, tmp_path):
+    row, path = fixture
+    curve, _ = sparsities(path, tmp_path, "--regrow", "--prune-every", 1)
+    assert curve[-1] == pytest.approx(0.5, abs=0.01)
+    said = run("compress", path, tmp_path / "d.onnx", "--train", data(path, tmp_path), "--regrow", "--schedule",
+               "one-shot", code=2).stderr
+    assert "--regrow needs more than one prune" in said

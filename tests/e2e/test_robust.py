@@ -48,6 +48,8 @@ def weights(path):
     (VIT, 0, ["--ranking", "global"]),
     ("deit-fashion-ts-op13-static", 0, []),
     (BERT, 2, ["--method", "gate", "--lr-decay", "cosine"]),
+    (VIT, 10, ["--schedule", "tune-then-one-shot", "--prune-cooldown", "0.5"]),
+    (VIT, 0, ["--regrow", "--method", "grad"]),
     (SHARED, 0, []),  # its teacher's last bits depend on the batch that a sample is in
 ], ids=lambda v: " ".join(v) if isinstance(v, list) else str(v))
 def test_a_run_that_is_interrupted_and_killed_ends_with_the_bytes_of_an_unbroken_one(tmp_path, name, labels, options):

@@ -181,6 +181,57 @@ Test(rank, a_global_budget_gives_the_smallest_ratio_that_keeps_it_also_when_some
   }
 }
 
+static double cost_of(const Case *k, bool dead) {
+  double cost = 0;
+  for (size_t i = 0; i < LAYERS; i++)
+    cost += k->layer[i].cost * (double)(dead ? dead_in(k, i) : k->layer[i].count);
+  return cost;
+}
+
+Test(rank, floors_keep_their_share_of_every_layer_at_every_ratio_and_ranking) {
+  for (int way = 0; way < 3; way++)
+    for (int p = 0; p <= 100; p += 5) {
+      Case k;
+      start(&k, UNEQUAL);
+      for (size_t i = 0; i < LAYERS; i++) k.layer[i].least = pare_rank_least(k.layer[i].count, 0.4);
+      if (way < 2) MUST(&k.f, pare_rank_ratio(&k.f.c, LAYERS, k.layer, p / 100.0, p / 100.0, way));
+      else MUST(&k.f, pare_rank_cost(&k.f.c, LAYERS, k.layer, p / 100.0 * cost_of(&k, false), false));
+      int64_t most = 0, dead = 0, all = 0;
+      for (size_t i = 0; i < LAYERS; i++) {
+        int64_t stay = k.layer[i].count - dead_in(&k, i), least = (int64_t)ceil(0.4 * (double)k.layer[i].count);
+        cr_assert_geq(stay, least, "%d %%, layer %zu: %ld stay, not %ld", p, i, (long)stay, (long)least);
+        most += k.layer[i].count - least, dead += dead_in(&k, i), all += k.layer[i].count;
+      }
+      if (p == 100) cr_assert_eq(dead, most, "%ld dead, though %ld may go", (long)dead, (long)most);
+      fix_free(&k.f);
+    }
+  cr_assert(pare_rank_least(5, 0.2) == 1 && pare_rank_least(12, 0.1) == 2 && pare_rank_least(7, 0) == 1);
+}
+
+/* Brute force: no group that stays is worth less for its cost than one that goes, and the cost is the nearest. */
+Test(rank, by_cost_the_least_worth_of_all_kinds_goes_until_the_cost_is_met) {
+  for (int p = 1; p <= 80; p++)
+    for (int reach = 0; reach < 2; reach++) {
+      Case k;
+      double highest_dead = 0, lowest_alive = INFINITY, last = 0;
+      start(&k, UNEQUAL);
+      for (size_t i = 0; i < LAYERS; i++) k.layer[i].cost = (double)(1 + 2 * i);
+      double amount = p / 100.0 * cost_of(&k, false);
+      MUST(&k.f, pare_rank_cost(&k.f.c, LAYERS, k.layer, amount, reach));
+      for (size_t i = 0; i < LAYERS; i++)
+        for (int64_t j = 0; j < k.layer[i].count; j++) {
+          double worth = k.score[i][j] / k.layer[i].cost;
+          bool held = dead_in(&k, i) == k.layer[i].count - 1; /* by the floor */
+          if (!k.keep[i][j] && worth > highest_dead) highest_dead = worth, last = k.layer[i].cost;
+          if (k.keep[i][j] && !held) lowest_alive = fmin(lowest_alive, worth);
+        }
+      double gone = cost_of(&k, true), over = gone - amount;
+      cr_assert_leq(highest_dead, lowest_alive, "%d %%: %g went and %g stays", p, highest_dead, lowest_alive);
+      cr_assert(reach ? over >= 0 && over < last : fabs(over) <= 9 / 2.0, "%d %%: %g went, not %g", p, gone, amount);
+      fix_free(&k.f);
+    }
+}
+
 Test(rank, a_budget_below_one_group_a_layer_is_refused_and_says_what_can_be_reached) {
   Case k;
   double ratio;
@@ -207,7 +258,8 @@ Test(schedule, prunes_at_the_final_ratio_exactly_once_and_last_at_any_number_of_
     for (int every = 1; every <= 20; every += 19)
       for (int share = 0; share <= 10; share++)
         for (int cool = 0; cool <= 10 - share; cool++) {
-          PareSchedule s = {steps, every, share / 10.0, cool / 10.0};
+          PareSchedule s = {.steps = steps, .prune_every = every, .warmup = share / 10.0, .cooldown = cool / 10.0,
+                            .curve = (PareCurve)(steps % 2)};
           int final = 0;
           double before = 0;
           for (int64_t t = 0; t <= steps; t++) {
@@ -223,6 +275,28 @@ Test(schedule, prunes_at_the_final_ratio_exactly_once_and_last_at_any_number_of_
           cr_assert_eq(final, 1, "steps %ld, every %d, warm-up %d, cool-down %d: %d prunes at the final ratio",
                        (long)steps, every, share, cool, final);
         }
+}
+
+Test(schedule, linear_is_a_straight_line) {
+  PareSchedule s = {.steps = 200, .prune_every = 10, .warmup = 0.1, .cooldown = 0.1, .curve = PARE_CURVE_LINEAR};
+  for (int64_t t = 0; t <= 200; t++) {
+    double want = fmin(fmax((double)(t - 20) / 160, 0), 1), got = pare_schedule_sparsity(&s, t);
+    cr_assert_float_eq(got, want, 1e-12, "step %ld: %g, not %g", (long)t, got, want);
+  }
+}
+
+Test(schedule, one_shots_prune_once_at_the_start_or_where_the_cool_down_begins) {
+  for (int64_t steps = 1; steps <= 60; steps++)
+    for (int cool = 0; cool <= 10; cool++)
+      for (int late = 0; late < 2; late++) {
+        PareSchedule s = {.steps = steps, .prune_every = 1, .warmup = 0.1, .cooldown = cool / 10.0,
+                          .kind = late ? PARE_TUNE_THEN_ONE_SHOT : PARE_ONE_SHOT};
+        int64_t at = late ? steps - (int64_t)floor(cool / 10.0 * (double)steps) : 0;
+        for (int64_t t = 0; t <= steps; t++) {
+          cr_assert_eq(pare_schedule_prunes(&s, t), t == at, "steps %ld, cool-down %d, step %ld", (long)steps, cool, (long)t);
+          cr_assert_eq(pare_schedule_sparsity(&s, t), t >= at, "steps %ld, cool-down %d, step %ld", (long)steps, cool, (long)t);
+        }
+      }
 }
 
 Test(schedule, the_rate_rises_to_one_and_falls_to_zero) {
