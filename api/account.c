@@ -61,7 +61,7 @@ static PareReportModel model_of(const PareModelInfo *m) {
 PareStatus pare_account_write(PareCtx *c, const PareTuner *t, const PareCompressResult *x, int64_t proof_samples) {
   PareArena *a = t->arena;
   PareReport r = {.version = PARE_VERSION, .seed = t->o->seed, .input = model_of(&x->input),
-                  .output = model_of(&x->output)};
+                  .output = model_of(&x->output), .fingerprint = &t->model->fingerprint};
   r.target.kind = x->target;
   r.target.requested = x->requested;
   r.target.reached = x->reached;

@@ -5,10 +5,17 @@
 #include "api/call.h"
 #include "api/costs.h"
 #include "api/shapes.h"
+#include "backend/fingerprint_json.h"
 #include "backend/json.h"
 #include "frontend/model.h"
 #include "passes/probe_dims.h"
 #include "passes/trace_dims.h"
+
+/* What pare_inspect hands out: the public part first. */
+typedef struct Inspection {
+  PareInspection public;
+  PareFingerprint fingerprint;
+} Inspection;
 
 typedef struct Inspect {
   PareCtx *c;
@@ -17,6 +24,7 @@ typedef struct Inspect {
   PareModel *m;
   PareGraph *probe[2]; /* at two choices of sizes: what differs is dynamic */
   PareInspection *i;
+  PareFingerprint *fingerprint;
 } Inspect;
 
 static const char *copy(Inspect *x, const char *s) { return pare_arena_strdup(x->a, s ? s : ""); }
@@ -112,6 +120,104 @@ static PareStatus describe_dims(Inspect *x, const PareDims *d) {
   return PARE_OK;
 }
 
+/* --- the prunable share --- */
+
+/* Of the classes that compress prunes by default. */
+static PareStatus default_kinds(PareCtx *c, bool kind[PARE_KIND_COUNT]) {
+  PareCompressOptions o;
+  PareError e;
+  if (pare_options_init(&o, &e)) return pare_nomem(c);
+  for (const char *at = o.prune; *at;) {
+    size_t n = strcspn(at, ",");
+    PareKind k;
+    if (pare_kind_find(at, n, &k)) kind[k] = true;
+    at += n + (at[n] == ',');
+  }
+  pare_options_free(&o);
+  return PARE_OK;
+}
+
+/* Is some factor or segment of the axis at this position a group of such a class? */
+typedef struct Free {
+  const PareDims *d;
+  const bool *kind;
+  PareAxis *axis;
+  int64_t *position; /* [size] of one leaf */
+  bool *free;        /* [size] */
+} Free;
+
+static void mark_free(PareAxis *leaf, void *arg) {
+  Free *f = arg;
+  if (leaf->dim < 0 || !f->kind[f->d->dims.at[leaf->dim].kind]) return;
+  pare_axis_positions(f->axis, leaf, f->position);
+  for (int64_t i = 0, n = f->axis->size; i < n; i++) f->free[i] |= f->position[i] >= 0;
+}
+
+/* Elements of a weight, as node n reads it, that no group holds. */
+static PareStatus count_held(Inspect *x, Free *f, const PareNode *n, int k, int64_t *held) {
+  const PareType *type = &n->in[k]->type;
+  *held = 1;
+  for (int d = 0; d < type->rank; d++) {
+    PareMark mark = pare_arena_mark(x->c->scratch);
+    f->axis = pare_axis_in(f->d->tracer, n, k, d);
+    f->position = PARE_NEW_N(x->c->scratch, type->dim[d] + 1, int64_t);
+    f->free = PARE_NEW_N(x->c->scratch, type->dim[d] + 1, bool);
+    if (!f->position || !f->free) return pare_nomem(x->c);
+    pare_axis_leaves(f->axis, mark_free, f);
+    int64_t fixed = 0;
+    for (int64_t i = 0; i < type->dim[d]; i++) fixed += !f->free[i];
+    *held *= fixed;
+    pare_arena_rewind(x->c->scratch, mark);
+  }
+  return PARE_OK;
+}
+
+/* A weight that several nodes read counts once, by the reader with the most in groups. */
+static PareStatus count_prunable(Inspect *x, const PareDims *d) {
+  bool kind[PARE_KIND_COUNT] = {false};
+  PARE_TRY(default_kinds(x->c, kind));
+  Free f = {.d = d, .kind = kind};
+  const PareGraph *g = d->tracer->g;
+  int64_t *most = PARE_NEW_N(x->c->scratch, g->values.n + 1, int64_t);
+  if (!most) return pare_nomem(x->c);
+  for (const PareNode *n = g->first; n; n = n->next)
+    for (int k = 0; k < n->nin; k++) {
+      int64_t held, *at = n->in[k] ? &most[n->in[k]->id] : NULL;
+      if (!at || n->in[k]->role != PARE_CONST || !pare_is_weight(n, k)) continue;
+      PARE_TRY(count_held(x, &f, n, k, &held));
+      int64_t in_groups = pare_type_count(&n->in[k]->type) - held;
+      if (in_groups <= *at) continue;
+      x->i->prunable_params += in_groups - *at;
+      *at = in_groups;
+    }
+  return PARE_OK;
+}
+
+/* --- the exporter --- */
+
+/* Names of the table are literals; what comes from the file is copied. */
+static PareStatus describe_exporter(Inspect *x) {
+  const PareFingerprint *from = &x->m->fingerprint;
+  PareFingerprint *f = x->fingerprint;
+  const char **rewriter = PARE_NEW_N(x->a, from->nrewriters + 1, const char *);
+  PareForm *form = PARE_NEW_N(x->a, from->nforms + 1, PareForm);
+  const char *text = from->exporter ? from->exporter : "";
+  *f = *from;
+  f->producer = copy(x, from->producer);
+  f->version = copy(x, from->version);
+  if (!rewriter || !form || !f->producer || !f->version) return pare_nomem(x->c);
+  memcpy(form, from->forms, from->nforms * sizeof *form);
+  for (size_t k = 0; k < from->nrewriters; k++) {
+    rewriter[k] = from->rewriters[k];
+    const char *link = k ? ", " : *text ? ", rewritten by " : "rewritten by ";
+    if (!(text = pare_arena_printf(x->a, "%s%s%s", text, link, rewriter[k]))) return pare_nomem(x->c);
+  }
+  f->rewriters = rewriter;
+  f->forms = form;
+  x->i->exporter = text;
+  return PARE_OK;
+}
+
 /* --- the whole --- */
 
 static PareStatus look(Inspect *x, PareArena *work) {
@@ -133,7 +239,9 @@ static PareStatus look(Inspect *x, PareArena *work) {
   i->macs = pare_graph_macs(bound);
   i->bytes = (int64_t)pare_model_bytes(x->m);
   i->nodes = (int64_t)x->m->nnodes;
+  PARE_TRY(describe_exporter(x));
   PARE_TRY(describe_ends(x));
+  PARE_TRY(count_prunable(x, dims));
   return describe_dims(x, dims);
 }
 
@@ -146,8 +254,9 @@ static PareStatus inspect_body(PareCtx *c, void *arg) {
   InspectCall *call = arg;
   Inspect x = {.c = c, .shape = call->shape, .a = pare_arena_new(1 << 14)};
   PareArena *work = pare_arena_new(1 << 16);
-  x.i = x.a ? PARE_NEW(x.a, PareInspection) : NULL;
-  PareStatus s = x.i && work ? pare_model_load(c, call->model, &x.m) : pare_nomem(c);
+  Inspection *result = x.a ? PARE_NEW(x.a, Inspection) : NULL;
+  if (result) x.i = &result->public, x.fingerprint = &result->fingerprint;
+  PareStatus s = result && work ? pare_model_load(c, call->model, &x.m) : pare_nomem(c);
   c->file = call->model;
   if (s == PARE_OK) s = look(&x, work);
   pare_model_free(x.m);
@@ -195,15 +304,17 @@ static json_t *group_json(const PareGroupInfo *g) {
 }
 
 static json_t *inspection_json(const PareInspection *i) {
+  const PareFingerprint *f = &((const Inspection *)(const void *)i)->fingerprint;
   json_t *groups = json_array(), *frozen = json_array();
   for (size_t k = 0; k < i->ngroups; k++) json_array_append_new(groups, group_json(&i->groups[k]));
   for (size_t k = 0; k < i->nfrozen; k++)
     json_array_append_new(frozen, json_pack("{s:o, s:I, s:o}", "name", pare_json_text(i->frozen[k].name), "count",
                                             (json_int_t)i->frozen[k].count, "reason",
                                             pare_json_text(i->frozen[k].reason)));
-  return json_pack("{s:o, s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "path", pare_json_text(i->path),
+  return json_pack("{s:o, s:I, s:I, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "path", pare_json_text(i->path),
                    "opset", (json_int_t)i->opset, "ir_version", (json_int_t)i->ir_version, "producer",
-                   pare_json_text(i->producer), "params", (json_int_t)i->params, "macs", (json_int_t)i->macs, "bytes",
+                   pare_json_text(i->producer), "exporter", pare_fingerprint_json(f), "params", (json_int_t)i->params,
+                   "prunable_params", (json_int_t)i->prunable_params, "macs", (json_int_t)i->macs, "bytes",
                    (json_int_t)i->bytes, "nodes", (json_int_t)i->nodes, "inputs", tensors_json(i->ninputs, i->inputs),
                    "outputs", tensors_json(i->noutputs, i->outputs), "groups", groups, "frozen", frozen);
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/fingerprint_json.h"
 #include "backend/json.h"
 #include "base/file.h"
 
@@ -88,8 +89,8 @@ static json_t *options_json(const PareReport *r) {
 }
 
 static json_t *report_json(const PareReport *r) {
-  return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o}", "input", model_json(&r->input), "output",
-                   model_json(&r->output), "target", target_json(r), "groups", groups_json(r), "metrics",
+  return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o}", "input", model_json(&r->input),
+                   "exporter", pare_fingerprint_json(r->fingerprint), "output", model_json(&r->output), "target", target_json(r), "groups", groups_json(r), "metrics",
                    metrics_json(r), "validation", validation_json(r), "training", training_json(r), "curves",
                    curves_json(r), "seed", (json_int_t)r->seed, "options", options_json(r), "version",
                    pare_json_text(r->version));

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "base/ctx.h"
+#include "ir/fingerprint.h"
 
 typedef struct PareReportModel {
   const char *path, *sha256;
@@ -44,6 +45,7 @@ typedef struct PareReport {
   const char *version;
   int64_t seed;
   PareReportModel input, output;
+  const PareFingerprint *fingerprint; /* of the input */
   struct {
     const char *kind;
     double requested, reached;

@@ -5,6 +5,7 @@
 
 #include "cli/cli.h"
 #include "cli/progress.h"
+#include "cli/why.h"
 
 static void print_tensor(const char *what, const PareTensorInfo *t) {
   printf("%-10s ", what);
@@ -24,6 +25,7 @@ static void print_facts(const PareInspection *i, const char *shape) {
   cli_text(stdout, i->path);
   printf("\nproducer   ");
   cli_text(stdout, *i->producer ? i->producer : "unknown");
+  printf("\nexporter   %s", *i->exporter ? i->exporter : "unknown");
   printf("\nopset      %" PRId64 " (IR version %" PRId64 "), %" PRId64 " nodes\n", i->opset, i->ir_version, i->nodes);
   printf("params     %s\n", cli_count(i->params, a));
   printf("MACs       %s (%s) for one sample, %s%s\n", cli_count(i->macs, a), cli_scaled((double)i->macs, "", b),
@@ -35,6 +37,7 @@ static void print_facts(const PareInspection *i, const char *shape) {
 
 /* "8 dimensions: 4 heads, 4 ffn" */
 static void print_summary(const PareInspection *i) {
+  char a[CLI_NUMBER_TEXT];
   printf("prunable   %zu dimension%s", i->ngroups, i->ngroups == 1 ? "" : "s");
   for (size_t k = 0; k < i->ngroups; k++) {
     size_t n = 0;
@@ -47,6 +50,8 @@ static void print_summary(const PareInspection *i) {
     if (!told) printf("%s %zu %s", k ? "," : ":", n, i->groups[k].kind);
   }
   printf("; %zu that look like one are frozen\n", i->nfrozen);
+  printf("           %s params (%.1f %%) lie in heads and FFN channels\n", cli_count(i->prunable_params, a),
+         i->params ? 100 * (double)i->prunable_params / (double)i->params : 0);
 }
 
 static void print_groups(const PareInspection *i) {
@@ -74,40 +79,81 @@ static void print_groups(const PareInspection *i) {
   }
 }
 
-static int print_json(const PareInspection *i) {
-  char *text = pare_inspection_json(i);
+static int print_json(char *text) {
   if (!text) return cli_fail(&(PareError){5, "out of memory"});
   fputs(text, stdout);
   free(text);
   return 0;
 }
 
+static double prunable_share(const PareInspection *i) {
+  return i->params ? (double)i->prunable_params / (double)i->params : 0;
+}
+
+/* --strict: exit 1 when too little of the model can be pruned. */
+static int check_share(const PareInspection *i, double strict) {
+  PareError e = {.code = 1};
+  if (prunable_share(i) >= strict) return 0;
+  snprintf(e.text, sizeof e.text, "%s: %.4g of the parameters lie in heads and FFN channels that can be pruned, less than "
+           "--strict %g asks for (--groups tells what forbids the rest)", i->path, prunable_share(i), strict);
+  return cli_fail(&e);
+}
+
+typedef struct Wanted {
+  bool groups, json;
+  const char *shape, *why;
+  double strict; /* -1: not asked for */
+} Wanted;
+
+static int explain(const char *model, const Wanted *want, const PareHooks *h) {
+  PareWhy *w;
+  PareError e;
+  if (pare_why(model, want->why, h, &w, &e)) return cli_fail(&e);
+  int code = 0;
+  if (want->json) code = print_json(pare_why_json(w));
+  else cli_print_why(w);
+  pare_why_free(w);
+  return code;
+}
+
+static int inspect(const char *model, const Wanted *want, const PareHooks *h) {
+  PareInspection *i;
+  PareError e;
+  if (pare_inspect(model, want->shape, h, &i, &e)) return cli_fail(&e);
+  int code = 0;
+  if (want->json) code = print_json(pare_inspection_json(i));
+  else {
+    print_facts(i, want->shape);
+    print_summary(i);
+    if (want->groups) print_groups(i);
+  }
+  if (!code && want->strict >= 0) code = check_share(i, want->strict);
+  pare_inspection_free(i);
+  return code;
+}
+
 int cli_inspect(int argc, char **argv, const volatile sig_atomic_t *stop) {
-  bool groups = false, json = false;
-  const char *shape = NULL;
+  Wanted want = {.strict = -1};
   const CliOption options[] = {
-      {"groups", 0, CLI_FLAG, "", "", "every dimension that can be pruned, and those that cannot with the reason", &groups},
-      {"shape", 0, CLI_TEXT, "NAME:DIMS", "", "sizes of dynamic axes for the MACs: input_ids:1x128", &shape},
-      {"json", 0, CLI_FLAG, "", "", "print JSON", &json},
+      {"groups", 0, CLI_FLAG, "", "", "every dimension that can be pruned, and those that cannot with the reason",
+       &want.groups},
+      {"why", 0, CLI_TEXT, "NAME", "", "of a weight, node or tensor: the dimension of each axis, and the chain of ops that "
+       "ties it to other weights or forbids cutting it", &want.why},
+      {"strict", 0, CLI_NUMBER, "SHARE", "", "fail (exit 1) when a smaller share of the parameters lies in heads and FFN "
+       "channels that can be pruned", &want.strict},
+      {"shape", 0, CLI_TEXT, "NAME:DIMS", "", "sizes of dynamic axes for the MACs: input_ids:1x128", &want.shape},
+      {"json", 0, CLI_FLAG, "", "", "print JSON", &want.json},
   };
   const CliCommand cmd = {.name = "inspect", .operands = "MODEL", .options = options,
                           .about = "Prints what a model is, what it costs and what can be pruned of it.",
                           .noptions = sizeof options / sizeof *options};
   CliInput in;
   CliProgress progress;
-  PareInspection *i;
-  PareError e;
   int code = cli_read(&cmd, argc, argv, &in);
   if (code >= 0) return code;
+  if (want.strict > 1) return cli_usage_error("--strict takes a share between 0 and 1, not %g", want.strict);
+  if (want.why && (want.groups || want.shape || want.strict >= 0))
+    return cli_usage_error("--why answers one question: it goes with --json alone");
   PareHooks h = cli_hooks(&in, &progress, stop);
-  if (pare_inspect(in.operand[0], shape, &h, &i, &e)) return cli_fail(&e);
-  code = 0;
-  if (json) code = print_json(i);
-  else {
-    print_facts(i, shape);
-    print_summary(i);
-    if (groups) print_groups(i);
-  }
-  pare_inspection_free(i);
-  return code;
+  return want.why ? explain(in.operand[0], &want, &h) : inspect(in.operand[0], &want, &h);
 }

@@ -10,6 +10,7 @@
 #include "frontend/attrs.h"
 #include "frontend/branch.h"
 #include "frontend/expand.h"
+#include "frontend/fingerprint.h"
 #include "frontend/nodes.h"
 #include "frontend/opset.h"
 #include "frontend/tensor.h"
@@ -508,6 +509,7 @@ PareStatus pare_import(PareCtx *c, PareModel *m, const Onnx__ModelProto *p) {
   const char *version = pare_text(p->producer_version);
   m->producer = pare_arena_printf(m->arena, "%s%s%s", pare_text(p->producer_name), *version ? " " : "", version);
   if (!m->producer) return pare_nomem(c);
+  PARE_TRY(pare_fingerprint(c, m->arena, p, &m->fingerprint));
   im.g->opset = pare_opset_of(p, "");
   im.opset = im.g->opset;
   if (im.g->opset < 1) return pare_error(c, PARE_FORMAT, "the model does not say which opset of ONNX it imports");

@@ -3,6 +3,7 @@
 #define PARE_FRONTEND_MODEL_H
 
 #include "base/file.h"
+#include "ir/fingerprint.h"
 #include "ir/ir.h"
 
 /* Another file that holds weights (external data), or one that is named twice. */
@@ -19,6 +20,7 @@ typedef struct PareModel {
   PareGraph *graph;
   int64_t ir_version;
   const char *producer; /* "pytorch 1.13.1", or "" */
+  PareFingerprint fingerprint;
   size_t nnodes;        /* nodes in the file */
   size_t ninitializers;
   PareValue **initializer; /* by number in the file; borrowed from the graph */

@@ -85,8 +85,10 @@ typedef struct PareFrozenInfo {
 
 typedef struct PareInspection {
   const char *path, *producer;
+  const char *exporter; /* "PyTorch TorchScript, rewritten by ONNX Runtime"; "": nothing tells. The JSON has more */
   int64_t ir_version, opset, params, macs, bytes, nodes;
   size_t ninputs, noutputs, ngroups, nfrozen;
+  int64_t prunable_params; /* in groups of the classes that compress prunes by default */
   const PareTensorInfo *inputs, *outputs;
   const PareGroupInfo *groups;
   const PareFrozenInfo *frozen;
@@ -98,6 +100,50 @@ PARE_API int pare_inspect(const char *model, const char *shape, const PareHooks 
 PARE_API void pare_inspection_free(PareInspection *i);
 /* The JSON of DESIGN 3, indented, with a newline. Free with free(). */
 PARE_API char *pare_inspection_json(const PareInspection *i);
+
+/* --- inspect --why --- */
+typedef struct PareWhyStep { /* `node` ties the axis before it to this one; NULL: it is the same weight, read elsewhere */
+  const char *node, *op;
+  const char *tensor;
+  int axis;
+} PareWhyStep;
+
+typedef struct PareWhyChain { /* from the axis asked about to `axis` of `tensor`, by as few ops as possible */
+  const char *tensor;
+  int axis;
+  size_t nsteps;
+  const PareWhyStep *steps;
+} PareWhyChain;
+
+typedef struct PareWhyPart { /* a factor or segment of an axis */
+  int64_t size;                 /* -1: dynamic */
+  const char *dimension, *kind; /* that may lose groups: a chain to each of its other weights. NULL: it may not, */
+  const char *reason;           /* because of this, */
+  const char *node, *op;        /* of this node (NULL: of the graph's inputs and outputs); a chain leads there */
+  size_t nchains;
+  const PareWhyChain *chains;
+} PareWhyPart;
+
+typedef struct PareWhyAxis {
+  const char *tensor;
+  int axis;
+  int64_t size; /* -1: dynamic */
+  size_t nparts;
+  const PareWhyPart *parts;
+} PareWhyAxis;
+
+typedef struct PareWhy {
+  const char *name, *what; /* "weight", "node" (its results) or "tensor" */
+  size_t naxes;
+  const PareWhyAxis *axes;
+  void *owner;
+} PareWhy;
+
+/* What the axes of a weight, of a node's results or of a tensor belong to, and why. Code 2 where there is none. */
+PARE_API int pare_why(const char *model, const char *name, const PareHooks *h, PareWhy **out, PareError *e);
+PARE_API void pare_why_free(PareWhy *w);
+/* Indented, with a newline. Free with free(). */
+PARE_API char *pare_why_json(const PareWhy *w);
 
 /* --- compress --- */
 typedef struct PareModelInfo {

@@ -16,8 +16,12 @@ static const PareReportOption options[] = {{"sparsity", "0.5", false}, {"train",
 static const PareReportPoint points[] = {{1, 2.5, 0}, {2, NAN, 0.5}};
 static const PareReportEval evals[] = {{0, 0.9}, {2, 0.8}};
 
+static const char *const rewriters[] = {"ONNX Runtime"};
+static const PareForm forms[] = {{"attention", "Softmax and MatMul", 3}, {"gelu", "Erf", 2}};
+static const PareFingerprint fingerprint = {"pytorch", "1.13.0", "PyTorch TorchScript", 1, rewriters, 2, forms};
+
 static PareReport example(void) {
-  return (PareReport){.version = "0.1.0", .seed = 7,
+  return (PareReport){.version = "0.1.0", .seed = 7, .fingerprint = &fingerprint,
                       .input = {"a&b.onnx", "aa", 17, 1000, 2000, 4000, 0.002},
                       .output = {"c.onnx", "bb", 17, 600, 1000, 2500, 0.001},
                       .target = {"sparsity", 0.5, 0.5, 2, classes}, .ngroups = 2, .groups = groups,
@@ -54,7 +58,9 @@ static const json_t *at(const json_t *o, const char *key) {
 }
 
 Test(report, json_has_what_scripts_depend_on) {
-  static const char *const fields[] = {"input.path", "input.sha256", "input.opset", "input.params", "input.macs",
+  static const char *const fields[] = {"exporter.exporter", "exporter.rewritten_by", "exporter.producer_name",
+    "exporter.producer_version", "exporter.attention", "exporter.layernorm", "exporter.gelu",
+    "input.path", "input.sha256", "input.opset", "input.params", "input.macs",
     "input.bytes", "output.path", "output.bytes", "target.kind", "target.requested", "target.reached",
     "target.reached_by_class", "metrics.name", "metrics.dense", "metrics.compact",
     "validation.masked_vs_compact_max_abs", "validation.masked_vs_compact_rel", "validation.samples",
