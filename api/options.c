@@ -220,7 +220,7 @@ static PareStatus check_prune(const Setting *s) {
   PareKind kind;
   for (const char *at = s->value;; at++) {
     size_t n = strcspn(at, ",");
-    if (!pare_kind_find(at, n, &kind)) return refuse(s, "knows no class '%.*s': it takes heads, ffn, head-dim and other", (int)n, at);
+    if (!pare_kind_find(at, n, &kind)) return refuse(s, "knows no class '%.*s': it takes heads, queries, ffn, head-dim and other", (int)n, at);
     if (kind == PARE_KIND_WIDTH || kind == PARE_KIND_DEPTH || kind == PARE_KIND_VOCAB)
       return refuse(s, "%s is not built into this version of pare", pare_kind_name(kind));
     at += n;

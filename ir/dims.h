@@ -8,6 +8,7 @@
 /* id, name on the command line */
 #define PARE_KIND_LIST(X)  \
   X(HEADS, "heads")        \
+  X(QUERIES, "queries")    \
   X(FFN, "ffn")            \
   X(HEAD_DIM, "head-dim")  \
   X(WIDTH, "width")        \
@@ -23,6 +24,10 @@ typedef enum PareKind {
 } PareKind;
 
 const char *pare_kind_name(PareKind k);
+/* Groups that are blocks of their own, which tuning masks and adapts: the others go by what those around them say. */
+static inline bool pare_kind_is_block(PareKind k) {
+  return k == PARE_KIND_HEADS || k == PARE_KIND_QUERIES || k == PARE_KIND_FFN;
+}
 bool pare_kind_find(const char *name, size_t len, PareKind *out);
 
 /* A constant one of whose axes holds the dimension. */

@@ -21,7 +21,7 @@ static void touches(PareAxis *leaf, void *arg) {
   Touch *t = arg;
   if (leaf->dim < 0) return;
   PareKind k = t->d->dims.at[leaf->dim].kind;
-  t->pruned_kind |= k == PARE_KIND_HEADS || k == PARE_KIND_FFN;
+  t->pruned_kind |= pare_kind_is_block(k);
 }
 
 /* x · W with W a matrix on the right, in whichever orientation. */

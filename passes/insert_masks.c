@@ -31,7 +31,7 @@ PareStatus pare_insert_masks(PareCtx *c, PareGraph *g, const PareDims *d, PareMa
   for (PareNode *n = g->first; n; n = n->next) by_id[n->id] = n;
   for (size_t i = 0; i < d->dims.n; i++) {
     const PareDim *dim = &d->dims.at[i];
-    if (dim->kind != PARE_KIND_HEADS && dim->kind != PARE_KIND_FFN) continue;
+    if (!pare_kind_is_block(dim->kind)) continue;
     for (size_t r = 0; r < dim->readers.n; r++)
       PARE_TRY(insert_mask(c, g, d, (int)i, &dim->readers.at[r], by_id[dim->readers.at[r].node->id], out));
   }

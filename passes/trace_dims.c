@@ -185,8 +185,51 @@ static bool on_one_stream(Trace *tr, const Leaf *l) {
   return !heads;
 }
 
+/* --- heads that share k and v --- */
+
+static void find_leaf(PareAxis *axis, void *arg) {
+  PareAxis **sought = arg; /* NULL once it is found */
+  if (axis == *sought) *sought = NULL;
+}
+
+static bool holds(PareAxis *a, PareAxis *leaf) {
+  pare_axis_leaves(a, find_leaf, &leaf);
+  return !leaf;
+}
+
+/* Does every segment of the axis that holds x hold y? */
+static bool goes_with(PareAxis *a, PareAxis *x, PareAxis *y) {
+  a = pare_axis_find(a);
+  if (a->kind != PARE_AXIS_SUM) return !holds(a, x) || holds(a, y);
+  for (int i = 0; i < a->n; i++)
+    if (!goes_with(a->kid[i], x, y)) return false;
+  return true;
+}
+
+static bool all_with(Trace *tr, const Leaf *x, const Leaf *y) {
+  for (size_t i = 0; i < x->members.n; i++) {
+    const PareMember *m = &x->members.at[i];
+    if (!goes_with(pare_axis_in(tr->t, m->node, m->input, m->axis), x->axis, y->axis)) return false;
+  }
+  return true;
+}
+
+static bool may_go(const Leaf *l) { return l->producers.n && l->readers.n && !l->axis->frozen_why; }
+
+/* The heads that share one of k and v, in every group of them: q's heads are groups x these, k's and v's are groups
+ * alone. A rectangle is all that the ops of a file can say, so one of each group goes. Where groups can go, whole ones
+ * are the heads; where they cannot (a past, or a single one), these are. */
+static bool are_queries(Trace *tr, const Leaf *l) {
+  for (size_t i = 0; i < tr->leaves.n; i++) {
+    const Leaf *group = &tr->leaves.at[i];
+    if (group != l && group->axis->batched && may_go(group) && all_with(tr, l, group) && !all_with(tr, group, l))
+      return true;
+  }
+  return false;
+}
+
 static PareKind kind_of(Trace *tr, const Leaf *l) {
-  if (l->axis->batched) return PARE_KIND_HEADS;
+  if (l->axis->batched) return are_queries(tr, l) ? PARE_KIND_QUERIES : PARE_KIND_HEADS;
   if (l->axis->inner) return PARE_KIND_HEAD_DIM;
   return on_one_stream(tr, l) ? PARE_KIND_FFN : PARE_KIND_OTHER;
 }

@@ -3,8 +3,6 @@
  * run on that node alone. A constant has axes for each of its readers. */
 #include "passes/why.h"
 
-#include <string.h>
-
 #include "ir/op_columns.h"
 
 /* An axis: of a result or input, or of a constant as one node reads it. */
@@ -77,7 +75,6 @@ PareStatus pare_walk_new(PareCtx *c, PareArena *a, const PareDims *d, PareWalk *
   if (!w) return pare_nomem(c);
   *w = (PareWalk){.c = c, .a = a, .t = d->tracer};
   PARE_TRY(number_places(w));
-  w->alone = (PareTracer){.c = c, .g = w->t->g, .constant = w->t->constant};
   w->alone.value_axis = PARE_NEW_N(a, w->t->g->values.n + 1, PareAxis **);
   w->alone.use_axis = PARE_NEW_N(a, w->t->g->nnodes + 1, PareAxis ***);
   if (!w->alone.value_axis || !w->alone.use_axis) return pare_nomem(c);
@@ -120,9 +117,8 @@ static void forget(PareTracer *t, const PareNode *n) {
 /* A rule looks at its node and, for the shape of another tensor, at what its inputs are made of. */
 static PareStatus run_alone(PareWalk *w, const PareNode *n) {
   PareTracer *t = &w->alone;
-  memset(&t->contractions, 0, sizeof t->contractions);
-  memset(&t->slices, 0, sizeof t->slices);
-  t->arena = w->c->scratch;
+  *t = (PareTracer){.c = w->c, .arena = w->c->scratch, .g = w->t->g, .constant = w->t->constant,
+                    .value_axis = t->value_axis, .use_axis = t->use_axis};
   fresh_inputs(t, n);
   for (int k = 0; k < n->nin; k++)
     if (n->in[k] && n->in[k]->role == PARE_RESULT) fresh_inputs(t, n->in[k]->def);

@@ -468,5 +468,7 @@ Test(trace, keys_and_values_that_several_queries_share_go_with_them) {
       "output %y\n"));
   /* a group is a key head with its two query heads: 16·8 of wq, 16·4 of wk and wv, 8·16 of wo */
   cr_expect(strstr(summary(f, d), ":heads 2x384"), "found '%s', frozen '%s'", summary(f, d), frozen(f, d));
+  /* one query of each group: 2 heads of wq and as many rows of wo */
+  cr_expect(strstr(summary(f, d), ":queries 2x256"), "found '%s', frozen '%s'", summary(f, d), frozen(f, d));
   fix_free(f);
 }

@@ -1,0 +1,93 @@
+"""Grouped-query attention: heads of q that share k and v, in the forms that exporters write it."""
+import json
+
+import numpy as np
+import onnx
+import pytest
+
+from conftest import run
+from test_composite import HIDDEN, Build, apart, group_query, shared_heads, standard
+from test_compress import check_equal, training_data
+
+QUERIES, SHARED, WIDTH = 8, 4, 8  # two heads of q on each of k and v
+
+
+def repeated(b, v, shared):
+    """What transformers' repeat_kv is exported as: a new axis, Expand, Reshape."""
+    v = b.op("Unsqueeze", v, b.const(np.array([2])))
+    v = b.op("Expand", v, b.const(np.array([1, 1, QUERIES // shared, 1, 1])))
+    return b.op("Reshape", v, b.const(np.array([0, QUERIES, -1, WIDTH])))
+
+
+def expanded(b, q, k, v, shared):
+    q, k, v = apart(b, q, QUERIES), apart(b, k, shared), apart(b, v, shared)
+    if shared > 1:
+        k, v = repeated(b, k, shared), repeated(b, v, shared)
+    s = b.op("Softmax", b.op("MatMul", q, b.op("Transpose", k, perm=[0, 1, 3, 2])), axis=-1)
+    y = b.op("Transpose", b.op("MatMul", s, v), perm=[0, 2, 1, 3])
+    return b.op("Reshape", y, b.const(np.array([0, 0, QUERIES * WIDTH])))
+
+
+def operator(b, q, k, v, shared):
+    return group_query(b, q, k, v, heads=QUERIES, shared=shared)
+
+
+def onnx_23(b, q, k, v, shared):
+    return standard(b, q, k, v, heads=QUERIES, shared=shared)
+
+
+FORMS = [expanded, operator, onnx_23]
+
+
+def save(path, form, shared):
+    b = Build()
+    qkv = shared_heads(b, heads=QUERIES, shared=shared, width=WIDTH)
+    b.save(b.op("Add", "x", b.linear(form(b, *qkv, shared), QUERIES * WIDTH, HIDDEN)), path)
+    return path
+
+
+def projections(path):
+    """By order in the file: columns of q, k, v and rows of the product behind them, in heads."""
+    model = onnx.load(str(path))
+    dims = {t.name: list(t.dims) for t in model.graph.initializer}
+    mats = [dims[n.input[1]] for n in model.graph.node if n.op_type == "MatMul" and n.input[1] in dims]
+    return [m[1] // WIDTH for m in mats[:3]] + [mats[3][0] // WIDTH]
+
+
+def cut(path, tmp_path, *options):
+    compact, masked = tmp_path / "compact.onnx", tmp_path / "masked.onnx"
+    run("compress", path, compact, "--save-masked", masked, "-q", *options)
+    check_equal(path, masked, compact)
+    return projections(compact)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("tuned", [False, True], ids=["scored", "tuned"])
+def test_half_of_the_heads_is_half_of_the_groups_whole(tmp_path, form, tuned):
+    path = save(tmp_path / "m.onnx", form, SHARED)
+    kinds = [(g["kind"], g["count"]) for g in json.loads(run("inspect", path, "--json").stdout)["groups"]]
+    assert ("heads", SHARED) in kinds and ("queries", QUERIES // SHARED) in kinds
+    options = ["--method", "magnitude", "--steps", 0]
+    if tuned:
+        training_data(onnx.load(str(path)), tmp_path / "d.npz")
+        options = ["--steps", 4, "--batch", 4, "--prune-every", 2, "--train", tmp_path / "d.npz"]
+    assert cut(path, tmp_path, *options) == [QUERIES // 2, SHARED // 2, SHARED // 2, QUERIES // 2]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("tuned", [False, True], ids=["scored", "tuned"])
+def test_half_of_the_queries_is_one_of_each_group(tmp_path, form, tuned):
+    path = save(tmp_path / "m.onnx", form, SHARED)
+    options = ["--method", "magnitude", "--steps", 0]
+    if tuned:
+        training_data(onnx.load(str(path)), tmp_path / "d.npz")
+        options = ["--steps", 4, "--batch", 4, "--prune-every", 2, "--train", tmp_path / "d.npz"]
+    assert cut(path, tmp_path, "--prune", "queries", *options) == [QUERIES // 2, SHARED, SHARED, QUERIES // 2]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_where_all_share_one_head_the_queries_are_the_heads(tmp_path, form):
+    path = save(tmp_path / "m.onnx", form, 1)
+    kinds = [(g["kind"], g["count"]) for g in json.loads(run("inspect", path, "--json").stdout)["groups"]]
+    assert ("heads", QUERIES) in kinds and "queries" not in dict(kinds)
+    assert cut(path, tmp_path, "--method", "magnitude", "--steps", 0) == [QUERIES // 2, 1, 1, QUERIES // 2]
