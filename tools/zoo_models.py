@@ -219,9 +219,9 @@ def llama():
     return hf("LlamaForCausalLM", "LlamaConfig", use_cache=False, **TEXT), ids(*MASKED)
 
 
-@model("llama-gqa", [2, 2, 2, 2], [80, 80])
+@model("llama-gqa", [2, 2], [80, 80])
 def llama_gqa():
-    """Grouped-query attention, k and v repeated by expand: kv groups, and the query heads within a group."""
+    """Grouped-query attention, k and v repeated by expand: groups go whole."""
     import torch
     m = hf("LlamaForCausalLM", "LlamaConfig", use_cache=False, **TEXT)
     from transformers.models.llama import modeling_llama as code
