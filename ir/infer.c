@@ -11,7 +11,7 @@ static const struct {
     {pare_infer_reduce, 1u << 1},  {pare_infer_split, 1u << 1},   {pare_infer_slice, 15u << 1},
     {pare_infer_expand, 1u << 1},  {pare_infer_fill, 1u << 0},    {pare_infer_range, 7u << 0},
     {pare_infer_topk, 1u << 1},    {pare_infer_tile, 1u << 1},      {pare_infer_pad, 5u << 1},
-    {pare_infer_onehot, 1u << 1},  {pare_infer_resize, 7u << 2},
+    {pare_infer_onehot, 1u << 1},  {pare_infer_resize, 7u << 2},  {pare_infer_nonzero, 1u << 0},
 };
 
 bool pare_infer_ready(const PareNode *n) {

@@ -28,6 +28,17 @@ PareStatus pare_infer_fill(PareCtx *c, PareNode *n) {
   return set_out(c, n, 0, t);
 }
 
+/* How many there are must follow from shapes alone: TorchScript's arange at old opsets is NonZero of a ConstantOfShape. */
+PareStatus pare_infer_nonzero(PareCtx *c, PareNode *n) {
+  const PareValue *x = n->in[0];
+  if (!is_known(x))
+    return pare_fail(c, n, PARE_UNSUPPORTED, "the shape of its result '%s' depends on data", n->out[0]->name);
+  int64_t count = 0;
+  for (int64_t i = 0, all = pare_type_count(&x->type); i < all; i++) count += pare_data_float(x, i) != 0;
+  int64_t rank = x->type.rank ? x->type.rank : 1;
+  return set_out(c, n, 0, (PareType){.dtype = PARE_I64, .rank = 2, .dim = {rank, count}});
+}
+
 /* max(ceil((limit - start) / delta), 0) in exact integers; -1 where that overflows. */
 static int64_t range_count_int(int64_t start, int64_t limit, int64_t delta) {
   bool up = delta > 0;

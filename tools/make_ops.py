@@ -24,7 +24,7 @@ WHY = {
     "quantised": """ConvInteger DequantizeLinear DynamicQuantizeLinear MatMulInteger QLinearConv QLinearMatMul
         QuantizeLinear""",
     "random": "Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike",
-    "data-dependent shape": "Compress NonZero Unique",
+    "data-dependent shape": "Compress Unique",
     "classical model": """ArrayFeatureExtractor Binarizer CastMap CategoryMapper DictVectorizer FeatureVectorizer
         Imputer LinearClassifier LinearRegressor Normalizer OneHotEncoder SVMClassifier SVMRegressor Scaler
         TreeEnsemble TreeEnsembleClassifier TreeEnsembleRegressor ZipMap""",

@@ -1,5 +1,5 @@
-/* index.c - GatherElements, GatherND, ScatterElements, ScatterND and OneHot: elements
- * and slices that are picked and placed by indices. Places that are written more than
+/* index.c - NonZero, GatherElements, GatherND, ScatterElements, ScatterND and OneHot:
+ * places, and elements and slices that are picked and placed by indices. Places that are written more than
  * once are written in the order of the indices. */
 #include "kernels/cpu/cpu.h"
 
@@ -47,6 +47,25 @@ static inline int64_t place_of(const Elements *e, const PareTensor *index, int64
 
 static inline void copy_element(size_t size, char *to, int64_t i, const char *from, int64_t j) {
   memcpy(to + (size_t)i * size, from + (size_t)j * size, size);
+}
+
+/* Places of the elements that are not zero, [rank, as many as the output has], in the order of x. */
+PareStatus PARE_CPU(NONZERO)(PareKernelArgs *a) {
+  const PareType *x = &a->in[0].type;
+  int64_t *to = a->out[0].data, count = a->out[0].type.dim[1], at = 0;
+  bool is_float = pare_dtype_is_float(x->dtype);
+  for (int64_t i = 0, all = pare_count(&a->in[0]); i < all; i++) {
+    if (is_float ? pare_get_float(&a->in[0], i) == 0 : pare_get_int(&a->in[0], i) == 0) continue;
+    if (at == count) return pare_bad(a, "more elements are not zero than were counted");
+    int64_t rest = i;
+    for (int d = x->rank - 1; d >= 0; d--) {
+      to[d * count + at] = rest % x->dim[d];
+      rest /= x->dim[d];
+    }
+    if (x->rank == 0) to[at] = 0;
+    at++;
+  }
+  return at == count ? PARE_OK : pare_bad(a, "fewer elements are not zero than were counted");
 }
 
 PareStatus PARE_CPU(GATHERELEMENTS)(PareKernelArgs *a) {
