@@ -293,6 +293,14 @@ void pare_axis_positions(PareAxis *a, const PareAxis *leaf, int64_t *out) {
   for (int64_t i = 0, n = pare_axis_find(a)->size; i < n; i++) out[i] = position(a, leaf, i);
 }
 
+bool pare_axis_same_place(PareAxis *a, const PareAxis *leaf, PareAxis *b, const PareAxis *other) {
+  int64_t n = pare_axis_find(a)->size;
+  if (n != pare_axis_find(b)->size) return false;
+  for (int64_t i = 0; i < n; i++)
+    if (position(a, leaf, i) != position(b, other, i)) return false;
+  return true;
+}
+
 void pare_axis_kept_positions(PareAxis *a, const PareAxis *leaf, int64_t *out) {
   int64_t n = pare_axis_count(a);
   pare_axis_indices(a, out);

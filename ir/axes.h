@@ -100,6 +100,8 @@ void pare_axis_indices(PareAxis *a, int64_t *out);
 /* For leaf `leaf` of axis a: its index at each position of the axis, or -1 where
  * the position does not belong to it. out[a->size]. */
 void pare_axis_positions(PareAxis *a, const PareAxis *leaf, int64_t *out);
+/* Do the elements of axis a mean the same indices of `leaf` as those of b mean of `other`? */
+bool pare_axis_same_place(PareAxis *a, const PareAxis *leaf, PareAxis *b, const PareAxis *other);
 /* The same for the positions that stay under the cut: out[pare_axis_count(a)]. */
 void pare_axis_kept_positions(PareAxis *a, const PareAxis *leaf, int64_t *out);
 /* The type of a value after the cut. */

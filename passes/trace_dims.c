@@ -107,17 +107,23 @@ static PareStatus collect(Trace *tr) {
 
 /* --- shared weights: dimensions that share every weight are one --- */
 
-static bool has_member(const Leaf *l, const PareMember *m) {
-  for (size_t i = 0; i < l->members.n; i++)
-    if (l->members.at[i].weight == m->weight && l->members.at[i].axis == m->axis) return true;
+/* Does b have m, a member of a, at the same place of the axis? Heads and their width stand in the same weights. */
+static bool has_member(Trace *tr, const Leaf *a, const PareMember *m, const Leaf *b) {
+  PareAxis *axis = pare_axis_in(tr->t, m->node, m->input, m->axis);
+  for (size_t i = 0; i < b->members.n; i++) {
+    const PareMember *k = &b->members.at[i];
+    if (k->weight == m->weight && k->axis == m->axis &&
+        pare_axis_same_place(axis, a->axis, pare_axis_in(tr->t, k->node, k->input, k->axis), b->axis))
+      return true;
+  }
   return false;
 }
 
-static bool same_weights(const Leaf *a, const Leaf *b) {
+static bool same_weights(Trace *tr, const Leaf *a, const Leaf *b) {
   for (size_t i = 0; i < a->members.n; i++)
-    if (!has_member(b, &a->members.at[i])) return false;
+    if (!has_member(tr, a, &a->members.at[i], b)) return false;
   for (size_t i = 0; i < b->members.n; i++)
-    if (!has_member(a, &b->members.at[i])) return false;
+    if (!has_member(tr, b, &b->members.at[i], a)) return false;
   return a->members.n > 0;
 }
 
@@ -128,7 +134,7 @@ static bool tie_shared(Trace *tr) {
     for (size_t j = i + 1; j < tr->leaves.n; j++) {
       Leaf *a = &tr->leaves.at[i], *b = &tr->leaves.at[j];
       PareAxis *x = pare_axis_find(a->axis), *y = pare_axis_find(b->axis);
-      if (x == y || x->size != y->size || !same_weights(a, b)) continue;
+      if (x == y || x->size != y->size || !same_weights(tr, a, b)) continue;
       if (a->members.at[0].node == b->members.at[0].node) continue;
       pare_axis_tie(tr->t, a->members.at[0].node, x, y);
       tied = true;

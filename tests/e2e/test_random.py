@@ -2,7 +2,7 @@
 from conftest import PARE
 from random_transformers import violations
 
-MODELS = 80
+MODELS = 160
 
 
 def test_random_transformers_are_found_and_cut_whatever_their_dialect(tmp_path):
