@@ -94,6 +94,7 @@ static PareStatus check_external(Compress *k, const char *path) {
 static PareStatus load(Compress *k) {
   PareCtx *c = k->c;
   PARE_TRY(pare_model_load(c, k->path, &k->model));
+  pare_model_tell(c, k->model);
   PARE_TRY(check_external(k, k->out));
   if (*k->o->save_masked) PARE_TRY(check_external(k, k->o->save_masked));
   c->file = k->path;

@@ -34,6 +34,7 @@ static PareStatus eval_body(PareCtx *c, void *arg) {
   PareForward *f = NULL;
   PareDevice *device = NULL;
   PareStatus s = pare_model_load(c, call->model, &m);
+  if (s == PARE_OK) pare_model_tell(c, m);
   c->file = call->model;
   if (s == PARE_OK) s = pare_samples_load(c, m->graph, call->data, &d);
   if (s == PARE_OK) s = pare_device_open(c, call->device, &device);

@@ -218,6 +218,22 @@ static PareStatus describe_exporter(Inspect *x) {
   return PARE_OK;
 }
 
+/* --- what is left out --- */
+
+static PareStatus describe_opaque(Inspect *x) {
+  PareOpaqueInfo *at = PARE_NEW_N(x->a, x->m->opaque.n + 1, PareOpaqueInfo);
+  if (!at) return pare_nomem(x->c);
+  for (size_t k = 0; k < x->m->opaque.n; k++) {
+    const PareOpaque *o = &x->m->opaque.at[k];
+    at[k] = (PareOpaqueInfo){copy(x, o->node), copy(x, o->op), copy(x, o->domain)};
+    if (!at[k].node || !at[k].op || !at[k].domain) return pare_nomem(x->c);
+  }
+  x->i->opaque = at;
+  x->i->nopaque = x->m->opaque.n;
+  x->i->left_out = (int64_t)x->m->nleft_out;
+  return PARE_OK;
+}
+
 /* --- the whole --- */
 
 static PareStatus look(Inspect *x, PareArena *work) {
@@ -240,6 +256,7 @@ static PareStatus look(Inspect *x, PareArena *work) {
   i->bytes = (int64_t)pare_model_bytes(x->m);
   i->nodes = (int64_t)x->m->nnodes;
   PARE_TRY(describe_exporter(x));
+  PARE_TRY(describe_opaque(x));
   PARE_TRY(describe_ends(x));
   PARE_TRY(count_prunable(x, dims));
   return describe_dims(x, dims);
@@ -303,6 +320,14 @@ static json_t *group_json(const PareGroupInfo *g) {
                    (json_int_t)g->count, "params", (json_int_t)g->params, "members", members);
 }
 
+static json_t *opaque_json(const PareInspection *i) {
+  json_t *list = json_array();
+  for (size_t k = 0; k < i->nopaque; k++)
+    json_array_append_new(list, json_pack("{s:o, s:o, s:o}", "node", pare_json_text(i->opaque[k].node), "op",
+                                          pare_json_text(i->opaque[k].op), "domain", pare_json_text(i->opaque[k].domain)));
+  return list;
+}
+
 static json_t *inspection_json(const PareInspection *i) {
   const PareFingerprint *f = &((const Inspection *)(const void *)i)->fingerprint;
   json_t *groups = json_array(), *frozen = json_array();
@@ -311,11 +336,12 @@ static json_t *inspection_json(const PareInspection *i) {
     json_array_append_new(frozen, json_pack("{s:o, s:I, s:o}", "name", pare_json_text(i->frozen[k].name), "count",
                                             (json_int_t)i->frozen[k].count, "reason",
                                             pare_json_text(i->frozen[k].reason)));
-  return json_pack("{s:o, s:I, s:I, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "path", pare_json_text(i->path),
+  return json_pack("{s:o, s:I, s:I, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:I, s:o, s:o, s:o, s:o}", "path", pare_json_text(i->path),
                    "opset", (json_int_t)i->opset, "ir_version", (json_int_t)i->ir_version, "producer",
                    pare_json_text(i->producer), "exporter", pare_fingerprint_json(f), "params", (json_int_t)i->params,
                    "prunable_params", (json_int_t)i->prunable_params, "macs", (json_int_t)i->macs, "bytes",
-                   (json_int_t)i->bytes, "nodes", (json_int_t)i->nodes, "inputs", tensors_json(i->ninputs, i->inputs),
+                   (json_int_t)i->bytes, "nodes", (json_int_t)i->nodes, "opaque", opaque_json(i), "left_out",
+                   (json_int_t)i->left_out, "inputs", tensors_json(i->ninputs, i->inputs),
                    "outputs", tensors_json(i->noutputs, i->outputs), "groups", groups, "frozen", frozen);
 }
 

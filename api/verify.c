@@ -143,6 +143,7 @@ static PareStatus verify_body(PareCtx *c, void *arg) {
   *v->out = (PareVerifyResult){.worst = ""};
   PareStatus s = PARE_OK;
   for (int side = 0; s == PARE_OK && side < 2; side++) s = pare_model_load(c, v->path[side], &v->m[side]);
+  for (int side = 0; s == PARE_OK && side < 2; side++) pare_model_tell(c, v->m[side]);
   if (s == PARE_OK && !(v->diff = PARE_NEW_N(c->scratch, v->m[0]->graph->outputs.n, PareDifference))) s = pare_nomem(c);
   if (s == PARE_OK) s = v->data ? compare_data(v) : compare_random(v);
   c->file = v->path[1];

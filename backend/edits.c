@@ -95,7 +95,7 @@ static PareStatus settle(Diff *d, const PareValue *was) {
     if (!in_place) in_place = r->is;
   }
   if (!changed) return PARE_OK;
-  if (pare_is_output(d->before, was)) in_place = was;
+  if (was->pinned || pare_is_output(d->before, was)) in_place = was;
   if (!same(in_place, was)) PARE_TRY(change_in_place(d, was, in_place));
   for (uint32_t i = d->first[was->id]; i; i = d->next[i - 1]) {
     const Reading *r = &d->readings.at[i - 1];

@@ -35,6 +35,21 @@ static void print_facts(const PareInspection *i, const char *shape) {
   for (size_t k = 0; k < i->noutputs; k++) print_tensor(k ? "" : "outputs", &i->outputs[k]);
 }
 
+static void print_opaque(const PareInspection *i) {
+  for (size_t k = 0; k < i->nopaque; k++) {
+    printf("%-10s ", k ? "" : "opaque");
+    cli_text(stdout, i->opaque[k].node);
+    fputs(" (", stdout);
+    cli_text(stdout, i->opaque[k].op);
+    fputs(*i->opaque[k].domain ? ", " : "", stdout);
+    cli_text(stdout, i->opaque[k].domain);
+    fputs(")\n", stdout);
+  }
+  if (i->nopaque)
+    printf("           %" PRId64 " node%s left as they are; the outputs above are what they read\n", i->left_out,
+           i->left_out == 1 ? " is" : "s are");
+}
+
 /* "8 dimensions: 4 heads, 4 ffn" */
 static void print_summary(const PareInspection *i) {
   char a[CLI_NUMBER_TEXT];
@@ -124,6 +139,7 @@ static int inspect(const char *model, const Wanted *want, const PareHooks *h) {
   if (want->json) code = print_json(pare_inspection_json(i));
   else {
     print_facts(i, want->shape);
+    print_opaque(i);
     print_summary(i);
     if (want->groups) print_groups(i);
   }

@@ -12,6 +12,7 @@
 #include "frontend/expand.h"
 #include "frontend/fingerprint.h"
 #include "frontend/nodes.h"
+#include "frontend/opaque.h"
 #include "frontend/opset.h"
 #include "frontend/tensor.h"
 
@@ -147,13 +148,21 @@ static PareStatus import_value_infos(Import *im, const Onnx__GraphProto *p) {
   return PARE_OK;
 }
 
-static PareStatus import_outputs(Import *im, const Onnx__GraphProto *p) {
+static PareStatus import_output(Import *im, const char *name) {
+  int64_t id = pare_map_get(&im->values, name);
+  if (id < 0) return pare_error(im->c, PARE_FORMAT, "output '%s' is made by no node", name);
+  return pare_vec_push(im->g->arena, &im->g->outputs, im->g->values.at[id]) ? PARE_OK : pare_nomem(im->c);
+}
+
+/* Where nodes are left out, what they read may be neither cut nor changed in its place. */
+static PareStatus import_outputs(Import *im, const Onnx__GraphProto *p, const PareOpaqueSet *opaque) {
   if (!p->n_output) return pare_error(im->c, PARE_FORMAT, "the graph has no output");
-  for (size_t i = 0; i < p->n_output; i++) {
-    int64_t id = pare_map_get(&im->values, pare_text(p->output[i]->name));
-    if (id < 0) return pare_error(im->c, PARE_FORMAT, "output '%s' is made by no node", pare_text(p->output[i]->name));
-    PareValue *v = im->g->values.at[id];
-    if (!pare_vec_push(im->g->arena, &im->g->outputs, v)) return pare_nomem(im->c);
+  for (size_t i = 0; !opaque->left_out && i < p->n_output; i++)
+    PARE_TRY(import_output(im, pare_text(p->output[i]->name)));
+  for (size_t i = 0; opaque->left_out && i < opaque->outputs.n; i++) PARE_TRY(import_output(im, opaque->outputs.at[i]));
+  for (size_t i = 0; opaque->left_out && i < opaque->read.n; i++) {
+    int64_t id = pare_map_get(&im->values, opaque->read.at[i]);
+    if (id >= 0) im->g->values.at[id]->pinned = true;
   }
   return PARE_OK;
 }
@@ -497,7 +506,11 @@ PareStatus pare_import(PareCtx *c, PareModel *m, const Onnx__ModelProto *p) {
   if (!p->graph) return pare_error(c, PARE_FORMAT, "the file holds no graph");
   PareFunctions functions;
   if (!pare_functions_index(c->scratch, p, &functions)) return pare_nomem(c);
-  PARE_TRY(pare_check_supported(c, p, &functions));
+  const uint32_t *order = NULL;
+  PareOpaqueSet opaque;
+  PARE_TRY(pare_order_nodes(c, p->graph, &order));
+  PARE_TRY(pare_leave_out(c, m->arena, m, p, &functions, order, &opaque));
+  PARE_TRY(pare_check_supported(c, p, &functions, opaque.left_out, opaque.why));
   Import im = {.c = c, .m = m, .g = pare_graph_new(c, m->arena), .values = {.arena = m->arena}, .p = p};
   im.functions = functions;
   PareFacts facts = {.arena = m->arena, .declared = {.arena = m->arena}};
@@ -516,12 +529,10 @@ PareStatus pare_import(PareCtx *c, PareModel *m, const Onnx__ModelProto *p) {
   PARE_TRY(import_initializers(&im, p->graph));
   PARE_TRY(import_inputs(&im, p->graph));
   PARE_TRY(import_value_infos(&im, p->graph));
-  const uint32_t *order = NULL;
-  PARE_TRY(pare_order_nodes(c, p->graph, &order));
   for (size_t i = 0; i < p->graph->n_node; i++) {
     const Onnx__NodeProto *n = p->graph->node[order[i]];
     im.at = order[i];
-    PARE_TRY(import_any(&im, n, order[i]));
+    if (!opaque.left_out || !opaque.left_out[order[i]]) PARE_TRY(import_any(&im, n, order[i]));
   }
-  return import_outputs(&im, p->graph);
+  return import_outputs(&im, p->graph, &opaque);
 }

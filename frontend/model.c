@@ -69,6 +69,13 @@ void pare_model_free(PareModel *m) {
   pare_arena_free(m->arena);
 }
 
+void pare_model_tell(const PareCtx *c, const PareModel *m) {
+  if (!m->opaque.n) return;
+  const PareOpaque *o = &m->opaque.at[0];
+  pare_log(c, 0, "%s: node '%s' (%s) is of an op that pare does not know: %zu nodes, it and what depends on it, stay as "
+           "they are; outputs are judged at what they read", m->path, o->node, o->op, m->nleft_out);
+}
+
 size_t pare_model_bytes(const PareModel *m) {
   size_t n = m->file.len;
   for (size_t i = 0; i < m->external.n; i++) n += m->external.at[i].file.len;

@@ -12,6 +12,11 @@ typedef struct PareExternal {
   PareFile file;
 } PareExternal;
 
+/* A node of an op that pare does not know, which stands behind all that can be cut (frontend/opaque.h). */
+typedef struct PareOpaque {
+  const char *node, *op, *domain;
+} PareOpaque;
+
 typedef struct PareModel {
   PareArena *arena;
   const char *path;
@@ -22,6 +27,8 @@ typedef struct PareModel {
   const char *producer; /* "pytorch 1.13.1", or "" */
   PareFingerprint fingerprint;
   size_t nnodes;        /* nodes in the file */
+  PARE_VEC(PareOpaque) opaque;
+  size_t nleft_out;     /* nodes in the file that are opaque or depend on one, and so are not in the graph */
   size_t ninitializers;
   PareValue **initializer; /* by number in the file; borrowed from the graph */
 } PareModel;
@@ -39,6 +46,9 @@ struct Onnx__ModelProto;
 PARE_MUST_USE PareStatus pare_model_open(PareCtx *c, const char *path, PareModel **out,
                                          const struct Onnx__ModelProto **proto);
 void pare_model_free(PareModel *m);
+
+/* Tells the log what of the model is left as it is, if anything is. */
+void pare_model_tell(const PareCtx *c, const PareModel *m);
 
 /* Bytes of the file and of its external data. */
 size_t pare_model_bytes(const PareModel *m);

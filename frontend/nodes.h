@@ -27,8 +27,12 @@ static inline int64_t pare_opset_of(const Onnx__ModelProto *p, const char *domai
   return 0;
 }
 
-/* Names every kind of node that pare does not know, in the graph and in the functions that it calls. */
-PARE_MUST_USE PareStatus pare_check_supported(PareCtx *c, const Onnx__ModelProto *p, const PareFunctions *f);
+/* Is there a row for it in ir/ops.def or frontend/expand.def? Functions of the model are not looked for. */
+bool pare_is_supported(const Onnx__NodeProto *n);
+/* Names every kind of node that pare does not know, in the graph and in the functions that it calls. Nodes of the graph
+ * that are left out (by number; NULL: none) are not looked at; `why` they could not be left out, or NULL. */
+PARE_MUST_USE PareStatus pare_check_supported(PareCtx *c, const Onnx__ModelProto *p, const PareFunctions *f,
+                                              const bool *left_out, const char *why);
 /* An order in which the nodes can be run: ONNX Runtime takes files whose nodes
  * do not stand in one. In c->scratch. PARE_FORMAT: there is a cycle. */
 PARE_MUST_USE PareStatus pare_order_nodes(PareCtx *c, const Onnx__GraphProto *g, const uint32_t **list);

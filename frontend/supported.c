@@ -6,7 +6,7 @@
 #include "frontend/expand.h"
 #include "frontend/nodes.h"
 
-static bool is_supported(const Onnx__NodeProto *n) {
+bool pare_is_supported(const Onnx__NodeProto *n) {
   if (pare_is_constant_node(n) || pare_is_if(n)) return true;
   const char *domain = pare_domain_of(n), *name = pare_text(n->op_type);
   PareOp op = strcmp(domain, "pare") ? pare_op_find(domain, name) : PARE_OP_COUNT;
@@ -62,7 +62,7 @@ static PareStatus count_all(Search *s, size_t n, Onnx__NodeProto *const *node, i
     int64_t at;
     if (pare_is_if(node[i])) PARE_TRY(count_branches(s, node[i], depth));
     if (!pare_function_find(s->c->scratch, s->f, node[i]->domain, node[i]->op_type, &at)) return pare_nomem(s->c);
-    if (at == PARE_NO_FUNCTION && !is_supported(node[i]) && !count_unknown(s->c->scratch, &s->u, node[i]))
+    if (at == PARE_NO_FUNCTION && !pare_is_supported(node[i]) && !count_unknown(s->c->scratch, &s->u, node[i]))
       return pare_nomem(s->c);
     if (at < 0 || s->seen[at]) continue;
     s->seen[at] = true;
@@ -73,10 +73,12 @@ static PareStatus count_all(Search *s, size_t n, Onnx__NodeProto *const *node, i
   return PARE_OK;
 }
 
-PareStatus pare_check_supported(PareCtx *c, const Onnx__ModelProto *p, const PareFunctions *f) {
+PareStatus pare_check_supported(PareCtx *c, const Onnx__ModelProto *p, const PareFunctions *f, const bool *left_out,
+                                const char *why) {
   Search s = {.c = c, .f = f, .seen = PARE_NEW_N(c->scratch, f->n + 1, bool), .u = {.index = {.arena = c->scratch}}};
   if (!s.seen) return pare_nomem(c);
-  PARE_TRY(count_all(&s, p->graph->n_node, p->graph->node, 0));
+  for (size_t i = 0; i < p->graph->n_node; i++)
+    if (!left_out || !left_out[i]) PARE_TRY(count_all(&s, 1, p->graph->node + i, 0));
   const Unknowns u = s.u;
   if (!u.at.n) return PARE_OK;
   char line[sizeof c->diag.text];
@@ -84,11 +86,12 @@ PareStatus pare_check_supported(PareCtx *c, const Onnx__ModelProto *p, const Par
   for (size_t i = 0; i < u.at.n && at < sizeof line; i++) {
     const Onnx__NodeProto *n = u.at.at[i].first;
     const char *domain = *pare_domain_of(n) ? pare_domain_of(n) : "ai.onnx";
-    const char *why = pare_expand_refusal(pare_domain_of(n), pare_text(n->op_type));
+    const char *known = pare_expand_refusal(pare_domain_of(n), pare_text(n->op_type));
     at += (size_t)snprintf(line + at, sizeof line - at, "%s%s (%s, opset %" PRId64 ", first '%s', %zu time%s)%s%s",
                            i ? "; " : "", pare_text(n->op_type), domain, pare_opset_of(p, pare_domain_of(n)),
                            n->name && *n->name ? n->name : n->n_output ? pare_text(n->output[0]) : "", u.at.at[i].count,
-                           u.at.at[i].count == 1 ? "" : "s", why ? ": " : "", why ? why : "");
+                           u.at.at[i].count == 1 ? "" : "s", known ? ": " : "", known ? known : "");
   }
-  return pare_error(c, PARE_UNSUPPORTED, "%zu kind%s of node not supported: %s", u.at.n, u.at.n == 1 ? "" : "s", line);
+  return pare_error(c, PARE_UNSUPPORTED, "%zu kind%s of node not supported: %s%s%s", u.at.n, u.at.n == 1 ? "" : "s", line,
+                    why ? "; it cannot be left as it is: " : "", why ? why : "");
 }

@@ -107,6 +107,7 @@ struct PareValue {
   const char **dim_name;       /* inputs and outputs: ONNX's dim_param of each axis or NULL; may be NULL */
   const void *data;            /* constants, states; results known after binding; maybe unaligned */
   PareOrigin origin;
+  bool pinned;                 /* constants: read by what is not in the graph, so its place in the file keeps it */
 };
 
 struct PareNode {

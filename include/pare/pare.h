@@ -83,6 +83,10 @@ typedef struct PareFrozenInfo {
   int64_t count;
 } PareFrozenInfo;
 
+typedef struct PareOpaqueInfo { /* a node of an op that pare does not know */
+  const char *node, *op, *domain;
+} PareOpaqueInfo;
+
 typedef struct PareInspection {
   const char *path, *producer;
   const char *exporter; /* "PyTorch TorchScript, rewritten by ONNX Runtime"; "": nothing tells. The JSON has more */
@@ -92,6 +96,9 @@ typedef struct PareInspection {
   const PareTensorInfo *inputs, *outputs;
   const PareGroupInfo *groups;
   const PareFrozenInfo *frozen;
+  size_t nopaque;
+  const PareOpaqueInfo *opaque;
+  int64_t left_out; /* nodes: the opaque ones and what depends on them stay as they are; `outputs` are what they read */
   void *owner;
 } PareInspection;
 
