@@ -25,6 +25,7 @@ typedef struct Search {
   PareMap maker;     /* name -> number of its node */
   PareMap constants; /* names of initializers -> 0 */
   PareMap used;      /* names that imported nodes read -> 0 */
+  PareMap read, ends; /* those of out->read and out->outputs -> 0 */
   PareOpaqueSet *out;
 } Search;
 
@@ -96,15 +97,13 @@ static bool note_used(Search *s, Fate *of, const char *name) {
 
 static bool note_read(Search *s, Fate *of, const char *name) {
   (void)of;
-  for (size_t i = 0; i < s->out->read.n; i++)
-    if (!strcmp(s->out->read.at[i], name)) return true;
-  return pare_vec_push(s->a, &s->out->read, name);
+  if (pare_map_get(&s->read, name) >= 0) return true;
+  return pare_map_put(&s->read, name, 0) && pare_vec_push(s->a, &s->out->read, name);
 }
 
 static bool push_once(Search *s, const char *name) {
-  for (size_t i = 0; i < s->out->outputs.n; i++)
-    if (!strcmp(s->out->outputs.at[i], name)) return true;
-  return pare_vec_push(s->a, &s->out->outputs, name);
+  if (pare_map_get(&s->ends, name) >= 0) return true;
+  return pare_map_put(&s->ends, name, 0) && pare_vec_push(s->a, &s->out->outputs, name);
 }
 
 /* An imported result that nodes which are left out read: what it is made of must not be cut there. What follows from
@@ -155,7 +154,8 @@ PareStatus pare_leave_out(PareCtx *c, PareArena *a, PareModel *m, const Onnx__Mo
   *out = (PareOpaqueSet){0};
   size_t n = p->graph->n_node;
   Search s = {.c = c, .a = a, .m = m, .g = p->graph, .f = f, .maker = {.arena = c->scratch},
-              .constants = {.arena = c->scratch}, .used = {.arena = c->scratch}, .out = out};
+              .constants = {.arena = c->scratch}, .used = {.arena = c->scratch}, .read = {.arena = c->scratch},
+              .ends = {.arena = c->scratch}, .out = out};
   if (!(s.fate = PARE_NEW_N(c->scratch, n + 1, Fate)) || !index_names(&s)) return pare_nomem(c);
   for (size_t i = 0; i < n; i++) PARE_TRY(decide(&s, p->graph->node[order[i]], &s.fate[order[i]]));
   if (!m->opaque.n || out->why) return PARE_OK;

@@ -15,7 +15,7 @@ typedef struct PareOpaqueSet {
   bool *left_out;    /* by number of the node; NULL: none is */
   const char *why;   /* nodes of unknown ops cannot be left out because of this; NULL: they can, or there are none */
   PareNames outputs; /* of what is imported, where something is left out */
-  PareNames read;    /* what nodes that are left out read, once or more */
+  PareNames read;    /* what nodes that are left out read, each name once */
 } PareOpaqueSet;
 
 /* `order` is one in which the nodes can be run. Lives in a. What is left out is entered in m. */
