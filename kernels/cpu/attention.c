@@ -1,42 +1,31 @@
 /* attention.c - Attention and AttentionGrad: y = softmax(scale·q·k' + mask)·v, one head at a time, so that a head's
  * scores stay in the cache. Backward makes the probabilities again from the saved log-sum-exp of each row (Dao et al.,
- * FlashAttention, 2022). Heads are shared out among the threads; the products of a head run on one. */
+ * FlashAttention, 2022). Heads are shared out among the threads; the products of a head run on one. f32 and f64 here,
+ * by gemm.c and product.h; bf16 in attention_bf16.c. */
 #include "base/arena.h"
+#include "kernels/cpu/attention.h"
 #include "kernels/cpu/product.h"
 #include "kernels/cpu/vmath.h"
 
 #ifndef T
-enum { Q, K, V, Y, LSE, DY, MAX_THREADS = 256 };
+enum { MAX_THREADS = 256 };
 /* scores = q·k', y = P·v; backward: dP = dy·v', dq = dS·k, dk = dS'·q, dv = P'·dy */
 enum { SCORES, MIX, DPROB = 1, DQ, DK, DV, NPRODUCTS };
 
-/* A tensor [B, heads, rows, width], or [B, rows, heads, width]: elements from a batch, a head, a row to the next. */
-typedef struct Side {
-  int64_t rows, width, batch, head, row;
-} Side;
-
-typedef struct Attention {
-  int64_t batches, heads;
-  Side q, k, v, y;
-  double scale;
-  const PareTensor *mask; /* NULL: none */
-  int64_t step[4];        /* of the mask along batch, head, row, column */
-} Attention;
-
-static Side side_of(const PareType *t, int64_t heads) {
+static PareSide side_of(const PareType *t, int64_t heads) {
   int64_t h = t->dim[heads], rows = t->dim[3 - heads], w = t->dim[3];
   bool inside = heads == 2;
-  return (Side){rows, w, h * rows * w, inside ? w : rows * w, inside ? h * w : w};
+  return (PareSide){rows, w, h * rows * w, inside ? w : rows * w, inside ? h * w : w};
 }
 
-static Attention attention_of(const PareKernelArgs *a, bool backward) {
+PareAttention PARE_CPU(attention_of)(const PareKernelArgs *a, bool backward) {
   const PareInts *heads = &a->attr->heads;
-  const PareType *y = backward ? &a->in[Y].type : &a->out[0].type;
-  int mask = backward ? 6 : 3;
-  Attention t = {.batches = y->dim[0], .heads = y->dim[heads->at[3]], .scale = pare_attr_get(a->attr, scale, 1.0)};
-  t.q = side_of(&a->in[Q].type, heads->at[0]);
-  t.k = side_of(&a->in[K].type, heads->at[1]);
-  t.v = side_of(&a->in[V].type, heads->at[2]);
+  const PareType *y = backward ? &a->in[PARE_Y].type : &a->out[0].type;
+  int mask = backward ? PARE_DY + 1 : PARE_V + 1;
+  PareAttention t = {.batches = y->dim[0], .heads = y->dim[heads->at[3]], .scale = pare_attr_get(a->attr, scale, 1.0)};
+  t.q = side_of(&a->in[PARE_Q].type, heads->at[0]);
+  t.k = side_of(&a->in[PARE_K].type, heads->at[1]);
+  t.v = side_of(&a->in[PARE_V].type, heads->at[2]);
   t.y = side_of(y, heads->at[3]);
   if (a->nin <= mask || a->in[mask].type.rank == 0) return t;
   t.mask = &a->in[mask];
@@ -48,8 +37,6 @@ static Attention attention_of(const PareKernelArgs *a, bool backward) {
   }
   return t;
 }
-
-static int64_t at_head(const Side *s, int64_t b, int64_t h) { return b * s->batch + h * s->head; }
 
 /* --- what a thread has --- */
 typedef struct Bench {
@@ -72,12 +59,12 @@ void PARE_CPU(release_ATTENTION)(void *state) {
 }
 
 /* A head's matrix, or its transpose. */
-static PareView head_view(PareDtype d, const Side *s, bool transposed) {
+static PareView head_view(PareDtype d, const PareSide *s, bool transposed) {
   int64_t rows = transposed ? s->width : s->rows, cols = transposed ? s->rows : s->width;
   return (PareView){d, 2, {rows, cols}, {transposed ? 1 : s->row, transposed ? s->row : 1}};
 }
 
-static void specs_of(const Attention *t, PareDtype d, bool backward, PareProductSpec *s) {
+static void specs_of(const PareAttention *t, PareDtype d, bool backward, PareProductSpec *s) {
   int64_t m = t->q.rows, n = t->k.rows;
   PareView p = pare_view2(d, m, n, false), pt = pare_view2(d, n, m, true), sum = pare_view2(PARE_F32, m, n, false);
   s[SCORES] = (PareProductSpec){head_view(d, &t->q, false), head_view(d, &t->k, true), sum, .alpha = t->scale};
@@ -93,18 +80,19 @@ static void specs_of(const Attention *t, PareDtype d, bool backward, PareProduct
 
 static size_t up(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
 
-/* A thread's part of the workspace: [scores][dP, backward][P and dS as bf16][scratch]. */
-static size_t matrix_bytes(const Attention *t, PareDtype d) {
+/* A thread's part of the workspace: [scores, then P][dP, then dS, backward][scratch]. */
+static size_t matrix_bytes(const PareAttention *t, PareDtype d) {
   return up((size_t)(t->q.rows * t->k.rows) * (d == PARE_F64 ? sizeof(double) : sizeof(float)));
 }
-static size_t thread_bytes(const Attention *t, PareDtype d, bool backward, size_t scratch) {
-  return (size_t)(d == PARE_BF16 ? 2 : 1) * (size_t)(backward ? 2 : 1) * matrix_bytes(t, d) + up(scratch);
+static size_t thread_bytes(const PareAttention *t, PareDtype d, bool backward, size_t scratch) {
+  return (size_t)(backward ? 2 : 1) * matrix_bytes(t, d) + up(scratch);
 }
 
 static PareStatus plan(PareKernelArgs *a, bool backward) {
-  Attention t = attention_of(a, backward);
-  PareDtype d = a->in[Q].type.dtype;
+  PareAttention t = PARE_CPU(attention_of)(a, backward);
+  PareDtype d = a->in[PARE_Q].type.dtype;
   PareProductSpec spec[NPRODUCTS];
+  if (d == PARE_BF16) return a->workspace_bytes = PARE_CPU(attention_bf16_bytes)(&t, backward), PARE_OK;
   PareArena *arena = pare_arena_new(1 << 12);
   State *s = arena ? PARE_NEW(arena, State) : NULL;
   if (!s) return pare_arena_free(arena), PARE_NOMEM;
@@ -121,7 +109,7 @@ static PareStatus plan(PareKernelArgs *a, bool backward) {
       size_t scratch = PARE_CPU(product_scratch)(s->bench[i].product[k]);
       if (scratch > s->scratch) s->scratch = scratch;
     }
-  if (status == PARE_UNSUPPORTED) a->why = "this CPU has no product of this type: take --precision fp32";
+  if (status == PARE_UNSUPPORTED) a->why = "this CPU has no product of this shape";
   if (status != PARE_OK) return PARE_CPU(release_ATTENTION)(s), status;
   a->state = s;
   a->workspace_bytes = (size_t)s->threads * thread_bytes(&t, d, backward, s->scratch);
@@ -131,8 +119,11 @@ PareStatus PARE_CPU(plan_ATTENTION)(PareKernelArgs *a) { return plan(a, false); 
 PareStatus PARE_CPU(plan_ATTENTIONGRAD)(PareKernelArgs *a) { return plan(a, true); }
 
 #define PARE_TEMPLATE "kernels/cpu/attention.c"
+#define PARE_NO_BF16
 #include "kernels/cpu/floats.h"
 
+#define attention_bf16 PARE_CPU(attention_bf16)
+#define attention_grad_bf16 PARE_CPU(attention_grad_bf16)
 PARE_FLOAT_KERNEL(ATTENTION, attention)
 PARE_FLOAT_KERNEL(ATTENTIONGRAD, attention_grad)
 
@@ -140,40 +131,33 @@ PARE_FLOAT_KERNEL(ATTENTIONGRAD, attention_grad)
 
 /* What one thread works with: its products and its part of the workspace. */
 typedef struct FN(Desk) {
-  const Attention *t;
+  const PareAttention *t;
   Bench *bench;
   C *scores, *dprob;
-  T *low, *dlow; /* the same in T where that is narrower, else scores and dprob */
   void *scratch;
 } FN(Desk);
 
-static FN(Desk) FN(desk)(const PareKernelArgs *a, const Attention *t, bool backward, int thread) {
+static FN(Desk) FN(desk)(const PareKernelArgs *a, const PareAttention *t, bool backward, int thread) {
   State *s = a->state;
-  PareDtype d = a->in[Q].type.dtype;
+  PareDtype d = a->in[PARE_Q].type.dtype;
   size_t each = matrix_bytes(t, d);
   char *at = (char *)a->workspace + (size_t)thread * thread_bytes(t, d, backward, s->scratch);
   FN(Desk) k = {.t = t, .bench = &s->bench[thread], .scores = (C *)at};
   at += each;
   if (backward) k.dprob = (C *)at, at += each;
-  k.low = (T *)k.scores, k.dlow = (T *)k.dprob;
-  if (sizeof(T) != sizeof(C)) {
-    k.low = (T *)at, at += each;
-    if (backward) k.dlow = (T *)at, at += each;
-  }
   k.scratch = at;
   return k;
 }
 
 /* c[m, n] = alpha·a·b, by the primitive or plainly (f64). */
 static PareStatus FN(product)(const FN(Desk) *k, int which, const T *a, bool ta, int64_t lda, const T *b, bool tb,
-                              int64_t ldb, void *c, int64_t ldc, int64_t m, int64_t n, int64_t inner, double alpha) {
+                              int64_t ldb, T *c, int64_t ldc, int64_t m, int64_t n, int64_t inner, double alpha) {
   if (k->bench->product[which]) return PARE_CPU(product_run)(k->bench->product[which], a, b, NULL, c, k->scratch);
-  if (sizeof(T) != sizeof(C)) return PARE_UNSUPPORTED; /* plan has refused it */
-  return GEMM(ta, tb, m, n, inner, alpha, (const C *)(const void *)a, lda, (const C *)(const void *)b, ldb, 0, c, ldc);
+  return GEMM(ta, tb, m, n, inner, alpha, a, lda, b, ldb, 0, c, ldc);
 }
 
 /* A row of the scores plus the mask. */
-static PARE_INLINE void FN(add_mask)(const Attention *t, int64_t b, int64_t h, int64_t i, C *s) {
+static PARE_INLINE void FN(add_mask)(const PareAttention *t, int64_t b, int64_t h, int64_t i, C *s) {
   if (!t->mask) return;
   const C *m = (const C *)t->mask->data + b * t->step[0] + h * t->step[1] + i * t->step[2];
   int64_t n = t->k.rows;
@@ -184,70 +168,71 @@ static PARE_INLINE void FN(add_mask)(const Attention *t, int64_t b, int64_t h, i
     for (int64_t j = 0; j < n; j++) s[j] += m[0];
 }
 
-/* p = exp(s - max) / sum; returns max + log(sum). */
-static PARE_INLINE C FN(normalise)(int64_t n, C *s, T *p) {
+/* s becomes exp(s - max) / sum; returns max + log(sum). */
+static PARE_INLINE C FN(normalise)(int64_t n, C *s) {
   C max = -INFINITY, sum = 0;
 #pragma omp simd reduction(max : max)
   for (int64_t j = 0; j < n; j++) max = s[j] > max ? s[j] : max;
 #pragma omp simd reduction(+ : sum)
   for (int64_t j = 0; j < n; j++) {
-    s[j] = ROUGH(exp)(s[j] - max);
+    s[j] = MATH(exp)(s[j] - max);
     sum += s[j];
   }
   C scale = 1 / sum;
 #pragma omp simd
-  for (int64_t j = 0; j < n; j++) p[j] = STORE(s[j] * scale);
+  for (int64_t j = 0; j < n; j++) s[j] *= scale;
   return max + MATH(log)(sum);
 }
 
 static PareStatus FN(forward_head)(PareKernelArgs *a, const FN(Desk) *k, int64_t b, int64_t h) {
-  const Attention *t = k->t;
+  const PareAttention *t = k->t;
   int64_t m = t->q.rows, n = t->k.rows;
-  const T *q = (const T *)a->in[Q].data + at_head(&t->q, b, h), *key = (const T *)a->in[K].data + at_head(&t->k, b, h);
-  const T *v = (const T *)a->in[V].data + at_head(&t->v, b, h);
-  T *y = (T *)a->out[0].data + at_head(&t->y, b, h);
+  const T *q = (const T *)a->in[PARE_Q].data + pare_at_head(&t->q, b, h);
+  const T *key = (const T *)a->in[PARE_K].data + pare_at_head(&t->k, b, h);
+  const T *v = (const T *)a->in[PARE_V].data + pare_at_head(&t->v, b, h);
+  T *y = (T *)a->out[0].data + pare_at_head(&t->y, b, h);
   C *lse = (C *)a->out[1].data + (b * t->heads + h) * m;
   PARE_TRY(FN(product)(k, SCORES, q, false, t->q.row, key, true, t->k.row, k->scores, n, m, n, t->q.width, t->scale));
   for (int64_t i = 0; i < m; i++) {
     FN(add_mask)(t, b, h, i, k->scores + i * n);
-    lse[i] = FN(normalise)(n, k->scores + i * n, k->low + i * n);
+    lse[i] = FN(normalise)(n, k->scores + i * n);
   }
-  return FN(product)(k, MIX, k->low, false, n, v, false, t->v.row, y, t->y.row, m, t->v.width, n, 1);
+  return FN(product)(k, MIX, k->scores, false, n, v, false, t->v.row, y, t->y.row, m, t->v.width, n, 1);
 }
 
 /* With delta_i = dy_i·y_i: dS = P∘(dP - delta), of which dq, dk are scale·dS·k, scale·dS'·q; dv = P'·dy. */
 static PareStatus FN(backward_head)(PareKernelArgs *a, const FN(Desk) *k, int64_t b, int64_t h) {
-  const Attention *t = k->t;
+  const PareAttention *t = k->t;
   int64_t m = t->q.rows, n = t->k.rows, qk = t->q.width, w = t->v.width;
-  const T *q = (const T *)a->in[Q].data + at_head(&t->q, b, h), *key = (const T *)a->in[K].data + at_head(&t->k, b, h);
-  const T *v = (const T *)a->in[V].data + at_head(&t->v, b, h);
-  const T *y = (const T *)a->in[Y].data + at_head(&t->y, b, h), *dy = (const T *)a->in[DY].data + at_head(&t->y, b, h);
-  const C *lse = (const C *)a->in[LSE].data + (b * t->heads + h) * m;
-  T *dq = (T *)a->out[0].data + at_head(&t->q, b, h), *dk = (T *)a->out[1].data + at_head(&t->k, b, h);
-  T *dv = (T *)a->out[2].data + at_head(&t->v, b, h);
+  const T *q = (const T *)a->in[PARE_Q].data + pare_at_head(&t->q, b, h);
+  const T *key = (const T *)a->in[PARE_K].data + pare_at_head(&t->k, b, h);
+  const T *v = (const T *)a->in[PARE_V].data + pare_at_head(&t->v, b, h);
+  const T *y = (const T *)a->in[PARE_Y].data + pare_at_head(&t->y, b, h);
+  const T *dy = (const T *)a->in[PARE_DY].data + pare_at_head(&t->y, b, h);
+  const C *lse = (const C *)a->in[PARE_LSE].data + (b * t->heads + h) * m;
+  T *dq = (T *)a->out[0].data + pare_at_head(&t->q, b, h), *dk = (T *)a->out[1].data + pare_at_head(&t->k, b, h);
+  T *dv = (T *)a->out[2].data + pare_at_head(&t->v, b, h);
   PARE_TRY(FN(product)(k, SCORES, q, false, t->q.row, key, true, t->k.row, k->scores, n, m, n, qk, t->scale));
   PARE_TRY(FN(product)(k, DPROB, dy, false, t->y.row, v, true, t->v.row, k->dprob, n, m, n, w, 1));
   for (int64_t i = 0; i < m; i++) {
     const T *yi = y + i * t->y.row, *di = dy + i * t->y.row;
     C *s = k->scores + i * n, *d = k->dprob + i * n, delta = 0, row = lse[i];
-    T *low = k->low + i * n, *dlow = k->dlow + i * n;
     FN(add_mask)(t, b, h, i, s);
 #pragma omp simd reduction(+ : delta)
-    for (int64_t j = 0; j < w; j++) delta += LOAD(yi[j]) * LOAD(di[j]);
+    for (int64_t j = 0; j < w; j++) delta += yi[j] * di[j];
 #pragma omp simd
     for (int64_t j = 0; j < n; j++) {
-      C p = ROUGH(exp)(s[j] - row), ds = p * (d[j] - delta);
-      low[j] = STORE(p);
-      dlow[j] = STORE(ds);
+      s[j] = MATH(exp)(s[j] - row);
+      d[j] = s[j] * (d[j] - delta);
     }
   }
-  PARE_TRY(FN(product)(k, DQ, k->dlow, false, n, key, false, t->k.row, dq, t->q.row, m, qk, n, t->scale));
-  PARE_TRY(FN(product)(k, DK, k->dlow, true, n, q, false, t->q.row, dk, t->k.row, n, qk, m, t->scale));
-  return FN(product)(k, DV, k->low, true, n, dy, false, t->y.row, dv, t->v.row, n, w, m, 1);
+  PARE_TRY(FN(product)(k, DQ, k->dprob, false, n, key, false, t->k.row, dq, t->q.row, m, qk, n, t->scale));
+  PARE_TRY(FN(product)(k, DK, k->dprob, true, n, q, false, t->q.row, dk, t->k.row, n, qk, m, t->scale));
+  return FN(product)(k, DV, k->scores, true, n, dy, false, t->y.row, dv, t->v.row, n, w, m, 1);
 }
 
 static PareStatus FN(all_heads)(PareKernelArgs *a, bool backward) {
-  Attention t = attention_of(a, backward);
+  PareAttention t = PARE_CPU(attention_of)(a, backward);
   State *s = a->state;
   int failed = PARE_OK;
 #pragma omp parallel for schedule(dynamic) num_threads(s->threads) reduction(max : failed)

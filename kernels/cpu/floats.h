@@ -2,7 +2,8 @@
  * cpu.h). BF16 is a storage type: its arithmetic is fp32. FN(Vec) is a vector of
  * LANES numbers of the arithmetic, VEC(p) the one at p, which is aligned as its
  * elements are, LOOSE(p) the one at any address.
- * ROUGH(f) is for exp and normal_cdf whose result is rounded to the storage type. */
+ * ROUGH(f) is for exp and normal_cdf whose result is rounded to the storage type.
+ * PARE_NO_BF16, defined before, leaves bf16 out. */
 #define PICK(f, i) f
 #define LANES (64 / (int64_t)sizeof(C))
 #define VEC(p) (*(FN(Vec) *)(uintptr_t)(p))
@@ -48,6 +49,7 @@ typedef C FN(Loose) __attribute__((vector_size(64), aligned(1), may_alias));
 #undef ROUGH
 #undef GEMM
 
+#ifndef PARE_NO_BF16
 #define T uint16_t
 #define C float
 #define FN(name) name##_bf16
@@ -67,6 +69,7 @@ typedef C FN(Loose) __attribute__((vector_size(64), aligned(1), may_alias));
 #undef MATH
 #undef ROUGH
 #undef GEMM
+#endif
 
 #undef PICK
 #undef LANES

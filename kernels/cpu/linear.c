@@ -1,25 +1,17 @@
 /* linear.c - Linear and LinearGrad: y = x·W' + bias, W' = m∘(W + s·A·B), m on W's rows. W' is made anew each time, in
  * the order that the product likes best: r·K·N multiply-adds, where the branch (x·A)·B would cost r·M·(K+N), M rows. */
 #include "base/arena.h"
+#include "kernels/cpu/linear.h"
 #include "kernels/cpu/product.h"
-#include "kernels/cpu/vmath.h"
 
 #ifndef T
-enum { X, W, DY = 2, ROWS = 24, GROUP = 8, PARTS = 16 };
+enum { X, W, DY = 2 };
 
-/* Inputs: x, W, bias (Linear) or dy (LinearGrad), A, B, mask. */
-typedef struct Linear {
-  int64_t m, k, n, r;
-  bool transposed; /* W is stored [n, k] */
-  double scale;
-  const PareTensor *w, *a, *b, *mask; /* NULL: left out */
-} Linear;
-
-static Linear linear_of(const PareKernelArgs *args) {
+static PareLinear linear_of(const PareKernelArgs *args) {
   enum { A = 3, B, MASK };
   const PareType *x = &args->in[X].type, *w = &args->in[W].type;
   bool t = args->attr->transB;
-  Linear l = {.k = w->dim[t], .n = w->dim[!t], .transposed = t, .scale = pare_attr_get(args->attr, scale, 1.0)};
+  PareLinear l = {.k = w->dim[t], .n = w->dim[!t], .transposed = t, .scale = pare_attr_get(args->attr, scale, 1.0)};
   l.m = pare_span(x, 0, x->rank - 1);
   l.w = &args->in[W];
   l.a = args->nin > A && args->in[A].type.rank ? &args->in[A] : NULL;
@@ -30,33 +22,14 @@ static Linear linear_of(const PareKernelArgs *args) {
 }
 
 static size_t up(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
-static int64_t up_to(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 /* Elements of the factors that merging reads: [rows, r] and panels of [r, at most PARE_BLOCK] of W as it is stored. */
-static int64_t factors(const Linear *l) { return (l->k + l->n + PARE_BLOCK) * l->r; }
+static int64_t factors(const PareLinear *l) { return (l->k + l->n + PARE_BLOCK) * l->r; }
 
-/* What the gradients of A and B take: A', B padded [r8, kp], [r8, np]; sums by part; rows by part, where they must be
- * widened or padded. */
-typedef struct LoraPlan {
-  int64_t r, kp, np, parts;
-  bool copy_x, copy_dy;
-} LoraPlan;
-
-static LoraPlan lora_plan(const Linear *l, PareDtype d) {
-  int64_t unit = 2 * 64 / (int64_t)(d == PARE_F64 ? sizeof(double) : sizeof(float));
-  LoraPlan p = {.r = up_to(l->r, GROUP), .kp = up_to(l->k, unit), .np = up_to(l->n, unit)};
-  p.parts = pare_min_i64(PARTS, l->m);
-  p.copy_x = d == PARE_BF16 || p.kp != l->k;
-  p.copy_dy = d == PARE_BF16 || p.np != l->n;
-  return p;
+/* Workspace: [merged W'][factors][scratch]. f64 has no primitive. */
+static size_t factor_bytes(const PareLinear *l, PareDtype d) {
+  return up((size_t)factors(l) * (d == PARE_F64 ? sizeof(double) : sizeof(float)));
 }
-static int64_t lora_elements(const LoraPlan *p) {
-  return (p->r + p->parts * p->r) * (p->kp + p->np) + p->parts * ROWS * (p->kp + p->np);
-}
-
-static size_t sum_size(PareDtype d) { return d == PARE_F64 ? sizeof(double) : sizeof(float); }
-
-/* Workspace: [merged W'][factors or what LoRA's gradients take][scratch]. f64 has no primitive. */
-static PareStatus plan_product(PareKernelArgs *args, const Linear *l, bool backward, size_t extra) {
+static PareStatus plan_product(PareKernelArgs *args, const PareLinear *l, bool backward) {
   PareDtype d = args->in[X].type.dtype;
   int64_t elements = l->k * l->n;
   PareProduct *p = NULL;
@@ -75,27 +48,25 @@ static PareStatus plan_product(PareKernelArgs *args, const Linear *l, bool backw
     scratch = PARE_CPU(product_scratch)(p);
   }
   size_t merged = up((size_t)elements * pare_dtype_size(d));
-  args->workspace_bytes = merged + up(extra) + up(scratch);
+  args->workspace_bytes = merged + factor_bytes(l, d) + up(scratch);
   return PARE_OK;
 }
 
 void PARE_CPU(release_LINEAR)(void *state) { PARE_CPU(product_free)(state); }
 
 PareStatus PARE_CPU(plan_LINEAR)(PareKernelArgs *args) {
-  Linear l = linear_of(args);
-  return plan_product(args, &l, false, (size_t)factors(&l) * sum_size(args->in[X].type.dtype));
+  PareLinear l = linear_of(args);
+  return plan_product(args, &l, false);
 }
 
+/* The gradients of A and B come first: what they take is free again when W' is merged. */
 PareStatus PARE_CPU(plan_LINEARGRAD)(PareKernelArgs *args) {
-  Linear l = linear_of(args);
-  PareDtype d = args->in[X].type.dtype;
-  LoraPlan p = lora_plan(&l, d);
-  int64_t n = pare_max_i64(factors(&l), l.r ? lora_elements(&p) : 0);
-  if (args->out[0].type.rank == 0) { /* nobody wants dx */
-    args->workspace_bytes = (size_t)n * sum_size(d);
-    return PARE_OK;
-  }
-  return plan_product(args, &l, true, (size_t)n * sum_size(d));
+  PareLinear l = linear_of(args);
+  size_t lora = l.r ? PARE_CPU(lora_bytes)(&l, args->in[X].type.dtype) : 0;
+  bool dx = args->out[0].type.rank != 0; /* else nobody wants it */
+  if (dx) PARE_TRY(plan_product(args, &l, true));
+  if (args->workspace_bytes < lora) args->workspace_bytes = lora;
+  return PARE_OK;
 }
 
 /* Rows p and p + 1 of the tile [np, nq] as pairs of bf16: out[p/2][q]. */
@@ -199,7 +170,7 @@ static void FN(merge_block)(const FN(Merge) *m, bool turned, const PareOrder *o,
 }
 
 /* left[i, t] and right[t, j] of the stored matrix; the scale goes with left. */
-static void FN(factor)(const Linear *l, int64_t panel, C *left, C *right) {
+static void FN(factor)(const PareLinear *l, int64_t panel, C *left, C *right) {
   const C *a = l->a->data, *b = l->b->data;
   C s = (C)l->scale;
   int64_t cols = l->transposed ? l->k : l->n;
@@ -215,7 +186,7 @@ static void FN(factor)(const Linear *l, int64_t panel, C *left, C *right) {
 }
 
 /* W' [k, n], or its transpose, into `out` in the order o. work: factors() elements. */
-static void FN(merge)(const Linear *l, bool transpose, const PareOrder *o, C *work, T *out) {
+static void FN(merge)(const PareLinear *l, bool transpose, const PareOrder *o, C *work, T *out) {
   const C *mask = l->mask ? l->mask->data : NULL;
   FN(Merge) m = {.rows = l->transposed ? l->n : l->k, .cols = l->transposed ? l->k : l->n, .r = l->r,
                  .w = l->w->data, .left = work, .right = work + (l->transposed ? l->n : l->k) * l->r,
@@ -233,14 +204,15 @@ static void FN(merge)(const Linear *l, bool transpose, const PareOrder *o, C *wo
 }
 
 /* out[m, to] = in[m, from]·W' or its transpose [+ bias]. */
-static PareStatus FN(multiply)(PareKernelArgs *args, const Linear *l, bool backward, size_t extra, const void *in,
+static PareStatus FN(multiply)(PareKernelArgs *args, const PareLinear *l, bool backward, const void *in,
                                const void *bias, void *out) {
   int64_t from = backward ? l->n : l->k, to = backward ? l->k : l->n;
   PareOrder o = args->state ? PARE_CPU(product_order)(args->state) : pare_plain_order(from, to);
   T *merged = args->workspace;
   char *work = (char *)args->workspace + up((size_t)o.size * sizeof(T));
   FN(merge)(l, backward, &o, (C *)work, merged);
-  if (args->state) return PARE_CPU(product_run)(args->state, in, merged, bias, out, work + up(extra));
+  void *scratch = work + factor_bytes(l, args->in[X].type.dtype);
+  if (args->state) return PARE_CPU(product_run)(args->state, in, merged, bias, out, scratch);
   if (sizeof(T) != sizeof(C)) return PARE_UNSUPPORTED; /* plan has refused it */
   for (int64_t i = 0; bias && i < l->m; i++) memcpy((T *)out + i * to, bias, (size_t)to * sizeof(T));
   return GEMM(false, false, l->m, to, from, 1, in, from, (const C *)(const void *)merged, to, bias ? 1 : 0, out, to);
@@ -248,113 +220,18 @@ static PareStatus FN(multiply)(PareKernelArgs *args, const Linear *l, bool backw
 
 /* Inputs: x, W, bias, A, B, mask. */
 static PareStatus FN(linear)(PareKernelArgs *args) {
-  Linear l = linear_of(args);
-  return FN(multiply)(args, &l, false, (size_t)factors(&l) * sizeof(C), args->in[X].data,
-                      pare_given(args, 2) ? args->in[2].data : NULL, args->out[0].data);
-}
-
-/* --- the gradients of A and B: with U = x·A, V = s·dy·B', x and dy read once in blocks of rows:
- *     dA = x'·V, dB = s·U'·dy --- */
-static PARE_INLINE C FN(lanes)(FN(Vec) v) {
-  C sum = 0;
-  for (int64_t i = 0; i < LANES; i++) sum += v[i];
-  return sum;
-}
-
-/* u[i][GROUP] = scale·x[i]·a', i < n (1 or 3), a[GROUP][width]. */
-static PARE_INLINE void FN(dots)(int n, int64_t width, const C *x, int64_t ldx, const C *a, C scale, C (*u)[GROUP]) {
-  FN(Vec) sum[3][GROUP] = {0};
-  for (int64_t k = 0; k < width; k += LANES)
-    for (int t = 0; t < GROUP; t++) {
-      FN(Vec) at = VEC(a + t * width + k);
-      for (int i = 0; i < n; i++) sum[i][t] += VEC(x + i * ldx + k) * at;
-    }
-  for (int i = 0; i < n; i++)
-    for (int t = 0; t < GROUP; t++) u[i][t] = scale * FN(lanes)(sum[i][t]);
-}
-
-/* u[rows][GROUP] = scale·x·a' */
-static void FN(project)(int64_t rows, int64_t width, const C *x, int64_t ldx, const C *a, C scale, C (*u)[GROUP]) {
-  int64_t i = 0;
-  for (; i + 3 <= rows; i += 3) FN(dots)(3, width, x + i * ldx, ldx, a, scale, u + i);
-  for (; i < rows; i++) FN(dots)(1, width, x + i * ldx, ldx, a, scale, u + i);
-}
-
-/* d[GROUP][width] += v'·x over `rows` rows. */
-static void FN(collect)(int64_t rows, int64_t width, const C *x, int64_t ldx, C (*v)[GROUP], C *d) {
-  for (int64_t k = 0; k < width; k += 2 * LANES) {
-    FN(Vec) s0[GROUP], s1[GROUP];
-    for (int t = 0; t < GROUP; t++) s0[t] = VEC(d + t * width + k), s1[t] = VEC(d + t * width + k + LANES);
-    for (int64_t i = 0; i < rows; i++) {
-      FN(Vec) x0 = VEC(x + i * ldx + k), x1 = VEC(x + i * ldx + k + LANES);
-      for (int t = 0; t < GROUP; t++) s0[t] += x0 * v[i][t], s1[t] += x1 * v[i][t];
-    }
-    for (int t = 0; t < GROUP; t++) VEC(d + t * width + k) = s0[t], VEC(d + t * width + k + LANES) = s1[t];
-  }
-}
-
-/* Rows of x as numbers of the arithmetic, padded with zeros; x itself where it is that already. */
-static const C *FN(widen)(bool copy, int64_t rows, int64_t n, int64_t padded, const T *x, C *to) {
-  if (!copy) return (const C *)(const void *)x;
-  for (int64_t i = 0; i < rows; i++) {
-#pragma omp simd
-    for (int64_t j = 0; j < n; j++) to[i * padded + j] = LOAD(x[i * n + j]);
-    for (int64_t j = n; j < padded; j++) to[i * padded + j] = 0;
-  }
-  return to;
-}
-
-/* One part's share: da[r, kp] and db[r, np], cleared first. */
-static void FN(lora_part)(const Linear *l, const LoraPlan *p, int64_t part, const T *x, const T *dy, const C *a,
-                          const C *b, C *da, C *db, C *rows) {
-  C u[ROWS][GROUP], v[ROWS][GROUP], s = (C)l->scale;
-  int64_t lo, hi;
-  pare_part(l->m, p->parts, part, &lo, &hi);
-  memset(da, 0, (size_t)(p->r * p->kp) * sizeof *da);
-  memset(db, 0, (size_t)(p->r * p->np) * sizeof *db);
-  for (int64_t i = lo; i < hi; i += ROWS) {
-    int64_t n = pare_min_i64(ROWS, hi - i);
-    const C *xr = FN(widen)(p->copy_x, n, l->k, p->kp, x + i * l->k, rows);
-    const C *dr = FN(widen)(p->copy_dy, n, l->n, p->np, dy + i * l->n, rows + ROWS * p->kp);
-    for (int64_t t = 0; t < p->r; t += GROUP) {
-      FN(project)(n, p->kp, xr, p->kp, a + t * p->kp, s, u);
-      FN(project)(n, p->np, dr, p->np, b + t * p->np, s, v);
-      FN(collect)(n, p->kp, xr, p->kp, v, da + t * p->kp);
-      FN(collect)(n, p->np, dr, p->np, u, db + t * p->np);
-    }
-  }
-}
-
-/* work: lora_elements(). */
-static void FN(lora_grad)(const Linear *l, const T *x, const T *dy, C *work, C *dA, C *dB) {
-  LoraPlan p = lora_plan(l, sizeof(T) == sizeof(double) ? PARE_F64 : sizeof(T) == sizeof(float) ? PARE_F32 : PARE_BF16);
-  const C *A = l->a->data, *B = l->b->data, *mask = l->mask ? l->mask->data : NULL;
-  C *a = work, *b = a + p.r * p.kp, *sums = b + p.r * p.np, *rows = sums + p.parts * p.r * (p.kp + p.np);
-  memset(a, 0, (size_t)(p.r * (p.kp + p.np)) * sizeof *a);
-  for (int64_t k = 0; k < l->k; k++)
-    for (int64_t t = 0; t < l->r; t++) a[t * p.kp + k] = A[k * l->r + t] * (mask ? mask[k] : 1);
-  for (int64_t t = 0; t < l->r; t++) memcpy(b + t * p.np, B + t * l->n, (size_t)l->n * sizeof *B);
-#pragma omp parallel for schedule(static) if (pare_threaded(l->m * (l->k + l->n)))
-  for (int64_t i = 0; i < p.parts; i++)
-    FN(lora_part)(l, &p, i, x, dy, a, b, sums + i * p.r * (p.kp + p.np), sums + i * p.r * (p.kp + p.np) + p.r * p.kp,
-                  rows + i * ROWS * (p.kp + p.np));
-  for (int64_t i = 1; i < p.parts; i++)
-#pragma omp simd
-    for (int64_t j = 0; j < p.r * (p.kp + p.np); j++) sums[j] += sums[i * p.r * (p.kp + p.np) + j];
-  for (int64_t k = 0; dA && k < l->k; k++)
-    for (int64_t t = 0; t < l->r; t++) dA[k * l->r + t] = sums[t * p.kp + k] * (mask ? mask[k] : 1);
-  for (int64_t t = 0; dB && t < l->r; t++)
-    memcpy(dB + t * l->n, sums + p.r * p.kp + t * p.np, (size_t)l->n * sizeof *dB);
+  PareLinear l = linear_of(args);
+  return FN(multiply)(args, &l, false, args->in[X].data, pare_given(args, 2) ? args->in[2].data : NULL,
+                      args->out[0].data);
 }
 
 /* Inputs: x, W, dy, A, B, mask. Outputs: dx, dA, dB, each if wanted. */
 static PareStatus FN(linear_grad)(PareKernelArgs *args) {
-  Linear l = linear_of(args);
-  LoraPlan p = lora_plan(&l, args->in[X].type.dtype);
-  C *dA = pare_wanted(args, 1) ? args->out[1].data : NULL, *dB = pare_wanted(args, 2) ? args->out[2].data : NULL;
-  size_t extra = (size_t)pare_max_i64(factors(&l), l.r ? lora_elements(&p) : 0) * sizeof(C);
-  if (l.r && (dA || dB)) FN(lora_grad)(&l, args->in[X].data, args->in[DY].data, args->workspace, dA, dB);
+  PareLinear l = linear_of(args);
+  void *dA = pare_wanted(args, 1) ? args->out[1].data : NULL, *dB = pare_wanted(args, 2) ? args->out[2].data : NULL;
+  if (l.r && (dA || dB))
+    PARE_CPU(lora_grad)(&l, args->in[X].type.dtype, args->in[X].data, args->in[DY].data, args->workspace, dA, dB);
   if (!pare_wanted(args, 0)) return PARE_OK;
-  return FN(multiply)(args, &l, true, extra, args->in[DY].data, NULL, args->out[0].data);
+  return FN(multiply)(args, &l, true, args->in[DY].data, NULL, args->out[0].data);
 }
 #endif

@@ -1,0 +1,26 @@
+/* linear.h - the operands of Linear and LinearGrad, for linear.c, lora.c (f32, f64) and lora_bf16.c. */
+#ifndef PARE_KERNELS_CPU_LINEAR_H
+#define PARE_KERNELS_CPU_LINEAR_H
+
+#include "kernels/cpu/cpu.h"
+
+/* Inputs: x, W, bias (Linear) or dy (LinearGrad), A, B, mask. y = x·(m∘(W + s·A·B)) + bias. */
+typedef struct PareLinear {
+  int64_t m, k, n, r;
+  bool transposed; /* W is stored [n, k] */
+  double scale;
+  const PareTensor *w, *a, *b, *mask; /* NULL: left out */
+} PareLinear;
+
+/* The gradients of A and B, in the type of the arithmetic: dA [k, r], dB [r, n], NULL where nobody wants it. With
+ * U = x·(m∘A) and V = dy·B':  dA = s·m∘(x'·V), dB = s·U'·dy. work: lora_bytes, 64-aligned. */
+size_t PARE_CPU(lora_bytes)(const PareLinear *l, PareDtype d);
+void PARE_CPU(lora_grad)(const PareLinear *l, PareDtype d, const void *x, const void *dy, void *work, void *dA,
+                         void *dB);
+
+/* The same of x and dy in bf16: lora_bf16.c. */
+size_t PARE_CPU(lora_bytes_bf16)(const PareLinear *l);
+void PARE_CPU(lora_grad_bf16)(const PareLinear *l, const uint16_t *x, const uint16_t *dy, void *work, float *dA,
+                              float *dB);
+
+#endif
