@@ -60,6 +60,18 @@ static PareStatus fill_fisher(PareTuner *t, const PareTeacherOutput *o, const fl
   return PARE_OK;
 }
 
+static PareStatus fill_hidden(PareTuner *t) {
+  double weight = t->o->hidden_weight / (double)(t->graph.nhidden ? t->graph.nhidden : 1);
+  for (size_t i = 0; i < t->graph.nhidden; i++) {
+    const PareTeacherHidden *h = &t->graph.hidden[i];
+    PARE_TRY(pare_teacher_hidden(t->c, t->teacher, i, weight, pare_program_buffer(t->program, h->target),
+                                 pare_program_buffer(t->program, h->scale)));
+    PARE_TRY(pare_program_push(t->c, t->program, h->target));
+    PARE_TRY(pare_program_push(t->c, t->program, h->scale));
+  }
+  return PARE_OK;
+}
+
 static PareStatus fill_targets(PareTuner *t, const int64_t *samples, int64_t run) {
   if (t->graph.labels) {
     const PareArray *l = pare_data_find(t->data, "labels");
@@ -79,7 +91,7 @@ static PareStatus fill_targets(PareTuner *t, const int64_t *samples, int64_t run
     }
     PARE_TRY(fill_fisher(t, o, y, pare_rng_u64((uint64_t)t->o->seed + 1, (uint64_t)run * 64 + i)));
   }
-  return PARE_OK;
+  return fill_hidden(t);
 }
 
 PareStatus pare_tuner_feed(PareTuner *t, int64_t run) {

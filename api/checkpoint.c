@@ -8,13 +8,13 @@
 #include "proto/wire.h"
 
 typedef struct Header {
-  char magic[8]; /* "PARECKP1" */
+  char magic[8]; /* "PARECKP2" */
   uint64_t fingerprint;
   int64_t step, steps, tuned;
   double loss;
 } Header;
 
-static const char MAGIC[8] = {'P', 'A', 'R', 'E', 'C', 'K', 'P', '1'};
+static const char MAGIC[8] = {'P', 'A', 'R', 'E', 'C', 'K', 'P', '2'};
 
 static uint64_t hash(uint64_t h, const void *p, size_t n) { /* FNV-1a */
   for (size_t i = 0; i < n; i++) h = (h ^ ((const uint8_t *)p)[i]) * 1099511628211u;
@@ -34,9 +34,10 @@ static uint64_t fingerprint(const PareTuner *t) {
   uint64_t h = 14695981039346656037u;
   int64_t ints[] = {o->seed, o->batch, o->rank, o->method, o->ranking, o->importance, o->loss, o->prune_every,
                     o->lr_decay, t->spec.bf16, o->steps, t->nsamples, (int64_t)t->model->file.len,
-                    (int64_t)t->dims->dims.n, t->planned, o->schedule, o->curve, o->regrow};
+                    (int64_t)t->dims->dims.n, t->planned, o->schedule, o->curve, o->regrow, o->distill,
+                    t->reconstructs};
   double reals[] = {o->alpha, o->eta, o->ema, o->lr, o->lr_warmup, o->weight_decay, o->clip, o->temperature,
-                    o->prune_warmup, o->prune_cooldown, o->epochs, t->ratio, o->floor};
+                    o->prune_warmup, o->prune_cooldown, o->epochs, t->ratio, o->floor, o->hidden_weight};
   h = hash(hash(h, ints, sizeof ints), reals, sizeof reals);
   for (size_t i = 0; i < t->dims->dims.n; i++) {
     h = hash(h, t->dims->dims.at[i].name, strlen(t->dims->dims.at[i].name));
@@ -74,7 +75,19 @@ static void moments(Walk *w, const PareMoments *m, size_t n) {
   item(w, m->v, n * sizeof(float));
 }
 
-static void walk(Walk *w, const PareTuner *t) {
+/* What reconstruction has added, if it has. */
+static PareStatus added(Walk *w, PareTuner *t, size_t i) {
+  const PareAdapter *a = &t->params.full.at.at[i];
+  bool there[] = {t->params.dense[i] != NULL, t->params.bias[i] != NULL};
+  item(w, there, sizeof there);
+  if (there[0]) PARE_TRY(pare_params_add_dense(t->c, &t->params, i));
+  if (there[1]) PARE_TRY(pare_params_add_bias(t->c, &t->params, i));
+  if (there[0]) item(w, t->params.dense[i], (size_t)(a->k * a->n) * sizeof(float));
+  if (there[1]) item(w, t->params.bias[i], (size_t)a->n * sizeof(float));
+  return PARE_OK;
+}
+
+static PareStatus walk(Walk *w, PareTuner *t) {
   for (size_t i = 0; i < t->dims->dims.n; i++) {
     size_t n = (size_t)t->dims->dims.at[i].count;
     if (!t->keep[i]) continue;
@@ -86,21 +99,23 @@ static void walk(Walk *w, const PareTuner *t) {
     const PareAdapter *a = &t->params.full.at.at[i];
     moments(w, &t->params.a[i], (size_t)(a->k * a->rank));
     moments(w, &t->params.b[i], (size_t)(a->n * a->rank));
+    PARE_TRY(added(w, t, i));
   }
+  return PARE_OK;
 }
 
 static char *state_path(const PareTuner *t, const char *dir) {
   return pare_arena_printf(t->c->scratch, "%s/state.pare", dir);
 }
 
-PareStatus pare_checkpoint_save(const PareTuner *t, const char *dir) {
+PareStatus pare_checkpoint_save(PareTuner *t, const char *dir) {
   PareMark mark = pare_arena_mark(t->c->scratch);
   PareBuf b = {.arena = t->c->scratch};
   Header h = {.fingerprint = fingerprint(t), .step = t->step, .steps = t->schedule.steps, .tuned = t->tuned,
               .loss = t->loss};
   memcpy(h.magic, MAGIC, sizeof MAGIC);
   pare_buf_put(&b, &h, sizeof h);
-  walk(&(Walk){.out = &b}, t);
+  PARE_TRY(walk(&(Walk){.out = &b}, t));
   uint64_t sum = hash(14695981039346656037u, b.at, b.n);
   pare_buf_put(&b, &sum, sizeof sum);
   char *path = state_path(t, dir);
@@ -121,7 +136,7 @@ static PareStatus read_state(PareTuner *t, const PareFile *f, const char *path) 
   if (h.fingerprint != fingerprint(t))
     return pare_error(t->c, PARE_USAGE, "'%s' belongs to another model or other options", path);
   Walk w = {.in = f->data + sizeof h, .end = f->data + f->len - sizeof sum, .fits = true};
-  walk(&w, t);
+  PARE_TRY(walk(&w, t));
   if (!w.fits || w.in != w.end) return pare_error(t->c, PARE_FORMAT, "'%s' has the wrong size", path);
   t->step = h.step;
   t->schedule.steps = h.steps;

@@ -6,7 +6,7 @@
 #include "api/tuner.h"
 
 /* Writes DIR/state.pare, whole or not at all. The params on the host must be current. */
-PARE_MUST_USE PareStatus pare_checkpoint_save(const PareTuner *t, const char *dir);
+PARE_MUST_USE PareStatus pare_checkpoint_save(PareTuner *t, const char *dir);
 /* Reads it into a tuner that was made with the same model and options. PARE_USAGE
  * when they differ, PARE_FORMAT when the file is damaged. */
 PARE_MUST_USE PareStatus pare_checkpoint_load(PareTuner *t, const char *dir);

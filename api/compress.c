@@ -145,8 +145,7 @@ static PareStatus prepare(Compress *k) {
 static PareStatus edit_model(Compress *k) {
   PareDelta *delta = PARE_NEW_N(k->arena, k->tuner.params.full.at.n + 1, PareDelta);
   if (!delta) return pare_nomem(k->c);
-  pare_params_deltas(&k->tuner.params, delta);
-  size_t n = k->tuner.schedule.steps ? k->tuner.params.full.at.n : 0;
+  size_t n = pare_params_deltas(&k->tuner.params, PARE_FOLD_ALL, delta);
   PARE_TRY(pare_fold_adapters(k->c, k->arena, k->model->graph, n, delta, &k->folded));
   PARE_TRY(pare_zero_fan_in(k->c, k->arena, k->folded, k->dims, &k->masked));
   return pare_cut_dims(k->c, k->arena, k->folded, k->dims, &k->compact);

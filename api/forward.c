@@ -4,6 +4,8 @@
 #include <assert.h>
 
 #include "api/feed.h"
+#include "base/rng.h"
+#include "passes/hidden.h"
 #include "passes/pass.h"
 #include "passes/quantized.h"
 
@@ -13,6 +15,9 @@ struct PareForward {
   PareGraph *graph;
   PareProgram *program;
   int64_t batch;
+  size_t noutputs; /* the model's; in graph->outputs the watched values follow, then what relevance needs */
+  size_t nwatched;
+  PareRelevance relevance;
   float **floats; /* of each output that is not f32 */
 };
 
@@ -22,25 +27,22 @@ void pare_forward_free(PareForward *f) {
   pare_arena_free(f->arena);
 }
 
-static PareStatus make(PareCtx *c, PareForward *f, const PareGraph *g, int64_t batch, PareForwardKind how,
-                       PareDevice *device) {
+static const char FUSED[] = "float-products,fold-constants,fake-quantize,drop-noops,fuse-layernorm,fuse-gelu,"
+                            "fuse-linear,fuse-attention";
+
+static PareStatus bind(PareCtx *c, PareForward *f, const PareGraph *g, int64_t batch) {
   if (!(f->graph = pare_graph_clone(c, f->arena, g))) return c->diag.code;
   f->batch = batch;
-  PARE_TRY(pare_feed_bind(c, f->graph, f->data, &f->batch));
-  PARE_TRY(pare_run_passes(c, f->graph, "widen", NULL));
-  if (how == PARE_FORWARD_UNROUNDED) {
-    PARE_TRY(pare_run_passes(c, f->graph, "float-products,fake-quantize", NULL));
-    pare_unround(f->graph);
-  }
-  if (how == PARE_FORWARD_FUSED)
-    PARE_TRY(pare_run_passes(c, f->graph, "float-products,fold-constants,fake-quantize,drop-noops,fuse-layernorm,"
-                             "fuse-gelu,fuse-linear,fuse-attention", NULL));
+  f->noutputs = g->outputs.n;
+  return pare_feed_bind(c, f->graph, f->data, &f->batch);
+}
+
+static PareStatus make_program(PareCtx *c, PareForward *f, PareDevice *device) {
   PARE_TRY(device ? pare_program_new_on(c, f->graph, device, 0, NULL, &f->program)
                   : pare_program_new(c, f->graph, pare_cpu_kernels(), &f->program));
-  size_t nout = f->graph->outputs.n;
-  f->floats = PARE_NEW_N(f->arena, nout, float *);
+  f->floats = PARE_NEW_N(f->arena, f->noutputs + 1, float *);
   if (!f->floats) return pare_nomem(c);
-  for (size_t i = 0; i < nout; i++) {
+  for (size_t i = 0; i < f->noutputs; i++) {
     const PareType *t = &f->graph->outputs.at[i]->type;
     if (t->dtype == PARE_F32) continue;
     f->floats[i] = PARE_NEW_N(f->arena, pare_type_count(t), float);
@@ -49,15 +51,73 @@ static PareStatus make(PareCtx *c, PareForward *f, const PareGraph *g, int64_t b
   return PARE_OK;
 }
 
+static PareStatus make(PareCtx *c, PareForward *f, const PareGraph *g, int64_t batch, PareForwardKind how,
+                       PareDevice *device) {
+  PARE_TRY(bind(c, f, g, batch));
+  PARE_TRY(pare_run_passes(c, f->graph, "widen", NULL));
+  if (how == PARE_FORWARD_UNROUNDED) {
+    PARE_TRY(pare_run_passes(c, f->graph, "float-products,fake-quantize", NULL));
+    pare_unround(f->graph);
+  }
+  if (how == PARE_FORWARD_FUSED) PARE_TRY(pare_run_passes(c, f->graph, FUSED, NULL));
+  return make_program(c, f, device);
+}
+
+/* What has no gradient is no reason not to run. */
+static PareStatus add_relevance(PareCtx *c, PareForward *f, size_t felt) {
+  PareDiag before = c->diag;
+  PareStatus s = pare_append_relevance(c, f->graph, f->noutputs, felt, f->graph->outputs.at + f->noutputs,
+                                       &f->relevance);
+  if (s != PARE_UNSUPPORTED) return s;
+  pare_log(c, 0, "all positions count alike: %s", c->diag.text);
+  c->diag = before;
+  f->relevance = (PareRelevance){0};
+  f->graph->outputs.n = f->noutputs + f->nwatched;
+  return PARE_OK;
+}
+
+static PareStatus make_watching(PareCtx *c, PareForward *f, const PareGraph *g, int64_t batch, const PareWatch *w,
+                                PareDevice *device) {
+  PARE_TRY(bind(c, f, g, batch));
+  f->nwatched = w->n;
+  for (size_t i = 0; i < w->n; i++)
+    if (!pare_vec_push(f->arena, &f->graph->outputs, f->graph->values.at[w->value[i]])) return pare_nomem(c);
+  PARE_TRY(pare_run_passes(c, f->graph, "widen", NULL));
+  PARE_TRY(pare_run_passes(c, f->graph, FUSED, NULL));
+  if (w->bf16) PARE_TRY(pare_run_passes(c, f->graph, "lower-precision", NULL));
+  for (size_t i = 0; i < w->n; i++) {
+    const PareValue *v = f->graph->outputs.at[f->noutputs + i];
+    if (v->type.dtype != PARE_F32)
+      return pare_error(c, PARE_UNSUPPORTED, "'%s' is %s; tuning wants f32", v->name, pare_dtype_name(v->type.dtype));
+  }
+  if (w->felt) PARE_TRY(add_relevance(c, f, w->felt));
+  return make_program(c, f, device);
+}
+
+static PareForward *forward_new(const PareData *d) {
+  PareArena *a = pare_arena_new(1 << 16);
+  PareForward *f = a ? PARE_NEW(a, PareForward) : NULL;
+  if (!f) return pare_arena_free(a), NULL;
+  f->arena = a;
+  f->data = d;
+  return f;
+}
+
 PareStatus pare_forward_new(PareCtx *c, const PareGraph *g, const PareData *d, int64_t batch, PareForwardKind how,
                             PareDevice *device, PareForward **out) {
   *out = NULL;
-  PareArena *a = pare_arena_new(1 << 16);
-  PareForward *f = a ? PARE_NEW(a, PareForward) : NULL;
-  if (!f) return pare_arena_free(a), pare_nomem(c);
-  f->arena = a;
-  f->data = d;
-  PareStatus s = make(c, f, g, batch, how, device);
+  PareForward *f = forward_new(d);
+  PareStatus s = f ? make(c, f, g, batch, how, device) : pare_nomem(c);
+  if (s == PARE_OK) *out = f;
+  else pare_forward_free(f);
+  return s;
+}
+
+PareStatus pare_forward_new_watching(PareCtx *c, const PareGraph *g, const PareData *d, int64_t batch,
+                                     const PareWatch *w, PareDevice *device, PareForward **out) {
+  *out = NULL;
+  PareForward *f = forward_new(d);
+  PareStatus s = f ? make_watching(c, f, g, batch, w, device) : pare_nomem(c);
   if (s == PARE_OK) *out = f;
   else pare_forward_free(f);
   return s;
@@ -67,16 +127,32 @@ PareStatus pare_forward_new(PareCtx *c, const PareGraph *g, const PareData *d, i
 
 int64_t pare_forward_batch(const PareForward *f) { return f->batch; }
 
+/* Signs of a sample's outputs are its own, whatever batch it is in. */
+static PareStatus fill_signs(PareCtx *c, const PareForward *f, const int64_t *samples, int64_t count) {
+  for (size_t k = 0; k < f->relevance.nsigns; k++) {
+    const PareValue *v = f->relevance.signs[k];
+    float *sign = pare_program_buffer(f->program, v);
+    int64_t width = pare_type_count(&v->type) / f->batch;
+    for (int64_t i = 0; sign && i < f->batch; i++) {
+      uint64_t key = pare_rng_u64(k, (uint64_t)samples[i < count ? i : count - 1]);
+      for (int64_t j = 0; j < width; j++) sign[i * width + j] = pare_rng_u64(key, (uint64_t)j) & 1 ? 1 : -1;
+    }
+    if (sign) PARE_TRY(pare_program_push(c, f->program, v));
+  }
+  return PARE_OK;
+}
+
 PareStatus pare_forward_run(PareCtx *c, PareForward *f, const int64_t *samples, int64_t count) {
   assert(count > 0 && count <= f->batch);
   PARE_TRY(pare_feed_fill(c, f->graph, f->program, f->data, samples, count, f->batch));
+  PARE_TRY(fill_signs(c, f, samples, count));
   PARE_TRY(pare_program_run(c, f->program, -1));
   for (size_t i = 0; i < f->graph->outputs.n; i++)
     PARE_TRY(pare_program_pull(c, f->program, f->graph->outputs.at[i]));
   return PARE_OK;
 }
 
-size_t pare_forward_outputs(const PareForward *f) { return f->graph->outputs.n; }
+size_t pare_forward_outputs(const PareForward *f) { return f->noutputs; }
 const PareValue *pare_forward_value(const PareForward *f, size_t i) { return f->graph->outputs.at[i]; }
 int64_t pare_forward_width(const PareForward *f, size_t i) {
   return pare_type_count(&f->graph->outputs.at[i]->type) / f->batch;
@@ -93,6 +169,20 @@ const float *pare_forward_floats(PareForward *f, size_t i) {
   int64_t n = pare_type_count(&v->type);
   for (int64_t k = 0; k < n; k++) f->floats[i][k] = (float)pare_data_float(&shown, k);
   return f->floats[i];
+}
+
+const float *pare_forward_watched(const PareForward *f, size_t i, PareType *type) {
+  const PareValue *v = f->graph->outputs.at[f->noutputs + i];
+  *type = v->type;
+  return pare_program_buffer(f->program, v);
+}
+
+void pare_forward_relevance(const PareForward *f, size_t i, float *out) {
+  const PareType *t = &f->graph->outputs.at[f->noutputs + i]->type;
+  const PareValue *v = f->relevance.n ? f->relevance.at[i] : NULL;
+  const float *r = v ? pare_program_buffer(f->program, v) : NULL;
+  int64_t rows = pare_type_count(t) / t->dim[t->rank - 1];
+  for (int64_t j = 0; j < rows; j++) out[j] = r ? r[j] : f->relevance.n ? 0 : (float)f->batch / (float)rows;
 }
 
 const PareGraph *pare_forward_graph(const PareForward *f) { return f->graph; }

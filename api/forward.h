@@ -40,11 +40,28 @@ PARE_MUST_USE PareStatus pare_forward_new(PareCtx *c, const PareGraph *g, const 
                                           PareForwardKind how, PareDevice *device, PareForward **out);
 void pare_forward_free(PareForward *f);
 
+/* Values besides the outputs that can be read after each run. */
+typedef struct PareWatch {
+  size_t n;
+  const uint32_t *value; /* ids in g of f32 results (once widened) whose axis 0 counts samples */
+  size_t felt;           /* of so many, the first, also how much the outputs feel each position (passes/hidden.h) */
+  bool bf16;             /* products of layers and attention in bf16 */
+} PareWatch;
+
+/* A fused program that also shows the watched values. Where something in the model has no gradient, relevance is 1
+ * everywhere, and the log says why. `w` is read now only. Pair: pare_forward_free. */
+PARE_MUST_USE PareStatus pare_forward_new_watching(PareCtx *c, const PareGraph *g, const PareData *d, int64_t batch,
+                                                   const PareWatch *w, PareDevice *device, PareForward **out);
+/* Value i of the watched ones in the last run, and its type. */
+const float *pare_forward_watched(const PareForward *f, size_t i, PareType *type);
+/* The relevance of value i < felt, a number a position: all of a sample's add up to 1, or to 0 where nothing is felt. out[positions]. */
+void pare_forward_relevance(const PareForward *f, size_t i, float *out);
+
 int64_t pare_forward_batch(const PareForward *f);
 /* Runs samples[0 .. count), count <= batch; the rest of the batch repeats the last. */
 PARE_MUST_USE PareStatus pare_forward_run(PareCtx *c, PareForward *f, const int64_t *samples, int64_t count);
 
-size_t pare_forward_outputs(const PareForward *f);
+size_t pare_forward_outputs(const PareForward *f); /* the model's */
 /* Name and type; axis 0 is the batch. */
 const PareValue *pare_forward_value(const PareForward *f, size_t i);
 /* Elements that belong to one sample. */

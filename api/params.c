@@ -19,7 +19,9 @@ PareStatus pare_params_new(PareCtx *c, PareArena *arena, const PareDims *d, int6
   size_t n = out->full.at.n;
   out->a = PARE_NEW_N(arena, n + 1, PareMoments);
   out->b = PARE_NEW_N(arena, n + 1, PareMoments);
-  if (!out->a || !out->b) return pare_nomem(c);
+  out->dense = PARE_NEW_N(arena, n + 1, float *);
+  out->bias = PARE_NEW_N(arena, n + 1, float *);
+  if (!out->a || !out->b || !out->dense || !out->bias) return pare_nomem(c);
   for (size_t i = 0; i < n; i++) {
     const PareAdapter *x = &out->full.at.at[i];
     PARE_TRY(moments_new(c, arena, x->k * rank, &out->a[i]));
@@ -118,9 +120,33 @@ PareStatus pare_params_save(PareCtx *c, PareParams *p, const PareDims *d, const 
   return transfer(c, p, d, t, program, true);
 }
 
-void pare_params_deltas(const PareParams *p, PareDelta *out) {
+static PareStatus make_room(PareCtx *c, PareArena *a, int64_t n, float **at) {
+  if (!*at) *at = PARE_NEW_N(a, n, float);
+  return *at ? PARE_OK : pare_nomem(c);
+}
+
+PareStatus pare_params_add_dense(PareCtx *c, PareParams *p, size_t i) {
+  return make_room(c, p->arena, p->full.at.at[i].k * p->full.at.at[i].n, &p->dense[i]);
+}
+
+PareStatus pare_params_add_bias(PareCtx *c, PareParams *p, size_t i) {
+  return make_room(c, p->arena, p->full.at.at[i].n, &p->bias[i]);
+}
+
+static bool all_zero(const float *x, int64_t n) {
+  for (int64_t i = 0; i < n; i++)
+    if (x[i] != 0) return false;
+  return true;
+}
+
+size_t pare_params_deltas(const PareParams *p, PareFolding what, PareDelta *out) {
+  size_t count = 0;
   for (size_t i = 0; i < p->full.at.n; i++) {
     const PareAdapter *a = &p->full.at.at[i];
-    out[i] = (PareDelta){.adapter = a, .k = a->k, .n = a->n, .a = p->a[i].value, .b = p->b[i].value};
+    bool adapted = what == PARE_FOLD_ALL && !all_zero(p->b[i].value, a->n * a->rank);
+    if (!adapted && !p->dense[i] && !p->bias[i]) continue;
+    out[count++] = (PareDelta){.adapter = a, .k = a->k, .n = a->n, .a = adapted ? p->a[i].value : NULL,
+                               .b = adapted ? p->b[i].value : NULL, .dense = p->dense[i], .bias = p->bias[i]};
   }
+  return count;
 }

@@ -18,6 +18,7 @@ typedef struct PareParams {
   PareArena *arena;
   PareAdapters full; /* sizes of the uncut model */
   PareMoments *a, *b; /* by adapter: [K, r], [r, N] */
+  float **dense, **bias; /* by adapter: what reconstruction has added to weight [K, N] and bias [N]; NULL: nothing */
 } PareParams;
 
 /* A Kaiming-uniform (bound 1/sqrt(K)), drawn from the seed; B zero. */
@@ -31,7 +32,15 @@ PARE_MUST_USE PareStatus pare_params_load(PareCtx *c, const PareParams *p, const
                                           PareProgram *program);
 PARE_MUST_USE PareStatus pare_params_save(PareCtx *c, PareParams *p, const PareDims *d, const PareTrainGraph *t,
                                           PareProgram *program);
-/* One delta for each adapter, at full size. out[p->full.at.n]. */
-void pare_params_deltas(const PareParams *p, PareDelta *out);
+/* Room for what reconstruction adds to adapter i's weight, and to its bias: zeros, unless it is there. */
+PARE_MUST_USE PareStatus pare_params_add_dense(PareCtx *c, PareParams *p, size_t i);
+PARE_MUST_USE PareStatus pare_params_add_bias(PareCtx *c, PareParams *p, size_t i);
+
+typedef enum PareFolding {
+  PARE_FOLD_ALL,   /* adapters and what was reconstructed */
+  PARE_FOLD_DENSE, /* what was reconstructed alone */
+} PareFolding;
+/* The deltas that are not zero by themselves, at full size. out[p->full.at.n]; returns how many. */
+size_t pare_params_deltas(const PareParams *p, PareFolding what, PareDelta *out);
 
 #endif

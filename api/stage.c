@@ -67,8 +67,8 @@ static PareStatus check_labels(PareTuner *t) {
 static PareStatus compile(PareTuner *t, bool cut_any) {
   PareCtx *c = t->c;
   if (!(t->stage = pare_arena_new(1 << 20))) return pare_nomem(c);
-  PareGraph *cut = t->model->graph, *g;
-  if (cut_any) PARE_TRY(pare_cut_dims(c, t->stage, t->model->graph, t->dims, &cut));
+  PareGraph *whole = t->base ? t->base : t->model->graph, *cut = whole, *g;
+  if (cut_any) PARE_TRY(pare_cut_dims(c, t->stage, whole, t->dims, &cut));
   if (!(g = pare_graph_clone(c, t->stage, cut))) return c->diag.code;
   t->batch = t->most;
   PARE_TRY(pare_feed_bind(c, g, t->data, &t->batch));

@@ -1,5 +1,6 @@
 #include "api/teacher.h"
 
+#include <math.h>
 #include <string.h>
 
 enum { CACHE_LIMIT = 512 << 20 };
@@ -21,7 +22,7 @@ struct PareTeacher {
   bool *cached; /* by sample; NULL: nothing is */
 };
 
-static PareStatus add_outputs(PareCtx *c, PareTeacher *t) {
+static PareStatus add_outputs(PareCtx *c, PareTeacher *t, bool cache) {
   size_t total = 0;
   size_t n = pare_forward_outputs(t->model);
   t->outputs = PARE_NEW_N(t->arena, n + 1, Output);
@@ -40,7 +41,7 @@ static PareStatus add_outputs(PareCtx *c, PareTeacher *t) {
     total += o.each * sizeof(float) * (size_t)t->data->nsamples;
     t->outputs[t->noutputs++] = o;
   }
-  if (total > CACHE_LIMIT) return PARE_OK;
+  if (!cache || total > CACHE_LIMIT) return PARE_OK;
   t->cached = PARE_NEW_N(t->arena, t->data->nsamples + 1, bool);
   if (!t->cached) return pare_nomem(c);
   for (size_t i = 0; i < t->noutputs; i++)
@@ -49,14 +50,16 @@ static PareStatus add_outputs(PareCtx *c, PareTeacher *t) {
   return PARE_OK;
 }
 
-static PareStatus start(PareCtx *c, PareTeacher *t, const PareGraph *g, int64_t batch, PareDevice *device) {
-  PARE_TRY(pare_forward_new(c, g, t->data, batch, PARE_FORWARD_FUSED, device, &t->model));
+static PareStatus start(PareCtx *c, PareTeacher *t, const PareGraph *g, int64_t batch, const PareWatch *hidden,
+                        PareDevice *device) {
+  if (hidden->n) PARE_TRY(pare_forward_new_watching(c, g, t->data, batch, hidden, device, &t->model));
+  else PARE_TRY(pare_forward_new(c, g, t->data, batch, PARE_FORWARD_FUSED, device, &t->model));
   t->batch = pare_forward_batch(t->model);
-  return add_outputs(c, t);
+  return add_outputs(c, t, hidden->n == 0);
 }
 
-PareStatus pare_teacher_new(PareCtx *c, const PareGraph *g, const PareData *d, int64_t batch, PareDevice *device,
-                            PareTeacher **out) {
+PareStatus pare_teacher_new(PareCtx *c, const PareGraph *g, const PareData *d, int64_t batch, const PareWatch *hidden,
+                            PareDevice *device, PareTeacher **out) {
   PareArena *a = pare_arena_new(1 << 16);
   PareTeacher *t = a ? PARE_NEW(a, PareTeacher) : NULL;
   if (!t) {
@@ -65,7 +68,7 @@ PareStatus pare_teacher_new(PareCtx *c, const PareGraph *g, const PareData *d, i
   }
   t->arena = a;
   t->data = d;
-  PareStatus s = start(c, t, g, batch, device);
+  PareStatus s = start(c, t, g, batch, hidden, device);
   if (s == PARE_OK) *out = t;
   else pare_teacher_free(t);
   return s;
@@ -108,3 +111,40 @@ PareStatus pare_teacher_run(PareCtx *c, PareTeacher *t, const int64_t *samples) 
 bool pare_teacher_knows(const PareTeacher *t, int64_t sample) { return !t->cached || t->cached[sample]; }
 
 const float *pare_teacher_output(const PareTeacher *t, size_t i) { return t->outputs[i].now; }
+
+/* --- hidden states --- */
+
+/* Sum over rows of r·|h - mean|², the mean of each column weighted as well. mean [n] is room. */
+static double spread(int64_t rows, int64_t n, const float *h, const float *r, double *mean) {
+  double total = 0, sum = 0;
+  for (int64_t j = 0; j < n; j++) mean[j] = 0;
+  for (int64_t i = 0; i < rows; i++) {
+    total += (double)r[i];
+    for (int64_t j = 0; j < n; j++) mean[j] += (double)r[i] * (double)h[i * n + j];
+  }
+  for (int64_t j = 0; j < n; j++) mean[j] /= total > 0 ? total : 1;
+  for (int64_t i = 0; i < rows; i++) {
+    double row = 0;
+    for (int64_t j = 0; j < n; j++) row += pow((double)h[i * n + j] - mean[j], 2);
+    sum += (double)r[i] * row;
+  }
+  return sum;
+}
+
+PareStatus pare_teacher_hidden(PareCtx *c, const PareTeacher *t, size_t i, double weight, float *target,
+                               float *scale) {
+  PareType type;
+  const float *h = pare_forward_watched(t->model, i, &type);
+  int64_t count = pare_type_count(&type), n = type.dim[type.rank - 1], rows = count / n;
+  PareMark mark = pare_arena_mark(c->scratch);
+  double *mean = PARE_NEW_N(c->scratch, n + 1, double);
+  if (!mean) return pare_nomem(c);
+  pare_forward_relevance(t->model, i, scale);
+  double sum = spread(rows, n, h, scale, mean);
+  pare_arena_rewind(c->scratch, mark);
+  for (int64_t r = 0; r < rows; r++) {
+    scale[r] = sum > 0 ? (float)sqrt(weight * (double)count * (double)scale[r] / sum) : 0;
+    for (int64_t j = 0; j < n; j++) target[r * n + j] = scale[r] * h[r * n + j];
+  }
+  return PARE_OK;
+}

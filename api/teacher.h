@@ -1,6 +1,6 @@
 /* teacher.h - the untouched model's outputs on samples: what distillation tunes
  * towards and what scores draw labels from. Computed once a sample where the
- * outputs of all samples fit, else anew each time. */
+ * outputs of all samples fit, else anew each time; so are its hidden states, which never fit. */
 #ifndef PARE_API_TEACHER_H
 #define PARE_API_TEACHER_H
 
@@ -9,9 +9,10 @@
 
 typedef struct PareTeacher PareTeacher;
 
-/* Runs `g` (unbound, borrowed) on batches of `batch` samples, on the device (NULL: the CPU). Pair: pare_teacher_free. */
+/* Runs `g` (unbound, borrowed) on batches of `batch` samples, on the device (NULL: the CPU). `hidden` (n may be 0) are
+ * the states that are taught. Pair: pare_teacher_free. */
 PARE_MUST_USE PareStatus pare_teacher_new(PareCtx *c, const PareGraph *g, const PareData *d, int64_t batch,
-                                          PareDevice *device, PareTeacher **out);
+                                          const PareWatch *hidden, PareDevice *device, PareTeacher **out);
 void pare_teacher_free(PareTeacher *t);
 /* Makes the outputs of these samples (a whole batch of the program's) ready. */
 PARE_MUST_USE PareStatus pare_teacher_run(PareCtx *c, PareTeacher *t, const int64_t *samples);
@@ -19,5 +20,11 @@ PARE_MUST_USE PareStatus pare_teacher_run(PareCtx *c, PareTeacher *t, const int6
 bool pare_teacher_knows(const PareTeacher *t, int64_t sample);
 /* Float output number i (as PareTrainGraph.outputs counts them) of the samples that were run. */
 const float *pare_teacher_output(const PareTeacher *t, size_t i);
+
+/* Hidden state i of the samples that were run, as the loss wants it: mean((scale·h - target)²) is then `weight` times
+ * the error of h in units of the state's own variance, where positions count by their relevance.
+ *   target [the state's shape]   scale [the same, last axis 1] */
+PARE_MUST_USE PareStatus pare_teacher_hidden(PareCtx *c, const PareTeacher *t, size_t i, double weight, float *target,
+                                             float *scale);
 
 #endif

@@ -6,6 +6,7 @@
 #include "api/call.h"
 #include "api/checkpoint.h"
 #include "api/forward.h"
+#include "api/reconstruct.h"
 #include "api/tuner_parts.h"
 #include "base/rng.h"
 #include "passes/probe_dims.h"
@@ -32,7 +33,7 @@ static PareStatus measure(PareTuner *t) {
   }
   t->metric.kind = l ? PARE_METRIC_MSE : o->classes ? PARE_METRIC_AGREEMENT : PARE_METRIC_COSINE;
   if (l) pare_metric_add_values(&t->metric, rows * width, y, pare_program_buffer(t->program, l));
-  else pare_metric_add_rows(&t->metric, rows, width, y, pare_program_buffer(t->program, o->teacher));
+  else pare_metric_add_rows(&t->metric, rows, width, y, pare_teacher_output(t->teacher, 0));
   return PARE_OK;
 }
 
@@ -125,9 +126,26 @@ static PareStatus prune(PareTuner *t, double share) {
   return PARE_OK;
 }
 
+/* The program ends, and what went goes on in the weights that stay. */
+static PareStatus hand_over(PareTuner *t) {
+  PARE_TRY(pare_tuner_leave_stage(t));
+  return t->reconstructs ? pare_tuner_reconstruct(t) : PARE_OK;
+}
+
+/* A plan has said what goes before anything was run. */
+static PareStatus hand_over_planned(PareTuner *t) {
+  if (!t->planned || !t->reconstructs || t->o->resume) return PARE_OK;
+  for (size_t i = 0; i < t->dims->dims.n; i++)
+    if (t->keep[i]) memset(t->stage_keep[i], 1, (size_t)t->dims->dims.at[i].count * sizeof(bool));
+  t->batch = t->o->batch;
+  PARE_TRY(pare_tuner_reconstruct(t));
+  pare_tuner_set_leaves(t);
+  return PARE_OK;
+}
+
 /* The program for what comes next: cut to what lives, unless that may change its mind, and with scores or without. */
 static PareStatus restage(PareTuner *t, bool scored) {
-  PARE_TRY(pare_tuner_leave_stage(t));
+  PARE_TRY(hand_over(t));
   if (!t->o->regrow || pruning_is_over(t)) pare_tuner_set_leaves(t);
   t->spec.criterion = scored ? t->criterion : pare_criterion_find("random");
   PARE_TRY(pare_tuner_enter_stage(t));
@@ -158,7 +176,14 @@ static PareStatus prune_at_once(PareTuner *t) {
   if (t->program && t->spec.criterion != t->criterion) PARE_TRY(restage(t, true));
   if (t->program) PARE_TRY(score_batches(t));
   PARE_TRY(prune(t, 1));
-  return t->step < t->schedule.steps ? restage(t, false) : PARE_OK;
+  return t->step < t->schedule.steps ? restage(t, false) : hand_over(t);
+}
+
+/* Groups that were to go stay for now. What is reconstructed goes when it is cut: tuning under a mask would make up for
+ * it a first time. */
+static void put_off(PareTuner *t) {
+  for (size_t i = 0; i < t->dims->dims.n; i++)
+    if (t->keep[i]) memcpy(t->keep[i], t->stage_keep[i], (size_t)t->dims->dims.at[i].count * sizeof(bool));
 }
 
 static PareStatus prune_now(PareTuner *t) {
@@ -167,11 +192,13 @@ static PareStatus prune_now(PareTuner *t) {
   pare_tuner_count(t, &all, &before);
   PARE_TRY(prune(t, pare_schedule_sparsity(&t->schedule, t->step)));
   pare_tuner_count(t, &all, &after);
-  if (t->step >= t->schedule.steps) return PARE_OK;
+  if (t->step >= t->schedule.steps) return hand_over(t);
   if (pruning_is_over(t)) return restage(t, false);
   bool much = (double)(t->stage_alive - (all - after)) >= RESTAGE_SHARE * (double)t->stage_alive;
-  if (after == before || !much || t->o->regrow) return pare_tuner_update_masks(t);
-  return restage(t, true);
+  if (after > before && much && !t->o->regrow) return restage(t, true);
+  if (!t->reconstructs) return pare_tuner_update_masks(t);
+  put_off(t);
+  return PARE_OK;
 }
 
 /* For a criterion that appends no scores. Others start at zero: the moving average would keep what stood there. */
@@ -251,7 +278,9 @@ PareStatus pare_tuner_run(PareTuner *t) {
   if (t->o->resume) {
     if (!*t->o->checkpoint) return pare_error(t->c, PARE_USAGE, "--resume needs --checkpoint DIR");
     PARE_TRY(pare_checkpoint_load(t, t->o->checkpoint));
+    if (t->reconstructs) PARE_TRY(pare_tuner_make_base(t));
   }
+  PARE_TRY(hand_over_planned(t));
   bool scored = scored_while_tuning(t) || (!t->planned && prunes_now(t)) || !t->schedule.steps;
   if (!scored) t->spec.criterion = pare_criterion_find("random");
   if (t->data) {
@@ -272,6 +301,38 @@ static PareStatus choose_loss(PareTuner *t) {
   if (t->spec.loss != PARE_LOSS_KD && !l)
     return pare_error(t->c, PARE_DATA, "--loss wants labels: the data have no array 'labels'");
   return PARE_OK;
+}
+
+static PareStatus choose_reconstruction(PareTuner *t) {
+  enum { AUTO, ON };
+  const PareCompressOptions *o = t->o;
+  bool gradual = t->schedule.steps && t->schedule.kind == PARE_GRADUAL;
+  if (o->reconstruct == ON && !t->data)
+    return pare_error(t->c, PARE_USAGE, "--reconstruct on needs data: give --train");
+  if (o->reconstruct == ON && o->regrow)
+    return pare_error(t->c, PARE_USAGE, "--reconstruct on and --regrow: what was made up for cannot come back");
+  t->reconstructs = t->data && !o->regrow && (o->reconstruct == ON || (o->reconstruct == AUTO && !gradual));
+  return PARE_OK;
+}
+
+/* What is taken from the untouched model, and how it is run. Scores alone need its outputs only. */
+static PareStatus choose_teacher(PareTuner *t) {
+  enum { AUTO, NONE, LOGITS, HIDDEN, BOTH };
+  const PareCompressOptions *o = t->o;
+  bool kd = t->spec.loss == PARE_LOSS_KD;
+  int64_t what = o->distill == AUTO ? (kd ? BOTH : NONE) : o->distill;
+  if (kd && what == NONE) return pare_error(t->c, PARE_USAGE, "--distill none leaves nothing to tune on: the loss is kd");
+  if (!t->schedule.steps) what = kd ? LOGITS : NONE;
+  t->spec.teach_outputs = what == LOGITS || what == BOTH;
+  if (what == HIDDEN || what == BOTH) PARE_TRY(pare_find_hidden(t->c, t->arena, t->dims, t->pruned, &t->spec.hidden));
+  if (what == NONE) return PARE_OK;
+  PareWatch w = {.n = t->spec.hidden.at.n, .felt = t->spec.hidden.at.n, .bf16 = t->spec.bf16};
+  uint32_t *value = PARE_NEW_N(t->arena, w.n + 1, uint32_t);
+  if (!value) return pare_nomem(t->c);
+  for (size_t i = 0; i < w.n; i++) value[i] = t->spec.hidden.at.at[i].value;
+  w.value = value;
+  if (!w.n) t->spec.teach_outputs = true; /* no state has the same shape throughout */
+  return pare_teacher_new(t->c, t->model->graph, t->data, o->batch, &w, t->device, &t->teacher);
 }
 
 /* Scores of the weights alone come from the program as well, which reads no data. */
@@ -316,9 +377,9 @@ PareStatus pare_tuner_init(PareTuner *t, PareCtx *c, PareArena *arena, const Par
   t->spec.dump_after = o->dump_after;
   t->spec.bf16 = o->precision == 2 || (o->precision == 0 && !device->host); /* auto is fp32 on a CPU */
   PARE_TRY(pare_params_new(c, arena, dims, o->rank, o->alpha, (uint64_t)o->seed, &t->params));
+  PARE_TRY(choose_reconstruction(t));
   if (!data) return stand_in(t);
-  if (t->spec.loss != PARE_LOSS_KD) return PARE_OK;
-  return pare_teacher_new(c, model->graph, data, o->batch, device, &t->teacher);
+  return choose_teacher(t);
 }
 
 double pare_tuner_cost(const PareTuner *t, size_t dim) {
@@ -341,6 +402,7 @@ const char *pare_tuner_method(const PareTuner *t) { return t->planned ? "plan" :
 void pare_tuner_free(PareTuner *t) {
   pare_program_free(t->program);
   pare_arena_free(t->stage);
+  pare_arena_free(t->base_arena);
   pare_teacher_free(t->teacher);
   pare_data_free(t->stand_in);
 }

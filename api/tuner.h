@@ -47,6 +47,9 @@ typedef struct PareTuner {
   PareGoal goal;
   bool planned;     /* a plan has said what goes: nothing is ranked */
   PareParams params;
+  PareGraph *base; /* the model with what was reconstructed (reconstruct.h); NULL: nothing was */
+  PareArena *base_arena;
+  bool reconstructs;
   const PareCriterion *criterion;
   PareTrainSpec spec;
   PareSchedule schedule;

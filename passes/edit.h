@@ -14,14 +14,20 @@ PareValue *pare_root_constant(PareNode *n, int k, PareNode **node, int *input);
 PARE_MUST_USE PareStatus pare_replace_constant(PareCtx *c, PareGraph *g, PareNode *n, int k, PareType type,
                                                const void *data);
 
-/* What an adapter adds to its weight: s·A·B, at the size that g has. */
+/* The constant of floats [n] that is added to what a product with a weight on the right makes: Gemm's C, or the
+ * operand of the Add that alone reads the product. *node and *input read it; NULL when there is none. */
+PareValue *pare_bias_of(const PareGraph *g, PareNode *product, int64_t n, PareNode **node, int *input);
+
+/* What is added to an adapted weight, at the size that g has: s·A·B + dense, and to the bias behind it. */
 typedef struct PareDelta {
   const PareAdapter *adapter; /* its sites, orientation and scale */
   int64_t k, n;
-  const float *a, *b; /* [k, rank], [rank, n] */
+  const float *a, *b;  /* [k, rank], [rank, n]; both NULL: zero */
+  const float *dense;  /* [k, n], or NULL */
+  const float *bias;   /* [n], or NULL: all sites have one that pare_bias_of finds */
 } PareDelta;
 
-/* Folds adapters: W <- W + s·A·B, rounded to W's dtype (METHOD 6). Readers that
+/* Folds adapters: W <- W + s·A·B + dense, rounded to W's dtype (METHOD 6). Readers that
  * share a weight and its adapter go on sharing it. */
 PARE_MUST_USE PareStatus pare_fold_adapters(PareCtx *c, PareArena *a, const PareGraph *g, size_t n,
                                             const PareDelta *delta, PareGraph **out);

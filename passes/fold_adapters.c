@@ -1,4 +1,4 @@
-/* fold_adapters - W <- W + s·A·B, in W's own place, layout and dtype (METHOD 6);
+/* fold_adapters - W <- W + s·A·B + D, in W's own place, layout and dtype (METHOD 6);
  * quantised weights keep their scales and zero points. */
 #include <math.h>
 #include <string.h>
@@ -100,11 +100,11 @@ static bool add(Fold *f, int64_t i, double x) {
   return !isfinite(was) || isfinite(read_float(f->dtype, f->w, (size_t)i));
 }
 
-/* w[map[i]] += s · (A·B)[k, n], i running over the operand as the nodes read it. */
+/* w[map[i]] += s · (A·B)[k, n] + D[k, n], i running over the operand as the nodes read it. */
 static bool add_delta(const PareDelta *d, const int64_t *map, double *row, Fold *f) {
-  int64_t rank = d->adapter->rank;
+  int64_t rank = d->a ? d->adapter->rank : 0;
   for (int64_t k = 0; k < d->k; k++) {
-    for (int64_t n = 0; n < d->n; n++) row[n] = 0;
+    for (int64_t n = 0; n < d->n; n++) row[n] = d->dense ? (double)d->dense[k * d->n + n] : 0;
     for (int64_t r = 0; r < rank; r++) {
       double x = (double)d->a[k * rank + r] * d->adapter->scale;
       for (int64_t n = 0; n < d->n; n++) row[n] += x * (double)d->b[r * d->n + n];
@@ -172,6 +172,35 @@ static PareStatus fold(PareCtx *c, PareGraph *g, PareNode *const *by_id, const P
   return PARE_OK;
 }
 
+/* Biases are read by one node each, or by several sites in the same way. */
+static PareStatus fold_bias(PareCtx *c, PareGraph *g, PareNode *const *by_id, const PareDelta *d) {
+  PareValue *was = NULL, *is = NULL;
+  for (size_t i = 0; d->bias && i < d->adapter->sites.n; i++) {
+    PareNode *n = by_id[d->adapter->sites.at[i].node], *reader;
+    int input;
+    size_t bytes;
+    PareValue *b = pare_bias_of(g, n, d->n, &reader, &input);
+    if (!b) return pare_fail(c, n, PARE_UNSUPPORTED, "its bias is not a constant");
+    if (b == is) continue;
+    if (b == was) {
+      reader->in[input] = is;
+      continue;
+    }
+    uint8_t *data = pare_type_bytes(&b->type, &bytes) ? pare_arena_alloc(g->arena, bytes, 1) : NULL;
+    if (!data) return pare_nomem(c);
+    memcpy(data, b->data, bytes);
+    Fold f = {.dtype = b->type.dtype, .w = data};
+    for (int64_t k = 0; k < d->n; k++)
+      if (d->bias[k] != 0 && !add(&f, k, (double)d->bias[k]))
+        return pare_fail(c, n, PARE_GATE, "what its bias '%s' takes over is too large for %s", b->name,
+                         pare_dtype_name(b->type.dtype));
+    PARE_TRY(pare_replace_constant(c, g, reader, input, b->type, data));
+    was = b;
+    is = reader->in[input];
+  }
+  return PARE_OK;
+}
+
 PareStatus pare_fold_adapters(PareCtx *c, PareArena *a, const PareGraph *g, size_t n, const PareDelta *delta,
                               PareGraph **out) {
   *out = pare_graph_clone(c, a, g);
@@ -179,7 +208,10 @@ PareStatus pare_fold_adapters(PareCtx *c, PareArena *a, const PareGraph *g, size
   if (!by_id) return pare_nomem(c);
   for (PareNode *x = (*out)->first; x; x = x->next) by_id[x->id] = x;
   Clipped total = {0};
-  for (size_t i = 0; i < n; i++) PARE_TRY(fold(c, *out, by_id, &delta[i], &total));
+  for (size_t i = 0; i < n; i++) {
+    PARE_TRY(fold(c, *out, by_id, &delta[i], &total));
+    PARE_TRY(fold_bias(c, *out, by_id, &delta[i]));
+  }
   if (total.clipped)
     pare_log(c, 0, "%lld of %lld quantised weights do not fit their scales any more and are clipped",
              (long long)total.clipped, (long long)total.numbers);

@@ -67,6 +67,19 @@ static PareStatus distill(Build *b, PareTeacherOutput *o, PareValue **total) {
                                       o->classes ? &t : NULL, o->output, o->teacher));
 }
 
+/* mean((scale·h - target)²). */
+static PareStatus distill_hidden(Build *b, PareTeacherHidden *h, PareValue **total) {
+  PareType row = h->state->type;
+  row.dim[row.rank - 1] = 1;
+  const char *target = pare_arena_printf(b->g->arena, "pare.hidden.%s", h->state->name);
+  const char *scale = pare_arena_printf(b->g->arena, "pare.relevance.%s", h->state->name);
+  if (!target || !scale || !(h->target = input(b, target, h->state->type)) || !(h->scale = input(b, scale, row)))
+    return oom(b);
+  PareValue *scaled = PARE_EMIT(b->c, b->g, NULL, PARE_OP_MUL, "loss", NULL, h->state, h->scale);
+  return scaled ? add_loss(b, total, PARE_EMIT(b->c, b->g, NULL, PARE_OP_MSE, "loss", NULL, scaled, h->target))
+                : oom(b);
+}
+
 static PareStatus supervise(Build *b, PareValue **total) {
   static const PareOp op[] = {[PARE_LOSS_CE] = PARE_OP_CROSSENTROPY, [PARE_LOSS_MSE] = PARE_OP_MSE,
                               [PARE_LOSS_BCE] = PARE_OP_BCE};
@@ -308,18 +321,40 @@ static PareStatus start(Build *b) {
   PareArena *a = b->g->arena;
   size_t n = b->adapters->at.n;
   *t = (PareTrainGraph){.g = b->g, .nadapters = n, .ndims = b->d->dims.n};
+  t->nhidden = b->spec->hidden.at.n;
+  t->hidden = PARE_NEW_N(a, t->nhidden + 1, PareTeacherHidden);
   t->score_phase = b->spec->loss == PARE_LOSS_KD && (needs(b) & PARE_NEEDS_GRADIENTS);
   t->a = PARE_NEW_N(a, n + 1, PareParam);
   t->b = PARE_NEW_N(a, n + 1, PareParam);
   t->score = PARE_NEW_N(a, t->ndims + 1, PareValue *);
   t->outputs = PARE_NEW_N(a, b->g->outputs.n + 1, PareTeacherOutput);
   b->lora = PARE_NEW_N(a, n + 1, PareLora);
-  if (!t->a || !t->b || !t->score || !t->outputs || !b->lora) return pare_nomem(b->c);
+  if (!t->a || !t->b || !t->score || !t->outputs || !t->hidden || !b->lora) return pare_nomem(b->c);
   for (size_t i = 0; i < b->g->outputs.n; i++)
     if (pare_dtype_is_float(b->g->outputs.at[i]->type.dtype))
       t->outputs[t->noutputs++] = (PareTeacherOutput){.output = b->g->outputs.at[i]};
   if (!t->noutputs) return pare_error(b->c, PARE_UNSUPPORTED, "the model has no output of floats to tune on");
+  for (size_t i = 0; i < t->nhidden; i++) /* so that passes keep them, and tell what becomes of them */
+    if (!pare_vec_push(a, &b->g->outputs, b->g->values.at[b->spec->hidden.at.at[i].value])) return oom(b);
   return PARE_OK;
+}
+
+/* Replacing uses moves outputs behind the adapters and into fused ops: they are looked up again. */
+static void find_outputs(Build *b) {
+  PareTrainGraph *t = b->t;
+  size_t n = b->g->outputs.n - t->nhidden;
+  for (size_t i = 0, k = 0; i < n; i++)
+    if (pare_dtype_is_float(b->g->outputs.at[i]->type.dtype)) t->outputs[k++].output = b->g->outputs.at[i];
+  for (size_t i = 0; i < t->noutputs; i++) t->outputs[i].classes = pare_output_is_classes(t->outputs[i].output);
+  for (size_t i = 0; i < t->nhidden; i++) t->hidden[i].state = b->g->outputs.at[n + i];
+}
+
+static PareStatus add_losses(Build *b) {
+  PareTrainGraph *t = b->t;
+  for (size_t i = 0; b->spec->teach_outputs && i < t->noutputs; i++)
+    PARE_TRY(distill(b, &t->outputs[i], &t->loss));
+  for (size_t i = 0; i < t->nhidden; i++) PARE_TRY(distill_hidden(b, &t->hidden[i], &t->loss));
+  return b->spec->loss == PARE_LOSS_KD ? PARE_OK : supervise(b, &t->loss);
 }
 
 static PareStatus done(Build *b, const char *step) { return pare_pass_done(b->c, b->g, step, b->spec->dump_after); }
@@ -387,21 +422,16 @@ PareStatus pare_build_training(PareCtx *c, PareGraph *g, const PareDims *d, cons
   b.masked_out = PARE_NEW_N(g->arena, out->masks.at.n + 1, PareValue *);
   b.sums = PARE_NEW_N(g->arena, out->ndims + adapters->at.n + 1, PareValue *);
   if (!b.dmask || !b.mask_group || !b.masked || !b.masked_out || !b.sums) return pare_nomem(c);
-  /* replacing uses moves the outputs behind the adapters and into fused ops: look them up again afterwards */
   PARE_TRY(pare_insert_lora(c, g, adapters, PARE_F32, b.lora));
   PARE_TRY(done(&b, "insert-lora"));
   PARE_TRY(optimise(&b));
-  for (size_t i = 0, k = 0; i < g->outputs.n; i++)
-    if (pare_dtype_is_float(g->outputs.at[i]->type.dtype)) out->outputs[k++].output = g->outputs.at[i];
-  for (size_t i = 0; i < out->noutputs; i++) out->outputs[i].classes = pare_output_is_classes(out->outputs[i].output);
+  find_outputs(&b);
   PARE_TRY(add_states(&b));
   out->dloss = input(&b, "pare.dloss", (PareType){.dtype = PARE_F32});
   out->hyper = input(&b, "pare.hyper", (PareType){PARE_F32, 1, {HYPER}});
   if (!out->dloss || !out->hyper) return oom(&b);
 
-  if (spec->loss == PARE_LOSS_KD)
-    for (size_t i = 0; i < out->noutputs; i++) PARE_TRY(distill(&b, &out->outputs[i], &out->loss));
-  else PARE_TRY(supervise(&b, &out->loss));
+  PARE_TRY(add_losses(&b));
   PARE_TRY(done(&b, "loss"));
   PARE_TRY(find_incidences(&b));
   PARE_TRY(backward(&b, out->loss, true, !out->score_phase, false));

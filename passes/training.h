@@ -4,6 +4,7 @@
 #define PARE_PASSES_TRAINING_H
 
 #include "passes/criteria/criterion.h"
+#include "passes/hidden.h"
 
 /* PareNode.phase of the program's parts. */
 typedef enum ParePhase {
@@ -25,6 +26,8 @@ typedef struct PareTrainSpec {
   PareLossKind loss;
   double temperature;
   PareType labels;           /* rank 0: there are none */
+  bool teach_outputs;        /* distil the outputs: the loss of PARE_LOSS_KD, or beside another */
+  PareHiddens hidden;        /* states that are distilled too */
   const PareCriterion *criterion;
   int power;                 /* of importance: 1 or 2 */
   double eta, ema;
@@ -51,6 +54,11 @@ typedef struct PareTeacherOutput {
   bool classes;       /* distributions along the last axis */
 } PareTeacherOutput;
 
+/* A hidden state and what it is compared with: the loss has mean((scale·state - target)²). */
+typedef struct PareTeacherHidden {
+  PareValue *state, *target, *scale; /* target: input of its type; scale: the same with a last axis of 1 */
+} PareTeacherHidden;
+
 typedef struct PareTrainGraph {
   PareGraph *g;
   PareValue *labels;  /* input; NULL without */
@@ -58,9 +66,10 @@ typedef struct PareTrainGraph {
   PareValue *hyper;   /* input [8], AdamW's (docs/ir.md) */
   PareValue *loss;    /* output, scalar */
   bool score_phase;   /* the SCORE phase has nodes */
-  size_t nadapters, noutputs, ndims;
+  size_t nadapters, noutputs, ndims, nhidden;
   PareParam *a, *b;   /* by adapter */
   PareTeacherOutput *outputs;
+  PareTeacherHidden *hidden;
   PareMasks masks;
   PareValue **score;  /* by dimension: state [count], the moving average; NULL where not scored */
 } PareTrainGraph;

@@ -300,7 +300,7 @@ static Step train_once(Fix *f, const PareGraph *bound, const PareDims *d, const 
   Step s;
   bool *pruned = PARE_NEW_N(f->arena, d->dims.n + 1, bool);
   PareGraph *g = pare_graph_clone(&f->c, f->arena, bound);
-  PareTrainSpec spec = {.loss = PARE_LOSS_KD, .temperature = 2, .criterion = &pare_criteria[0], .power = 2, .eta = 1,
+  PareTrainSpec spec = {.loss = PARE_LOSS_KD, .teach_outputs = true, .temperature = 2, .criterion = &pare_criteria[0], .power = 2, .eta = 1,
                         .ema = 0.9, .pruned = pruned, .plain = plain, .bf16 = bf16};
   MUST(f, pare_build_training(&f->c, g, d, adapters, &spec, &s.t));
   MUST(f, pare_program_new(&f->c, g, pare_cpu_kernels(), &s.program));

@@ -347,7 +347,7 @@ Test(quantised_weights, are_folded_at_the_scale_that_they_have) {
     float *y = pare_arena_alloc(f->arena, (size_t)(a->rank * a->n), 4);
     fill_random(&ta, x, 5 + i), fill_random(&tb, y, 9 + i);
     for (int64_t k = 0; i && k < a->rank * a->n; k++) y[k] *= 20; /* so that some do not fit */
-    delta[i] = (PareDelta){a, a->k, a->n, x, y};
+    delta[i] = (PareDelta){.adapter = a, .k = a->k, .n = a->n, .a = x, .b = y};
   }
   PareGraph *folded;
   MUST(f, pare_fold_adapters(&f->c, f->arena, s.g, 2, delta, &folded));
@@ -378,7 +378,7 @@ Test(quantised_weights, are_left_bit_by_bit_by_adapters_that_add_nothing) {
   float *x = pare_arena_alloc(s.f.arena, (size_t)(a->k * a->rank), 4);
   float *zero = pare_arena_alloc(s.f.arena, (size_t)(a->rank * a->n), 4);
   for (int64_t i = 0; i < a->k * a->rank; i++) x[i] = 1;
-  PareDelta delta = {a, a->k, a->n, x, zero};
+  PareDelta delta = {.adapter = a, .k = a->k, .n = a->n, .a = x, .b = zero};
   PareGraph *folded;
   MUST(&s.f, pare_fold_adapters(&s.f.c, s.f.arena, s.g, 1, &delta, &folded));
   cr_expect_arr_eq(weight(folded, 0)->data, weight(s.g, 0)->data, 48);

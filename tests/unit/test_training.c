@@ -44,7 +44,7 @@ static void load_for(Bench *b, const char *path, int64_t samples) {
   b->pruned = PARE_NEW_N(f->arena, b->d->dims.n + 1, bool);
   for (size_t i = 0; i < b->d->dims.n; i++)
     b->pruned[i] = b->d->dims.at[i].kind == PARE_KIND_HEADS || b->d->dims.at[i].kind == PARE_KIND_FFN;
-  b->spec = (PareTrainSpec){.loss = PARE_LOSS_KD, .temperature = 2, .criterion = criterion("loraprune"), .power = 2,
+  b->spec = (PareTrainSpec){.loss = PARE_LOSS_KD, .teach_outputs = true, .temperature = 2, .criterion = criterion("loraprune"), .power = 2,
                             .eta = 1, .ema = 0.9, .pruned = b->pruned};
 }
 
@@ -129,6 +129,7 @@ enum { WIDTH = 64, HEADS = 4, CHANNELS = 128 };
 static void supervised(Bench *b, const char *name, int power, double eta) {
   load(b, fixture(&b->f, VIT));
   b->spec.loss = PARE_LOSS_CE;
+  b->spec.teach_outputs = false;
   b->spec.labels = (PareType){PARE_I64, 1, {b->g->outputs.at[0]->type.dim[0]}};
   b->spec.criterion = criterion(name);
   b->spec.power = power;

@@ -1,0 +1,271 @@
+/* reconstruct.c - see reconstruct.h. Rows are weighed by how much the outputs feel them, so that padding and what
+ * nobody reads decide nothing. */
+#include "api/reconstruct.h"
+
+#include <string.h>
+
+#include "api/call.h"
+#include "api/forward.h"
+#include "passes/pass.h"
+#include "passes/match.h"
+#include "runtime/least_squares.h"
+
+enum { SAMPLES = 512 };              /* some thousand rows for layers of some hundred to some thousand inputs */
+static const double DAMPING = 1e-2;  /* of the moments' mean diagonal, as is usual (Frantar et al. 2022) */
+
+/* A weight whose inputs lose groups. Sizes are those of the model as it is. */
+typedef struct Reader {
+  size_t adapter;
+  const PareAdapter *a;
+  int64_t k, n;
+  int64_t nkept, *kept, nlost, *lost; /* positions among its inputs */
+  const int64_t *row, *col;           /* their places in the uncut weight */
+  const PareValue *w;                 /* with its adapter, f32 */
+  size_t watched;                     /* number of its first site's result among the watched; inputs come behind all */
+  bool bias;
+  double alpha;
+  PareSecondMoments *moments;
+} Reader;
+
+typedef struct Readers {
+  PARE_VEC(Reader) at;
+  PARE_VEC(uint32_t) result, input; /* by site, over all readers: value ids */
+} Readers;
+
+static const PareNode *node_of(const PareGraph *g, uint32_t id) {
+  const PareNode *n = g->first;
+  while (n && n->id != id) n = n->next;
+  return n;
+}
+
+/* --- which weights --- */
+
+typedef struct Loss {
+  PareTuner *t;
+  PareAxis *axis;
+  int64_t size, *group;
+  bool *lost;
+} Loss;
+
+static void mark_lost(PareAxis *leaf, void *arg) {
+  Loss *l = arg;
+  const bool *keep = leaf->dim >= 0 ? l->t->keep[leaf->dim] : NULL;
+  if (!keep) return;
+  pare_axis_kept_positions(l->axis, leaf, l->group);
+  for (int64_t i = 0; i < l->size; i++) l->lost[i] |= l->group[i] >= 0 && !keep[l->group[i]];
+}
+
+static PareStatus indices_of(PareCtx *c, PareArena *a, PareAxis *axis, const int64_t **out) {
+  int64_t *at = PARE_NEW_N(a, pare_axis_count(axis) + 1, int64_t);
+  if (!at) return pare_nomem(c);
+  pare_axis_indices(axis, at);
+  *out = at;
+  return PARE_OK;
+}
+
+static PareStatus divide(PareTuner *t, PareArena *a, PareAxis *axis, Reader *r) {
+  Loss l = {.t = t, .axis = axis, .size = r->k, .group = PARE_NEW_N(a, r->k + 1, int64_t),
+            .lost = PARE_NEW_N(a, r->k + 1, bool)};
+  r->kept = PARE_NEW_N(a, r->k + 1, int64_t);
+  r->lost = PARE_NEW_N(a, r->k + 1, int64_t);
+  if (!l.group || !l.lost || !r->kept || !r->lost) return pare_nomem(t->c);
+  pare_axis_leaves(axis, mark_lost, &l);
+  for (int64_t i = 0; i < r->k; i++) {
+    if (l.lost[i]) r->lost[r->nlost++] = i;
+    else r->kept[r->nkept++] = i;
+  }
+  return PARE_OK;
+}
+
+/* Values by id of the model as it is, `g`: its nodes are those that were traced. */
+static PareStatus add_sites(PareTuner *t, PareArena *a, const PareGraph *g, Reader *r, Readers *all) {
+  r->watched = all->result.n;
+  r->bias = true;
+  for (size_t i = 0; i < r->a->sites.n; i++) {
+    const PareSite *s = &r->a->sites.at[i];
+    PareNode *n = (PareNode *)(uintptr_t)node_of(g, s->node), *reader;
+    int input;
+    bool bias = pare_bias_of(g, n, r->n, &reader, &input) != NULL;
+    r->alpha = pare_attr_get(&n->attr, alpha, 1.0);
+    r->bias &= bias;
+    if (!pare_vec_push(a, &all->input, n->in[s->x]->id) ||
+        !pare_vec_push(a, &all->result, bias ? reader->out[0]->id : n->out[0]->id))
+      return pare_nomem(t->c);
+  }
+  return PARE_OK;
+}
+
+static PareStatus find_readers(PareTuner *t, PareArena *a, const PareGraph *g, Readers *out) {
+  PareTracer *tr = t->dims->tracer;
+  for (size_t i = 0; i < t->params.full.at.n; i++) {
+    Reader r = {.adapter = i, .a = &t->params.full.at.at[i]};
+    const PareSite *s = &r.a->sites.at[0];
+    const PareNode *n = node_of(tr->g, s->node);
+    PareAxis *k = pare_axis_in(tr, n, s->w, r.a->transposed), *cols = pare_axis_in(tr, n, s->w, !r.a->transposed);
+    r.k = pare_axis_count(k);
+    r.n = pare_axis_count(cols);
+    PARE_TRY(divide(t, a, k, &r));
+    if (!r.nlost || !r.nkept) continue;
+    PARE_TRY(indices_of(t->c, a, k, &r.row));
+    PARE_TRY(indices_of(t->c, a, cols, &r.col));
+    PARE_TRY(add_sites(t, a, g, &r, out));
+    if (!pare_vec_push(a, &out->at, r)) return pare_nomem(t->c);
+  }
+  return PARE_OK;
+}
+
+/* --- the model as it is --- */
+
+static PareStatus model_now(PareTuner *t, PareArena *a, PareGraph **out) {
+  PareDelta *delta = PARE_NEW_N(a, t->params.full.at.n + 1, PareDelta);
+  if (!delta) return pare_nomem(t->c);
+  PareGraph *folded;
+  size_t n = pare_params_deltas(&t->params, PARE_FOLD_ALL, delta);
+  PARE_TRY(pare_fold_adapters(t->c, a, t->model->graph, n, delta, &folded));
+  return pare_cut_dims(t->c, a, folded, t->dims, out);
+}
+
+/* Weights as the products read them: in f32, dequantised, behind their views. */
+static PareStatus read_weights(PareTuner *t, PareArena *a, const PareGraph *g, Readers *all) {
+  int64_t batch = t->batch;
+  PareGraph *bound = pare_graph_clone(t->c, a, g);
+  if (!bound) return t->c->diag.code;
+  PARE_TRY(pare_feed_bind(t->c, bound, t->data, &batch));
+  PARE_TRY(pare_run_passes(t->c, bound, "widen,float-products,fold-constants", NULL));
+  for (size_t i = 0; i < all->at.n; i++) {
+    Reader *r = &all->at.at[i];
+    const PareNode *n = node_of(bound, r->a->sites.at[0].node);
+    const PareValue *w = n ? n->in[r->a->sites.at[0].w] : NULL;
+    bool fits = w && pare_is_fixed(w) && w->type.dtype == PARE_F32 && pare_type_count(&w->type) == r->k * r->n;
+    r->w = fits ? w : NULL;
+  }
+  return PARE_OK;
+}
+
+/* --- what it does on samples --- */
+
+static PareStatus add_rows(PareTuner *t, PareForward *f, const Readers *all) {
+  for (size_t i = 0; i < all->at.n; i++) {
+    const Reader *r = &all->at.at[i];
+    for (size_t s = 0; s < r->a->sites.n; s++) {
+      PareType type;
+      const float *x = pare_forward_watched(f, all->result.n + r->watched + s, &type);
+      int64_t rows = pare_type_count(&type) / r->k;
+      PareMark mark = pare_arena_mark(t->c->scratch);
+      float *weight = PARE_NEW_N(t->c->scratch, rows + 1, float);
+      if (!weight) return pare_nomem(t->c);
+      pare_forward_relevance(f, r->watched + s, weight);
+      PARE_TRY(pare_second_moments_add(t->c, r->moments, rows, x, weight));
+      pare_arena_rewind(t->c->scratch, mark);
+    }
+  }
+  return PARE_OK;
+}
+
+static PareStatus observe_on(PareTuner *t, PareForward *f, const Readers *all) {
+  int64_t batch = pare_forward_batch(f), index[SAMPLES];
+  if (batch > SAMPLES) batch = SAMPLES;
+  for (int64_t at = 0; at + batch <= SAMPLES && (at == 0 || at < t->nsamples); at += batch) {
+    if (pare_stopped(t->h)) return pare_error(t->c, PARE_INTERRUPTED, "interrupted");
+    for (int64_t i = 0; i < batch; i++)
+      index[i] = t->samples[pare_data_order((uint64_t)t->o->seed, 0, t->nsamples, (at + i) % t->nsamples)];
+    PARE_TRY(pare_forward_run(t->c, f, index, batch));
+    PARE_TRY(add_rows(t, f, all));
+  }
+  return PARE_OK;
+}
+
+static PareStatus observe(PareTuner *t, PareArena *a, const PareGraph *g, const Readers *all) {
+  size_t n = all->result.n;
+  uint32_t *value = PARE_NEW_N(a, 2 * n + 1, uint32_t);
+  if (!value) return pare_nomem(t->c);
+  memcpy(value, all->result.at, n * sizeof *value);
+  memcpy(value + n, all->input.at, n * sizeof *value);
+  PareWatch w = {.n = 2 * n, .value = value, .felt = n, .bf16 = t->spec.bf16};
+  PareForward *f = NULL;
+  PARE_TRY(pare_forward_new_watching(t->c, g, t->data, t->batch, &w, t->device, &f));
+  PareStatus s = observe_on(t, f, all);
+  pare_forward_free(f);
+  return s;
+}
+
+/* --- what the rest takes over --- */
+
+static double weight_at(const Reader *r, int64_t k, int64_t n) {
+  return pare_data_float(r->w, r->a->transposed ? n * r->k + k : k * r->n + n);
+}
+
+/* G [nkept, n] into the weight; what the means leave over into the bias. */
+static PareStatus take_over(PareTuner *t, const Reader *r, const double *g, const double *lost, const double *mean) {
+  PARE_TRY(pare_params_add_dense(t->c, &t->params, r->adapter));
+  float *dense = t->params.dense[r->adapter];
+  for (int64_t i = 0; i < r->nkept; i++)
+    for (int64_t j = 0; j < r->n; j++) dense[r->row[r->kept[i]] * r->a->n + r->col[j]] += (float)g[i * r->n + j];
+  if (!r->bias) return PARE_OK;
+  PARE_TRY(pare_params_add_bias(t->c, &t->params, r->adapter));
+  for (int64_t j = 0; j < r->n; j++) {
+    double sum = 0;
+    for (int64_t i = 0; i < r->nlost; i++) sum += mean[r->lost[i]] * lost[i * r->n + j];
+    for (int64_t i = 0; i < r->nkept; i++) sum -= mean[r->kept[i]] * g[i * r->n + j];
+    t->params.bias[r->adapter][r->col[j]] += (float)(r->alpha * sum);
+  }
+  return PARE_OK;
+}
+
+static PareStatus solve(PareTuner *t, const Reader *r) {
+  const double *h, *mean;
+  int64_t rows;
+  PARE_TRY(pare_second_moments_get(t->c, r->moments, r->bias, &h, &mean, &rows));
+  if (!rows) return PARE_OK;
+  PareMark mark = pare_arena_mark(t->c->scratch);
+  double *lost = PARE_NEW_N(t->c->scratch, r->nlost * r->n + 1, double);
+  double *g = PARE_NEW_N(t->c->scratch, r->nkept * r->n + 1, double);
+  if (!lost || !g) return pare_nomem(t->c);
+  for (int64_t i = 0; i < r->nlost; i++)
+    for (int64_t j = 0; j < r->n; j++) lost[i * r->n + j] = weight_at(r, r->lost[i], j);
+  PARE_TRY(pare_least_squares(t->c, r->k, h, r->nkept, r->kept, r->nlost, r->lost, r->n, lost, DAMPING, g));
+  PARE_TRY(take_over(t, r, g, lost, mean));
+  pare_arena_rewind(t->c->scratch, mark);
+  return PARE_OK;
+}
+
+static PareStatus reconstruct(PareTuner *t, PareArena *a, Readers *all) {
+  PareGraph *now;
+  PARE_TRY(model_now(t, a, &now));
+  PARE_TRY(find_readers(t, a, now, all));
+  if (!all->at.n) return PARE_OK;
+  PARE_TRY(read_weights(t, a, now, all));
+  for (size_t i = 0; i < all->at.n; i++)
+    PARE_TRY(pare_second_moments_new(t->c, all->at.at[i].k, &all->at.at[i].moments));
+  PARE_TRY(observe(t, a, now, all));
+  for (size_t i = 0; i < all->at.n; i++)
+    if (all->at.at[i].w) PARE_TRY(solve(t, &all->at.at[i]));
+  return pare_tuner_make_base(t);
+}
+
+PareStatus pare_tuner_reconstruct(PareTuner *t) {
+  double started = pare_now();
+  Readers all = {0};
+  PareArena *a = pare_arena_new(1 << 20);
+  if (!a) return pare_nomem(t->c);
+  PareStatus s = reconstruct(t, a, &all);
+  for (size_t i = 0; i < all.at.n; i++) pare_second_moments_free(all.at.at[i].moments);
+  pare_arena_free(a);
+  if (s == PARE_OK) pare_log(t->c, 1, "%zu weights took over what their inputs lost, in %.1f s", all.at.n,
+                             pare_now() - started);
+  return s;
+}
+
+PareStatus pare_tuner_make_base(PareTuner *t) {
+  PareArena *a = pare_arena_new(1 << 20);
+  PareDelta *delta = a ? PARE_NEW_N(a, t->params.full.at.n + 1, PareDelta) : NULL;
+  PareGraph *base = NULL;
+  PareStatus s = delta ? PARE_OK : pare_nomem(t->c);
+  size_t n = delta ? pare_params_deltas(&t->params, PARE_FOLD_DENSE, delta) : 0;
+  if (s == PARE_OK) s = pare_fold_adapters(t->c, a, t->model->graph, n, delta, &base);
+  if (s != PARE_OK) return pare_arena_free(a), s;
+  pare_arena_free(t->base_arena);
+  t->base_arena = a;
+  t->base = base;
+  return PARE_OK;
+}
