@@ -7,7 +7,7 @@ import onnxruntime as ort
 import pytest
 from onnx import numpy_helper
 
-from conftest import COMPOSITE, example, feeds, models, run
+from conftest import COMPOSITE, ROOT, example, feeds, models, run
 
 LEVELS = [ort.GraphOptimizationLevel.ORT_DISABLE_ALL, ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
           ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED, ort.GraphOptimizationLevel.ORT_ENABLE_ALL]
@@ -136,6 +136,30 @@ def test_a_plan_is_replayed_on_the_next_export_and_refused_by_another_architectu
     for text, code in (("{", 4), ('{"dimensions": []}', 4), ('{"dimensions": [{"name": "x"}]}', 4)):
         plan.write_text(text)
         run("compress", path, tmp_path / "none.onnx", "--plan", plan, "--steps", 0, code=code)
+
+
+@pytest.mark.parametrize("fixture", example())
+def test_weights_that_stay_take_over_what_was_carried(fixture, tmp_path):
+    """The same groups go; what the data show of them comes back, in the cut file as in the masked one."""
+    row, path = fixture
+    npz, error = data(path, tmp_path), {}
+    inputs = dict(np.load(npz))
+    want = session(path, ort.GraphOptimizationLevel.ORT_DISABLE_ALL).run(None, inputs)[0]
+    for how in ("off", "on"):
+        compact, masked = tmp_path / f"{how}.onnx", tmp_path / f"masked-{how}.onnx"
+        run("compress", path, compact, "--method", "magnitude", "--steps", 0, "--sparsity", 0.25, "--reconstruct", how,
+            "--train", npz, "--save-masked", masked, "-q")
+        check_equal(path, masked, compact)
+        got = session(compact, ort.GraphOptimizationLevel.ORT_DISABLE_ALL).run(None, inputs)[0]
+        error[how] = float(np.square(got - want).sum() / np.square(want - want.mean(0)).sum())
+    assert error["on"] < 0.5 * error["off"], error
+
+
+def test_reconstruction_without_data_is_refused(tmp_path):
+    path = ROOT / "examples" / "fashion-vit" / "model.onnx"
+    said = run("compress", path, tmp_path / "o.onnx", "--method", "magnitude", "--steps", 0, "--reconstruct", "on",
+               code=2).stderr
+    assert "--reconstruct on needs data" in said, said
 
 
 @pytest.mark.parametrize("fixture", example())

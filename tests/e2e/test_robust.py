@@ -46,6 +46,7 @@ def weights(path):
 @pytest.mark.parametrize("name, labels, options", [
     (VIT, 10, []),
     (VIT, 0, ["--ranking", "global"]),
+    (VIT, 0, ["--reconstruct", "on", "--distill", "logits"]),
     ("deit-fashion-ts-op13-static", 0, []),
     (BERT, 2, ["--method", "gate", "--lr-decay", "cosine"]),
     (VIT, 10, ["--schedule", "tune-then-one-shot", "--prune-cooldown", "0.5"]),
