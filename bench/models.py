@@ -6,14 +6,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-# kind, layers, width, heads, FFN width, batch
-MODELS = {
-    "minilm-l6": ("bert", 6, 384, 12, 1536, 16),
-    "vit-ti16": ("vit", 12, 192, 3, 768, 16),
-    "bert-base": ("bert", 12, 768, 12, 3072, 8),
-    "vit-b16": ("vit", 12, 768, 12, 3072, 4),
-}
-VOCAB, LENGTH, PIXELS, PATCH, RANK, ALPHA = 2000, 128, 224, 16, 8, 16
+from shapes import ALPHA, CLASSES, LENGTH, MODELS, PATCH, PIXELS, RANK, VOCAB, tokens
 
 
 class Linear(nn.Module):
@@ -32,6 +25,8 @@ class Linear(nn.Module):
 
 
 class Block(nn.Module):
+    fused = False  # PyTorch's own attention in one call: 2.0 and newer
+
     def __init__(self, width, heads, ffn, pre, lora):
         super().__init__()
         self.heads, self.pre = heads, pre
@@ -43,8 +38,11 @@ class Block(nn.Module):
         b, t, d = x.shape
         head = d // self.heads
         q, k, v = (f(x).view(b, t, self.heads, head).transpose(1, 2) for f in (self.q, self.k, self.v))
-        p = torch.softmax(q @ k.transpose(-1, -2) * (1 / math.sqrt(head)), -1)
-        return self.o((p @ v).transpose(1, 2).reshape(b, t, d))
+        if self.fused:
+            y = F.scaled_dot_product_attention(q, k, v)
+        else:
+            y = torch.softmax(q @ k.transpose(-1, -2) * (1 / math.sqrt(head)), -1) @ v
+        return self.o(y.transpose(1, 2).reshape(b, t, d))
 
     def forward(self, x):
         if self.pre:
@@ -74,9 +72,9 @@ class ViT(nn.Module):
         super().__init__()
         self.patch = nn.Conv2d(3, width, PATCH, PATCH)
         self.cls = nn.Parameter(torch.zeros(1, 1, width))
-        self.places = nn.Parameter(torch.randn(1, (PIXELS // PATCH) ** 2 + 1, width) * 0.02)
+        self.places = nn.Parameter(torch.randn(1, tokens("vit"), width) * 0.02)
         self.blocks = nn.ModuleList(Block(width, heads, ffn, True, lora) for _ in range(layers))
-        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, 1000)
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, CLASSES)
 
     def forward(self, x):
         x = self.patch(x).flatten(2).transpose(1, 2)
@@ -86,12 +84,13 @@ class ViT(nn.Module):
         return self.head(self.norm(x)[:, 0])
 
 
-def build(name, lora):
+def build(name, lora, batch=None):
     """The model, with nothing but the adapters trained, and a batch of inputs and labels."""
-    kind, layers, width, heads, ffn, batch = MODELS[name]
+    kind, layers, width, heads, ffn, usual = MODELS[name]
+    batch = batch or usual
     torch.manual_seed(0)
     model = (Bert if kind == "bert" else ViT)(layers, width, heads, ffn, lora)
     for key, p in model.named_parameters():
         p.requires_grad = key.endswith((".a", ".b"))
     x = torch.randint(0, VOCAB, (batch, LENGTH)) if kind == "bert" else torch.randn(batch, 3, PIXELS, PIXELS)
-    return model, x, torch.randint(0, 2 if kind == "bert" else 1000, (batch,))
+    return model, x, torch.randint(0, 2 if kind == "bert" else CLASSES, (batch,))
