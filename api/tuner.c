@@ -335,9 +335,10 @@ static PareStatus choose_teacher(PareTuner *t) {
   return pare_teacher_new(t->c, t->model->graph, t->data, o->batch, &w, t->device, &t->teacher);
 }
 
-/* Scores of the weights alone come from the program as well, which reads no data. */
+/* Scores of the weights alone come from the program as well, which reads no data; its loss is never run. */
 static PareStatus stand_in(PareTuner *t) {
   PareGraph *bound;
+  t->spec.teach_outputs = true;
   PARE_TRY(pare_probe_dims(t->c, t->arena, t->model->graph, 0, &bound));
   PARE_TRY(pare_samples_random(t->c, bound, 1, 0, &t->stand_in));
   t->data = t->stand_in;
