@@ -20,6 +20,7 @@
 #include "passes/bind_shapes.h"
 #include "passes/probe_dims.h"
 #include "passes/trace_dims.h"
+#include "passes/untie.h"
 #include "runtime/device.h"
 
 typedef struct Compress {
@@ -98,6 +99,7 @@ static PareStatus load(Compress *k) {
   PARE_TRY(check_external(k, k->out));
   if (*k->o->save_masked) PARE_TRY(check_external(k, k->o->save_masked));
   c->file = k->path;
+  PARE_TRY(pare_untie(c, k->model->graph));
   PARE_TRY(pare_probe_dims(c, k->arena, k->model->graph, 0, &k->probe));
   PARE_TRY(pare_trace_dims(c, k->arena, k->probe, &k->dims));
   if (*k->o->train) PARE_TRY(pare_samples_load(c, k->model->graph, k->o->train, &k->train));

@@ -10,6 +10,7 @@
 #include "frontend/model.h"
 #include "passes/probe_dims.h"
 #include "passes/trace_dims.h"
+#include "passes/untie.h"
 
 /* What pare_inspect hands out: the public part first. */
 typedef struct Inspection {
@@ -243,6 +244,7 @@ static PareStatus look(Inspect *x, PareArena *work) {
   PareGraph *bound;
   PareDims *dims;
   PARE_TRY(pare_shapes_bind(c, work, x->m->graph, x->shape, 1, 1, &bound));
+  PARE_TRY(pare_untie(c, x->m->graph));
   for (int salt = 0; salt < 2; salt++) PARE_TRY(pare_probe_dims(c, work, x->m->graph, salt, &x->probe[salt]));
   PARE_TRY(pare_trace_dims(c, work, x->probe[0], &dims));
   PARE_TRY(pare_graph_weights(c, x->m->graph, &weights));

@@ -8,6 +8,7 @@
 #include "frontend/model.h"
 #include "passes/probe_dims.h"
 #include "passes/trace_dims.h"
+#include "passes/untie.h"
 #include "passes/why.h"
 
 typedef struct Why {
@@ -171,6 +172,7 @@ static PareStatus explain_axis(Why *x, const PareValue *v, int axis) {
 /* --- the whole --- */
 
 static PareStatus explain(Why *x, const PareModel *m, PareWhy *out) {
+  PARE_TRY(pare_untie(x->c, m->graph));
   for (int salt = 0; salt < 2; salt++) PARE_TRY(pare_probe_dims(x->c, x->work, m->graph, salt, &x->probe[salt]));
   PARE_TRY(find_tensors(x, &out->what));
   PARE_TRY(pare_trace_dims(x->c, x->work, x->probe[0], &x->d));

@@ -128,6 +128,34 @@ static PareStatus change_group(Diff *d, const PareNode *was, const PareNode *is)
   return pare_vec_push(d->a, &e->attrs, (const PareValue *)v) ? PARE_OK : pare_nomem(d->c);
 }
 
+/* --- Gathers that the file does not have --- */
+
+static const char *new_result(Diff *d, const char *name) {
+  const char *s = NULL;
+  for (int i = 1; !s || taken(d, s); i++)
+    if (!(s = pare_arena_printf(d->a, "%s.pare%d", name, i))) return NULL;
+  return s;
+}
+
+/* Its one reader, which stands behind it. */
+static const PareNode *reader_of(const PareNode *gather, int *input) {
+  for (const PareNode *n = gather->next; n; n = n->next)
+    for (*input = 0; *input < n->nin; ++*input)
+      if (n->in[*input] == gather->out[0]) return n;
+  return NULL;
+}
+
+static PareStatus insert_gather(Diff *d, const PareNode *was, const PareNode *is) {
+  int input;
+  const PareNode *reader = reader_of(was, &input);
+  if (!reader || same(was->in[1], is->in[1])) return PARE_OK;
+  PareNodeEdit *e = node_edit(d, 0, reader->onnx_index);
+  PareInsert x = {.data = was->in[0]->name, .indices = copy_name(d, was->in[1], is->in[1]), .axis = is->attr.axis};
+  if (!e || !x.indices || !(x.name = new_result(d, was->name))) return pare_nomem(d->c);
+  PareRename r = {input, x.name};
+  return pare_vec_push(d->a, &e->inserts, x) && pare_vec_push(d->a, &e->renames, r) ? PARE_OK : pare_nomem(d->c);
+}
+
 /* A function that is cloned has another name, so where it is called from is cloned too. */
 static PareStatus rename_calls(Diff *d) {
   for (size_t i = d->before->bodies.n; i-- > 0;) {
@@ -151,6 +179,10 @@ PareStatus pare_edits_find(PareCtx *c, PareArena *a, const PareGraph *before, co
   if (!out->initializer || !out->node || !out->body || !d.first) return pare_nomem(c);
   const PareNode *n = after->first;
   for (const PareNode *b = before->first; b; b = b->next, n = n->next) {
+    if (b->onnx_index == PARE_NO_INDEX) {
+      PARE_TRY(insert_gather(&d, b, n));
+      continue;
+    }
     PARE_TRY(change_group(&d, b, n));
     for (int k = 0; k < b->nin; k++) {
       Reading r = {b->in[k], n->in[k], b, k};

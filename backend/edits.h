@@ -11,10 +11,17 @@ typedef struct PareRename {
   const char *name;
 } PareRename;
 
+/* A Gather that is put before a node, of the elements `indices` (an initializer) of axis `axis`. */
+typedef struct PareInsert {
+  const char *data, *indices, *name; /* names; its result has that of the node */
+  int64_t axis;
+} PareInsert;
+
 typedef struct PareNodeEdit {
   const char *callee; /* the node calls this clone; NULL: what it did */
   const PareValue *constant; /* a Constant node's new tensor */
   PARE_VEC(PareRename) renames;
+  PARE_VEC(PareInsert) inserts;
   PARE_VEC(const PareValue *) attrs; /* attributes with new numbers, by origin.attr */
 } PareNodeEdit;
 
@@ -33,7 +40,8 @@ typedef struct PareEdits {
 
 /* `before` and `after` have the same nodes; constants may differ. A constant that
  * all its readers see changed alike is changed in its place; where they differ,
- * copies are added under new names. Counts are the file's. */
+ * copies are added under new names. A Gather that the file does not have (passes/untie)
+ * is put before the node that reads it where its indices differ. Counts are the file's. */
 PARE_MUST_USE PareStatus pare_edits_find(PareCtx *c, PareArena *a, const PareGraph *before, const PareGraph *after,
                                          size_t ninitializers, size_t nnodes, PareEdits *out);
 

@@ -9,7 +9,7 @@
 #include "base/map.h"
 #include "proto/wire.h"
 
-enum { EXTERNAL_MIN = 1024, DATA_ALIGN = 64, ONNX_INTS = 7 /* AttributeProto.AttributeType */ };
+enum { EXTERNAL_MIN = 1024, DATA_ALIGN = 64, ONNX_INT = 2, ONNX_INTS = 7 /* AttributeProto.AttributeType */ };
 static const size_t MODEL_LIMIT = (size_t)INT32_MAX; /* protobuf's, which other readers keep */
 
 typedef struct Writer {
@@ -254,6 +254,24 @@ static void put_node(Writer *w, const PareField *node, const PareNodeEdit *e) {
   put_buf(&w->model, &b);
 }
 
+static void put_insert(Writer *w, const PareInsert *x) {
+  PareBuf b = buf(w), attr = buf(w), head = buf(w);
+  pare_buf_field_str(&b, PARE_NODE_INPUT, x->data);
+  pare_buf_field_str(&b, PARE_NODE_INPUT, x->indices);
+  pare_buf_field_str(&b, PARE_NODE_OUTPUT, x->name);
+  pare_buf_field_str(&b, PARE_NODE_NAME, x->name);
+  pare_buf_field_str(&b, PARE_NODE_OP, "Gather");
+  pare_buf_field_str(&attr, PARE_ATTR_NAME, "axis");
+  pare_buf_field_varint(&attr, PARE_ATTR_I, (uint64_t)x->axis);
+  pare_buf_field_varint(&attr, PARE_ATTR_TYPE, ONNX_INT);
+  if (attr.failed) b.failed = true;
+  else pare_buf_field_bytes(&b, PARE_NODE_ATTRIBUTE, attr.at, attr.n);
+  pare_buf_tag(&head, PARE_GRAPH_NODE, PARE_WIRE_BYTES);
+  pare_buf_varint(&head, b.n);
+  put_buf(&w->model, &head);
+  put_buf(&w->model, &b);
+}
+
 /* A message whose length is known once it is written: begin, the fields, end. */
 typedef struct Open {
   size_t head, before;
@@ -371,7 +389,9 @@ static void put_graph(Writer *w, const PareField *graph) {
       if (v) put_tensor(w, f.num, &f, v, NULL);
       else put_field(w, &f);
     } else if (f.num == PARE_GRAPH_NODE && f.wire == PARE_WIRE_BYTES && w->edits.node[nodes++]) {
-      put_node(w, &f, w->edits.node[nodes - 1]);
+      const PareNodeEdit *e = w->edits.node[nodes - 1];
+      for (size_t i = 0; i < e->inserts.n; i++) put_insert(w, &e->inserts.at[i]);
+      put_node(w, &f, e);
     } else if (!((f.num == PARE_GRAPH_VALUE_INFO || f.num == 11) && put_value_info(w, &f))) {
       put_field(w, &f);
     }

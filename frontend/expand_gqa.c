@@ -1,5 +1,5 @@
 /* expand_gqa.c - com.microsoft's GroupQueryAttention: causal, heads that share k and
- * v, rotary positions, a past of which each sample fills a part. The past stands in
+ * v, apart or packed with q, rotary positions, a past of which each sample fills a part. The past stands in
  * front of k whole; the rows of it that a sample does not fill are masked. */
 #include <math.h>
 
@@ -11,8 +11,7 @@ enum { Q, K, V, PAST_K, PAST_V, LAST, TOTAL, COS, SIN, POSITIONS, BIAS, SINK };
 static void check(PareExpand *x) {
   for (int k = SINK; k < x->nin; k++)
     if (pare_expand_has(x, k)) pare_expand_fail(x, PARE_UNSUPPORTED, "input %d is not supported", k);
-  if (!pare_expand_has(x, K) || !pare_expand_has(x, V))
-    pare_expand_fail(x, PARE_UNSUPPORTED, "q, k and v packed in one input are not supported");
+  if (pare_expand_has(x, K) != pare_expand_has(x, V)) pare_expand_fail(x, PARE_FORMAT, "one of k and v is left out");
   if (pare_expand_has(x, PAST_K) != pare_expand_has(x, PAST_V))
     pare_expand_fail(x, PARE_FORMAT, "one half of the past is left out");
   if (pare_expand_attr_int(x, "smooth_softmax", 0) > 0 || pare_expand_attr_int(x, "qk_output", 0))
@@ -76,13 +75,49 @@ static PareValue *seen(PareExpand *x, PareValue *q, PareValue *k, PareValue *pas
   return both(x, PARE_OP_AND, open, PARE_EXPAND_OP(x, GREATER, "near", NULL, place, from));
 }
 
+enum { LOOK_BACK = 4 }; /* ops */
+
+/* The last axis of v, by the weight of the product that makes it, a bias added or not; 0: nothing tells. */
+static int64_t known_width(const PareValue *v, int depth) {
+  const PareNode *n = v->def;
+  if (v->role == PARE_CONST) return v->type.rank > 0 ? v->type.dim[v->type.rank - 1] : 0;
+  if (!n || !depth) return 0;
+  if (n->op == PARE_OP_ADD) {
+    int64_t a = known_width(n->in[0], depth - 1), b = known_width(n->in[1], depth - 1);
+    return a > b ? a : b;
+  }
+  if (n->op == PARE_OP_IDENTITY || n->op == PARE_OP_CAST || n->op == PARE_OP_DEQUANTIZELINEAR)
+    return known_width(n->in[0], depth - 1);
+  return n->op == PARE_OP_MATMUL ? known_width(n->in[1], depth - 1) : 0;
+}
+
+/* q, k and v side by side in one input: heads, groups and groups of them, all of one width. */
+static void unpack(PareExpand *x, PareValue *heads, PareValue *groups, PareValue **qkv) {
+  static const char *const role[] = {"q", "k", "v"};
+  PareValue *packed = pare_expand_in_of(x, Q, 3);
+  int64_t n = pare_expand_attr_int(x, "num_heads", 0) + 2 * pare_expand_attr_int(x, "kv_num_heads", 0);
+  int64_t all = packed ? known_width(packed, LOOK_BACK) : 0;
+  if (x->status != PARE_OK) return;
+  if (n <= 0 || all <= 0 || all % n) {
+    pare_expand_fail(x, PARE_UNSUPPORTED, "q, k and v are packed in one input, and no weight tells the width of a head");
+    return;
+  }
+  PareValue *apart = PARE_EXPAND_OP(x, RESHAPE, "apart", NULL, packed, PARE_EXPAND_INTS(x, 0, 0, -1, all / n));
+  PareValue *sizes = PARE_EXPAND_JOIN(x, "sizes", 0, heads, groups, groups);
+  pare_expand_split(x, "unpacked", apart, 2, sizes, 3, qkv);
+  for (int i = 0; i < 3; i++) qkv[i] = pare_expand_transpose(x, role[i], qkv[i], 4, (int64_t[]){0, 2, 1, 3});
+}
+
 void pare_expand_group_query(PareExpand *x) {
   static const char *const role[] = {"q", "k", "v"}, *const shared[] = {NULL, "k_shared", "v_shared"};
   PareValue *qkv[3], *input = pare_expand_in_of(x, Q, 3), *past = filled(x, input);
   PareValue *heads = pare_expand_attr(x, "num_heads", 0, NULL), *groups = pare_expand_attr(x, "kv_num_heads", 0, NULL);
   check(x);
   if (x->status != PARE_OK) return;
-  for (int i = 0; i < 3; i++) qkv[i] = pare_expand_heads(x, role[i], pare_expand_in_of(x, i, 3), i ? groups : heads);
+  if (!pare_expand_has(x, K)) unpack(x, heads, groups, qkv);
+  else
+    for (int i = 0; i < 3; i++) qkv[i] = pare_expand_heads(x, role[i], pare_expand_in_of(x, i, 3), i ? groups : heads);
+  if (x->status != PARE_OK) return;
   if (pare_expand_attr_int(x, "do_rotary", 0)) rotate(x, positions(x, input, past), qkv);
   for (int i = 1; i < 3; i++) {
     if (past) qkv[i] = PARE_EXPAND_JOIN(x, role[i], 2, pare_expand_in_of(x, PAST_K + i - 1, 4), qkv[i]);

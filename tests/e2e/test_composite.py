@@ -488,6 +488,31 @@ def group_query_attention_in_a_window(b):
     return b.op("Add", "x", b.linear(y, 64, HIDDEN))
 
 
+def packed_heads(b, heads=8, shared=2, width=8, bias=False):
+    y = b.linear("x", HIDDEN, (heads + 2 * shared) * width)
+    return b.op("Add", y, b.weight((heads + 2 * shared) * width)) if bias else y
+
+
+@case("heads")
+def group_query_attention_packed(b):
+    return b.op("Add", "x", b.linear(group_query(b, packed_heads(b), "", ""), 64, HIDDEN))
+
+
+@case("heads")
+def group_query_attention_packed_with_rotary_positions(b):
+    y = group_query(b, packed_heads(b, width=16, bias=True), "", "", more=tables(b, 8), do_rotary=1)
+    return b.op("Add", "x", b.linear(y, 128, HIDDEN))
+
+
+@case("heads", frozen="past_")
+def group_query_attention_packed_with_a_past(b):
+    """As generative models are: the heads of k and v are the caller's."""
+    b.inputs[0] = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 1, HIDDEN])
+    past = [b.input(n, ["batch", 2, "before", 16]) for n in ("past_k", "past_v")]
+    y = group_query(b, packed_heads(b, width=16), "", "", past=past, more=tables(b, 8), do_rotary=1)
+    return b.op("Add", "x", b.linear(y, 128, HIDDEN))
+
+
 def group_query_after(b, lengths=None, **attrs):
     """ONNX Runtime wants one row where there is a past."""
     b.inputs[0] = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 1, HIDDEN])
