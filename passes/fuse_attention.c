@@ -1,6 +1,7 @@
 /* fuse_attention - softmax(scale·q·k' [+ mask])·v becomes one pare.Attention, which
  * takes q, k and v as [batch, heads, rows, width] or before the Transpose that made
- * them so, and yields y behind or before the Transpose back. */
+ * them so, and yields y behind or before the Transpose back. It has no gradient for its
+ * mask, so where the mask follows from what is trained nothing is fused. */
 #include <string.h>
 
 #include "passes/match.h"
@@ -95,6 +96,23 @@ static bool is_plain(const PareNode *mix) {
          pare_attr_get(&mix->attr, alpha, 1.0) == 1;
 }
 
+/* Does v follow from a state of the graph: from an adapter, or from a mask of groups? */
+static PareStatus follows_state(PareCtx *c, const PareGraph *g, const PareValue *v, bool *yes) {
+  PareMark mark = pare_arena_mark(c->scratch);
+  bool *follows = PARE_NEW_N(c->scratch, g->values.n + 1, bool);
+  if (!follows) return pare_nomem(c);
+  for (size_t i = 0; i < g->values.n; i++) follows[i] = g->values.at[i]->role == PARE_STATE;
+  for (const PareNode *n = g->first; n; n = n->next) {
+    bool any = false;
+    for (int k = 0; k < n->nin; k++) any |= n->in[k] && follows[n->in[k]->id];
+    for (int k = 0; k < n->nout; k++)
+      if (n->out[k]) follows[n->out[k]->id] = any;
+  }
+  *yes = follows[v->id];
+  pare_arena_rewind(c->scratch, mark);
+  return PARE_OK;
+}
+
 static PareStatus fuse(PareCtx *c, PareGraph *g, PareNode *softmax) {
   Found f = {.mask = NULL};
   PareValue *p = skip_views(g, softmax->out[0]);
@@ -107,6 +125,9 @@ static PareStatus fuse(PareCtx *c, PareGraph *g, PareNode *softmax) {
   bool turned = back && back->attr.perm.n == 4 && !memcmp(back->attr.perm.at, inside, sizeof inside);
   const int64_t *q = softmax->out[0]->type.dim, *v = mix->in[1]->type.dim;
   if (q[0] != v[0] || q[1] != v[1]) return PARE_OK; /* heads that share k and v */
+  bool trained = false;
+  if (f.mask) PARE_TRY(follows_state(c, g, f.mask, &trained));
+  if (trained) return PARE_OK;
   PareAttrs attr = {0};
   PareInts heads = {4, {heads_axis(&f.q), heads_axis(&f.k), heads_axis(&f.v), turned ? 2 : 1}};
   pare_attr_set(&attr, heads, heads);

@@ -109,7 +109,15 @@ def test_a_file_of_which_nothing_is_cut_has_no_node_more(tmp_path):
 
 
 def test_a_bias_that_a_layer_makes_keeps_the_layers_together(tmp_path):
-    assert heads(save(tmp_path / "m.onnx", layer_bias)) == [HEADS]
+    path = save(tmp_path / "m.onnx", layer_bias)
+    assert heads(path) == [HEADS]
+    assert lists_of_heads(cut(path, tmp_path, "--method", "magnitude", "--steps", 0)) == []
+
+
+def test_a_bias_that_a_layer_makes_is_trained_through(tmp_path):
+    path = save(tmp_path / "m.onnx", layer_bias)
+    training_data(onnx.load(str(path)), tmp_path / "d.npz")
+    cut(path, tmp_path, "--steps", 6, "--batch", 4, "--prune-every", 2, "--train", tmp_path / "d.npz")
 
 
 def test_why_tells_where_the_layers_were_untied(tmp_path):

@@ -409,6 +409,18 @@ Test(drop, a_chain_that_ends_where_it_began_goes) {
   fix_free(f);
 }
 
+Test(drop, a_gather_of_all_in_their_order_goes_and_any_other_stays) {
+  Fix fix, *f = &fix;
+  fix_init(f);
+  static const char *const gather =
+      "opset 17\ninput %%x : T[2,3,4]\nconst %%i : i64[3] = %s\n%%g = Gather(%%x, %%i) {axis=1}\n%%y = Relu(%%g)\noutput %%y\n";
+  PareGraph *g = dropped(f, fmt(f, gather, "0 1 2"));
+  cr_expect_eq(count_op(g, PARE_OP_GATHER), 0);
+  g = dropped(f, fmt(f, gather, "0 2 1"));
+  cr_expect_eq(count_op(g, PARE_OP_GATHER), 1);
+  fix_free(f);
+}
+
 Test(drop, what_stretches_or_is_an_output_stays) {
   Fix fix, *f = &fix;
   fix_init(f);
