@@ -31,7 +31,7 @@ static PareStatus teach(PareTuner *t, int64_t run) {
   for (int64_t i = 0; i < t->batch; i++)
     if (t->first_run[samples[i]] < run && !pare_teacher_knows(t->teacher, samples[i]))
       PARE_TRY(teach(t, t->first_run[samples[i]]));
-  PARE_TRY(pare_teacher_run(t->c, t->teacher, samples));
+  PARE_TRY(pare_teacher_run(t->c, t->teacher, samples, t->batch));
   pare_arena_rewind(t->c->scratch, mark);
   return PARE_OK;
 }

@@ -16,7 +16,7 @@ struct PareTeacher {
   PareArena *arena;
   PareForward *model;
   const PareData *data;
-  int64_t batch;
+  int64_t batch, count; /* most, and in the last run */
   size_t noutputs;
   Output *outputs;
   bool *cached; /* by sample; NULL: nothing is */
@@ -80,29 +80,30 @@ void pare_teacher_free(PareTeacher *t) {
   pare_arena_free(t->arena);
 }
 
-static void store(PareTeacher *t, const int64_t *samples) {
+static void store(PareTeacher *t, const int64_t *samples, int64_t count) {
   for (size_t i = 0; i < t->noutputs; i++) {
     Output *o = &t->outputs[i];
     const float *y = pare_forward_output(t->model, o->number);
-    memcpy(o->now, y, o->each * (size_t)t->batch * sizeof *y);
-    for (int64_t s = 0; o->cache && s < t->batch; s++)
+    memcpy(o->now, y, o->each * (size_t)count * sizeof *y);
+    for (int64_t s = 0; o->cache && s < count; s++)
       if (!t->cached[samples[s]])
         memcpy(o->cache + (size_t)samples[s] * o->each, y + (size_t)s * o->each, o->each * sizeof *y);
   }
-  for (int64_t s = 0; t->cached && s < t->batch; s++) t->cached[samples[s]] = true;
+  for (int64_t s = 0; t->cached && s < count; s++) t->cached[samples[s]] = true;
 }
 
-PareStatus pare_teacher_run(PareCtx *c, PareTeacher *t, const int64_t *samples) {
+PareStatus pare_teacher_run(PareCtx *c, PareTeacher *t, const int64_t *samples, int64_t count) {
   bool known = t->cached != NULL;
-  for (int64_t s = 0; known && s < t->batch; s++) known = t->cached[samples[s]];
+  t->count = count;
+  for (int64_t s = 0; known && s < count; s++) known = t->cached[samples[s]];
   if (!known) {
-    PARE_TRY(pare_forward_run(c, t->model, samples, t->batch));
-    store(t, samples);
+    PARE_TRY(pare_forward_run(c, t->model, samples, count));
+    store(t, samples, count);
     return PARE_OK;
   }
   for (size_t i = 0; i < t->noutputs; i++) {
     Output *o = &t->outputs[i];
-    for (int64_t s = 0; s < t->batch; s++)
+    for (int64_t s = 0; s < count; s++)
       memcpy(o->now + (size_t)s * o->each, o->cache + (size_t)samples[s] * o->each, o->each * sizeof *o->now);
   }
   return PARE_OK;
@@ -135,16 +136,17 @@ PareStatus pare_teacher_hidden(PareCtx *c, const PareTeacher *t, size_t i, doubl
                                float *scale) {
   PareType type;
   const float *h = pare_forward_watched(t->model, i, &type);
-  int64_t count = pare_type_count(&type), n = type.dim[type.rank - 1], rows = count / n;
+  int64_t n = type.dim[type.rank - 1], all = pare_type_count(&type) / n, rows = all / t->batch * t->count;
   PareMark mark = pare_arena_mark(c->scratch);
   double *mean = PARE_NEW_N(c->scratch, n + 1, double);
-  if (!mean) return pare_nomem(c);
-  pare_forward_relevance(t->model, i, scale);
-  double sum = spread(rows, n, h, scale, mean);
-  pare_arena_rewind(c->scratch, mark);
+  float *felt = PARE_NEW_N(c->scratch, all + 1, float);
+  if (!mean || !felt) return pare_nomem(c);
+  pare_forward_relevance(t->model, i, felt);
+  double sum = spread(rows, n, h, felt, mean);
   for (int64_t r = 0; r < rows; r++) {
-    scale[r] = sum > 0 ? (float)sqrt(weight * (double)count * (double)scale[r] / sum) : 0;
+    scale[r] = sum > 0 ? (float)sqrt(weight * (double)(rows * n) * (double)felt[r] / sum) : 0;
     for (int64_t j = 0; j < n; j++) target[r * n + j] = scale[r] * h[r * n + j];
   }
+  pare_arena_rewind(c->scratch, mark);
   return PARE_OK;
 }

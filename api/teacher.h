@@ -14,8 +14,8 @@ typedef struct PareTeacher PareTeacher;
 PARE_MUST_USE PareStatus pare_teacher_new(PareCtx *c, const PareGraph *g, const PareData *d, int64_t batch,
                                           const PareWatch *hidden, PareDevice *device, PareTeacher **out);
 void pare_teacher_free(PareTeacher *t);
-/* Makes the outputs of these samples (a whole batch of the program's) ready. */
-PARE_MUST_USE PareStatus pare_teacher_run(PareCtx *c, PareTeacher *t, const int64_t *samples);
+/* Makes the outputs of these samples ready: `count`, at most the batch. */
+PARE_MUST_USE PareStatus pare_teacher_run(PareCtx *c, PareTeacher *t, const int64_t *samples, int64_t count);
 /* Whether the outputs for a sample are remembered, or need not be: nothing is. */
 bool pare_teacher_knows(const PareTeacher *t, int64_t sample);
 /* Float output number i (as PareTrainGraph.outputs counts them) of the samples that were run. */
@@ -23,7 +23,7 @@ const float *pare_teacher_output(const PareTeacher *t, size_t i);
 
 /* Hidden state i of the samples that were run, as the loss wants it: mean((scale·h - target)²) is then `weight` times
  * the error of h in units of the state's own variance, where positions count by their relevance.
- *   target [the state's shape]   scale [the same, last axis 1] */
+ *   target [the state's shape, axis 0 the count]   scale [the same, last axis 1] */
 PARE_MUST_USE PareStatus pare_teacher_hidden(PareCtx *c, const PareTeacher *t, size_t i, double weight, float *target,
                                              float *scale);
 

@@ -298,6 +298,7 @@ static PareStatus choose_loss(PareTuner *t) {
   static const PareLossKind words[] = {PARE_LOSS_KD, PARE_LOSS_CE, PARE_LOSS_MSE, PARE_LOSS_BCE, PARE_LOSS_KD};
   t->spec.loss = words[t->o->loss];
   if (t->o->loss == 0 && l) t->spec.loss = pare_dtype_is_float(l->type.dtype) ? PARE_LOSS_MSE : PARE_LOSS_CE;
+  t->spec.teach_outputs = t->spec.loss == PARE_LOSS_KD;
   if (t->spec.loss != PARE_LOSS_KD && !l)
     return pare_error(t->c, PARE_DATA, "--loss wants labels: the data have no array 'labels'");
   return PARE_OK;
@@ -306,12 +307,11 @@ static PareStatus choose_loss(PareTuner *t) {
 static PareStatus choose_reconstruction(PareTuner *t) {
   enum { AUTO, ON };
   const PareCompressOptions *o = t->o;
-  bool gradual = t->schedule.steps && t->schedule.kind == PARE_GRADUAL;
   if (o->reconstruct == ON && !t->data)
     return pare_error(t->c, PARE_USAGE, "--reconstruct on needs data: give --train");
   if (o->reconstruct == ON && o->regrow)
     return pare_error(t->c, PARE_USAGE, "--reconstruct on and --regrow: what was made up for cannot come back");
-  t->reconstructs = t->data && !o->regrow && (o->reconstruct == ON || (o->reconstruct == AUTO && !gradual));
+  t->reconstructs = t->data && !o->regrow && (o->reconstruct == ON || o->reconstruct == AUTO);
   return PARE_OK;
 }
 

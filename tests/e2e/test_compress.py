@@ -155,6 +155,16 @@ def test_weights_that_stay_take_over_what_was_carried(fixture, tmp_path):
     assert error["on"] < 0.5 * error["off"], error
 
 
+@pytest.mark.parametrize("what", ["none", "logits", "hidden", "both"])
+def test_what_is_distilled_goes_with_labels_and_without(what, tmp_path):
+    path = ROOT / "examples" / "fashion-vit" / "model.onnx"
+    args = ["--steps", 4, "--batch", 4, "--distill", what, "-q"]
+    run("compress", path, tmp_path / "a.onnx", "--train", data(path, tmp_path), *args, code=2 if what == "none" else 0)
+    inputs = dict(np.load(tmp_path / "train.npz"))
+    np.savez(tmp_path / "labelled.npz", labels=np.arange(24) % 10, **inputs)
+    run("compress", path, tmp_path / "b.onnx", "--train", tmp_path / "labelled.npz", *args)
+
+
 def test_reconstruction_without_data_is_refused(tmp_path):
     path = ROOT / "examples" / "fashion-vit" / "model.onnx"
     said = run("compress", path, tmp_path / "o.onnx", "--method", "magnitude", "--steps", 0, "--reconstruct", "on",
@@ -213,7 +223,8 @@ def test_a_one_shot_prunes_before_the_first_step_and_the_other_before_the_cool_d
 @pytest.mark.parametrize("fixture", example())
 def test_a_linear_curve_drops_the_same_number_at_every_prune(fixture, tmp_path):
     row, path = fixture
-    curve, _ = sparsities(path, tmp_path, "--curve", "linear", "--prune-every", 2, "--prune", "ffn")
+    curve, _ = sparsities(path, tmp_path, "--curve", "linear", "--prune-every", 2, "--prune", "ffn",
+                          "--prune-cooldown", 0.1, "--reconstruct", "off")
     assert curve == pytest.approx([0, 0, 0, 0.125, 0.125, 0.25, 0.25, 0.375, 0.375, 0.5], abs=0.01)
 
 
