@@ -29,6 +29,8 @@ static PareStatus list_groups(PareCtx *c, PareArena *a, const PareTuner *t, Pare
     PareReportGroup g = {.name = d->name, .kind = pare_kind_name(d->kind), .before = d->count, .after = d->count,
                          .kept = t->keep[i]};
     for (int64_t k = 0; g.kept && k < d->count; k++) g.after -= !g.kept[k];
+    bool gone = pare_dims_gone(t->dims, t->keep, i);
+    if (gone) g.after = 0, g.kept = NULL;
     at[r->ngroups++] = g;
     if (!g.kept) continue;
     all[d->kind] += g.before;
@@ -70,6 +72,7 @@ PareStatus pare_account_write(PareCtx *c, const PareTuner *t, const PareCompress
   r.metric.compact = x->compact;
   r.validation.max_abs = x->masked_vs_compact_abs;
   r.validation.max_rel = x->masked_vs_compact_rel;
+  r.validation.exact = x->exact;
   r.validation.samples = proof_samples;
   r.validation.passed = true; /* a run that fails it ends before its report */
   r.training.device = t->device->name;

@@ -97,7 +97,7 @@ static PareStatus run(PareCtx *c, Watch *w, const PareModel *m, const PareBenchO
   if (pare_options_set(&opt, "method", "loraprune", &e)) return pare_error(c, PARE_USAGE, "%s", e.text);
   PareStatus s = pare_probe_dims(c, w->arena, m->graph, 0, &probe);
   if (s == PARE_OK) s = pare_trace_dims(c, w->arena, probe, &dims);
-  if (s == PARE_OK) s = pare_tuner_init(&w->tuner, c, w->arena, m, dims, &opt, &hooks, d, samples, n, device);
+  if (s == PARE_OK) s = pare_tuner_init(&w->tuner, c, w->arena, m, m->graph, dims, &opt, &hooks, d, samples, n, device);
   if (s == PARE_OK) s = pare_tuner_run(&w->tuner);
   pare_options_free(&opt);
   if (s != PARE_INTERRUPTED || w->seen < WARM_UP + w->runs + PROFILED) return s;

@@ -38,6 +38,18 @@ static PareStatus nothing_to_prune(PareTuner *t) {
                     "what there is and what forbids it)", t->o->prune);
 }
 
+/* What is given goes whatever the patterns say. */
+static PareStatus take_given(PareTuner *t) {
+  for (size_t i = 0; i < t->dims->dims.n; i++) {
+    const PareDim *d = &t->dims->dims.at[i];
+    if (!d->given) continue;
+    t->pruned[i] = true;
+    if (!(t->keep[i] = PARE_NEW_N(t->arena, d->count, bool))) return pare_nomem(t->c);
+    memcpy(t->keep[i], d->given, (size_t)d->count * sizeof(bool));
+  }
+  return PARE_OK;
+}
+
 /* Sets pruned[], and keep[] where a plan says it. */
 static PareStatus choose_pruned(PareTuner *t) {
   size_t n = t->dims->dims.n;
@@ -48,7 +60,8 @@ static PareStatus choose_pruned(PareTuner *t) {
                               : kind_listed(t->o->prune, pare_kind_name(t->dims->dims.at[i].kind));
   if (t->planned) return PARE_OK;
   PARE_TRY(filter(t, t->o->include, "include", true));
-  return filter(t, t->o->exclude, "exclude", false);
+  PARE_TRY(filter(t, t->o->exclude, "exclude", false));
+  return take_given(t);
 }
 
 PareStatus pare_tuner_choose(PareTuner *t) {
@@ -74,13 +87,20 @@ PareStatus pare_tuner_choose(PareTuner *t) {
     memcpy(t->stage_keep[i], t->keep[i], (size_t)d->count * sizeof(bool));
     d->leaf->keep = t->stage_keep[i];
   }
+  int64_t ranked, dead;
+  pare_tuner_count(t, &ranked, &dead);
+  t->planned |= !ranked;
   return any ? PARE_OK : nothing_to_prune(t);
+}
+
+bool pare_tuner_ranks(const PareTuner *t, bool *const *keep, size_t dim) {
+  return keep[dim] && !t->dims->dims.at[dim].given && !pare_dims_gone(t->dims, keep, dim);
 }
 
 void pare_tuner_count_in(const PareTuner *t, bool *const *keep, int64_t *all, int64_t *dead) {
   *all = *dead = 0;
   for (size_t i = 0; i < t->dims->dims.n; i++)
-    for (int64_t k = 0; keep[i] && k < t->dims->dims.at[i].count; k++) ++*all, *dead += !keep[i][k];
+    for (int64_t k = 0; pare_tuner_ranks(t, keep, i) && k < t->dims->dims.at[i].count; k++) ++*all, *dead += !keep[i][k];
 }
 
 void pare_tuner_count(const PareTuner *t, int64_t *all, int64_t *dead) {

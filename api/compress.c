@@ -16,6 +16,7 @@
 #include "api/shapes.h"
 #include "api/target.h"
 #include "api/tuner.h"
+#include "api/vocab.h"
 #include "backend/emit.h"
 #include "passes/bind_shapes.h"
 #include "passes/probe_dims.h"
@@ -31,6 +32,9 @@ typedef struct Compress {
   PareArena *arena;
   PareModel *model, *emitted;
   PareData *train, *eval;
+  PareVocab *vocab;        /* NULL: all tokens stay */
+  PareData *raw_train, *raw_eval; /* in the ids of MODEL, where they are others */
+  PareGraph *dense;        /* what tuning starts from: MODEL, or MODEL less the tokens that go */
   PareSplit split;         /* of the training data where there is no eval */
   PareGraph *probe, *sized; /* bound: to trace, to count */
   PareDims *dims;
@@ -92,6 +96,21 @@ static PareStatus check_external(Compress *k, const char *path) {
   return PARE_OK;
 }
 
+/* Training speaks in new ids: data and the model that it follows. */
+static PareStatus take_tokens(Compress *k) {
+  PareData *data[2] = {k->train, k->eval}, **place[2] = {&k->train, &k->eval}, **raw[2] = {&k->raw_train, &k->raw_eval};
+  for (int i = 0; i < 2; i++) {
+    if (!data[i]) continue;
+    *place[i] = NULL;
+    PareStatus s = pare_vocab_renumber(k->c, k->vocab, data[i], place[i], raw[i]);
+    pare_data_free(data[i]);
+    PARE_TRY(s);
+  }
+  for (size_t i = 0; i < k->dims->dims.n; i++)
+    if (k->dims->dims.at[i].given) k->dims->dims.at[i].leaf->keep = k->dims->dims.at[i].given;
+  return pare_cut_dims(k->c, k->arena, k->model->graph, k->dims, &k->dense);
+}
+
 static PareStatus load(Compress *k) {
   PareCtx *c = k->c;
   PARE_TRY(pare_model_load(c, k->path, &k->model));
@@ -101,9 +120,12 @@ static PareStatus load(Compress *k) {
   c->file = k->path;
   PARE_TRY(pare_untie(c, k->model->graph));
   PARE_TRY(pare_probe_dims(c, k->arena, k->model->graph, 0, &k->probe));
-  PARE_TRY(pare_trace_dims(c, k->arena, k->probe, &k->dims));
+  PARE_TRY(pare_trace_classes(c, k->arena, k->probe, pare_option_kinds(k->o), &k->dims));
   if (*k->o->train) PARE_TRY(pare_samples_load(c, k->model->graph, k->o->train, &k->train));
   if (*k->o->eval) PARE_TRY(pare_samples_load(c, k->model->graph, k->o->eval, &k->eval));
+  PARE_TRY(pare_vocab_read(c, k->arena, k->o, k->dims, &k->vocab));
+  k->dense = k->model->graph;
+  if (k->vocab) PARE_TRY(take_tokens(k));
   if (k->train && !k->eval) PARE_TRY(pare_data_split(c, k->arena, k->train, (uint64_t)k->o->seed, &k->split));
   return PARE_OK;
 }
@@ -135,7 +157,7 @@ static PareStatus prepare(Compress *k) {
   PARE_TRY(tuning_samples(k, &samples, &n));
   pare_target_read(k->o, &k->target);
   PARE_TRY(size_up(k));
-  PARE_TRY(pare_tuner_init(&k->tuner, k->c, k->arena, k->model, k->dims, k->o, k->h, k->train, samples, n,
+  PARE_TRY(pare_tuner_init(&k->tuner, k->c, k->arena, k->model, k->dense, k->dims, k->o, k->h, k->train, samples, n,
                            k->device));
   if (k->tuner.planned) k->target.requested = pare_tuner_share(&k->tuner);
   return pare_target_ratio(k->c, k->arena, &k->target, k->dims, k->tuner.pruned, k->sized,
@@ -150,7 +172,9 @@ static PareStatus edit_model(Compress *k) {
   size_t n = pare_params_deltas(&k->tuner.params, PARE_FOLD_ALL, delta);
   PARE_TRY(pare_fold_adapters(k->c, k->arena, k->model->graph, n, delta, &k->folded));
   PARE_TRY(pare_zero_fan_in(k->c, k->arena, k->folded, k->dims, &k->masked));
-  return pare_cut_dims(k->c, k->arena, k->folded, k->dims, &k->compact);
+  if (!pare_dims_exact(k->dims)) PARE_TRY(pare_cut_inexact(k->c, k->arena, k->masked, k->dims, &k->masked));
+  PARE_TRY(pare_cut_dims(k->c, k->arena, k->folded, k->dims, &k->compact));
+  return pare_drop_branches(k->c, k->compact, k->dims);
 }
 
 static PareStatus emit(Compress *k, const PareGraph *g, const char *path, PareStage *stage) {
@@ -161,10 +185,11 @@ static PareStatus emit(Compress *k, const PareGraph *g, const char *path, PareSt
   PareProperty p[] = {{"pare.version", PARE_VERSION},
                       {"pare.method", pare_tuner_method(&k->tuner)},
                       {"pare.target", k->target.kind},
-                      {"pare.requested", pare_arena_strdup(k->arena, ratio)}};
+                      {"pare.requested", pare_arena_strdup(k->arena, ratio)},
+                      {"pare.vocab", k->vocab ? pare_arena_printf(k->arena, "%lld", (long long)k->vocab->left) : ""}};
   PareEmit e = {.file = &k->model->file, .before = k->model->graph, .after = g, .before_bound = k->probe,
                 .after_bound = bound, .ninitializers = k->model->ninitializers, .nnodes = k->model->nnodes,
-                .external = k->model->external.n > 0, .nproperties = sizeof p / sizeof *p, .properties = p};
+                .external = k->model->external.n > 0, .nproperties = sizeof p / sizeof *p - !k->vocab, .properties = p};
   return pare_emit_stage(k->c, k->arena, &e, path, stage);
 }
 
@@ -177,7 +202,7 @@ static PareStatus prove(Compress *k) {
     if (!(list = PARE_NEW_N(k->arena, n, int64_t))) return pare_nomem(k->c);
     for (int64_t i = 0; i < n; i++) list[i] = i;
   }
-  PARE_TRY(pare_prove(k->c, k->masked, k->emitted->graph, k->dims, data, list, n, &k->proof));
+  PARE_TRY(pare_prove(k->c, k->masked, k->emitted->graph, k->dims, k->vocab, data, list, n, &k->proof));
   if (k->proof.max_rel > PARE_PROOF_TOLERANCE)
     return pare_error(k->c, PARE_GATE, "the compact model differs from the masked one by %.3g at '%s' (%.1g is rounding): "
                       "nothing was written", k->proof.max_rel, k->proof.worst, PARE_PROOF_TOLERANCE);
@@ -210,7 +235,9 @@ static PareStatus judge(Compress *k) {
   if (!d) return PARE_OK;
   PareChoice chosen = {k->eval ? NULL : k->split.held, k->eval ? d->nsamples : k->split.nheld};
   PareForward *dense = NULL, *compact = NULL;
-  PareStatus s = pare_forward_new(k->c, k->model->graph, d, k->o->batch, PARE_FORWARD_FUSED, k->device, &dense);
+  bool raw = k->vocab && !k->vocab->outputs; /* else what comes out is numbered otherwise */
+  const PareData *read = !raw ? d : k->eval ? k->raw_eval : k->raw_train;
+  PareStatus s = pare_forward_new(k->c, raw ? k->model->graph : k->dense, read, k->o->batch, PARE_FORWARD_FUSED, k->device, &dense);
   if (s == PARE_OK) s = pare_forward_new(k->c, k->emitted->graph, d, k->o->batch, PARE_FORWARD_FUSED, k->device, &compact);
   if (s == PARE_OK) s = judge_pair(k, dense, compact, d, chosen);
   pare_forward_free(dense);
@@ -253,6 +280,7 @@ static PareStatus account(Compress *k) {
   r->target = k->target.kind;
   r->requested = k->target.requested;
   r->reached = reached(k);
+  r->exact = pare_dims_exact(k->dims);
   r->masked_vs_compact_abs = k->proof.max_abs;
   r->masked_vs_compact_rel = k->proof.max_rel;
   r->steps = k->tuner.step;
@@ -267,6 +295,7 @@ static PareStatus account(Compress *k) {
 static void tell_plan(Compress *k) {
   int64_t all, dead;
   pare_tuner_count(&k->tuner, &all, &dead);
+  if (!all) return;
   double share = k->tuner.planned ? k->target.requested : k->tuner.ratio;
   pare_log(k->c, 0, "%s: %lld groups may go, %.1f %% of %s shall; %lld steps of %lld samples, method %s", k->path,
            (long long)all, 100 * share, k->o->ranking == PARE_RANK_COST ? "their cost" : "them",
@@ -290,6 +319,7 @@ static PareStatus run(Compress *k) {
   PARE_TRY(account(k));
   if (*k->o->report) PARE_TRY(pare_account_write(k->c, &k->tuner, k->result, k->proof.samples));
   if (*k->o->save_plan) PARE_TRY(pare_plan_save(k->c, k->o->save_plan, k->dims, k->tuner.keep));
+  if (k->vocab) PARE_TRY(pare_vocab_write(k->c, k->vocab, k->o->vocab, k->out));
   if (*k->o->save_masked) PARE_TRY(pare_stage_commit(k->c, &k->masked_stage));
   return pare_stage_commit(k->c, &k->stage);
 }
@@ -302,6 +332,8 @@ static void clean_up(Compress *k) {
   pare_model_free(k->model);
   pare_data_free(k->train);
   pare_data_free(k->eval);
+  pare_data_free(k->raw_train);
+  pare_data_free(k->raw_eval);
   pare_device_close(k->device);
 }
 

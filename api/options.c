@@ -13,6 +13,7 @@
 #include "api/call.h"
 #include "ir/dims.h"
 #include "runtime/device.h"
+#include "runtime/rank.h"
 #include "runtime/schedule.h"
 
 typedef enum Kind { STR, LIST, INT, FLOAT, FLAG, WORD } Kind;
@@ -221,9 +222,7 @@ static PareStatus check_prune(const Setting *s) {
   PareKind kind;
   for (const char *at = s->value;; at++) {
     size_t n = strcspn(at, ",");
-    if (!pare_kind_find(at, n, &kind)) return refuse(s, "knows no class '%.*s': it takes heads, queries, ffn, head-dim and other", (int)n, at);
-    if (kind == PARE_KIND_WIDTH || kind == PARE_KIND_DEPTH || kind == PARE_KIND_VOCAB)
-      return refuse(s, "%s is not built into this version of pare", pare_kind_name(kind));
+    if (!pare_kind_find(at, n, &kind)) return refuse(s, "knows no class '%.*s': it takes heads, queries, ffn, head-dim, width, depth, vocab and other", (int)n, at);
     at += n;
     if (!*at) return PARE_OK;
   }
@@ -370,7 +369,38 @@ bool pare_option_target(const PareCompressOptions *o, const char **kind, double 
   return false;
 }
 
+unsigned pare_option_kinds(const PareCompressOptions *o) {
+  PareKind kind;
+  unsigned kinds = 0;
+  for (const char *at = o->prune; *at; at += *at == ',') {
+    size_t n = strcspn(at, ",");
+    if (pare_kind_find(at, n, &kind)) kinds |= PARE_KIND_BIT(kind);
+    at += n;
+  }
+  return *o->plan ? ~0u : kinds;
+}
+
 static bool given(const PareCompressOptions *o, int id) { return pare_option_source(o, id) != PARE_FROM_DEFAULT; }
+
+/* What classes of --prune need, and what they cannot have beside them. */
+static PareStatus check_classes(PareCtx *c, const PareCompressOptions *o) {
+  unsigned kinds = pare_option_kinds(o);
+  bool tokens = kinds & PARE_KIND_BIT(PARE_KIND_VOCAB);
+  if (tokens && !*o->plan && !*o->vocab_keep)
+    return pare_error(c, PARE_USAGE, "--prune vocab needs --vocab-keep FILE: the tokens that stay, one a line");
+  if (!tokens && (*o->vocab_keep || *o->vocab))
+    return pare_error(c, PARE_USAGE, "--vocab-keep and --vocab belong to the class vocab: add it to --prune");
+  if (*o->plan && *o->vocab_keep)
+    return pare_error(c, PARE_USAGE, "--plan says which tokens stay, so --vocab-keep has no meaning beside it");
+  bool nested = (kinds & PARE_KIND_BIT(PARE_KIND_DEPTH)) && (kinds & ~PARE_KIND_BIT(PARE_KIND_DEPTH));
+  if (nested && !*o->plan && (*o->target || o->ranking == PARE_RANK_COST))
+    return pare_error(c, PARE_USAGE, "branches hold groups of the other classes, so what they cost cannot be told apart: "
+                      "with --target or --ranking cost, depth stands alone in --prune");
+  if ((kinds & PARE_KIND_BIT(PARE_KIND_WIDTH)) && o->regrow && !*o->plan)
+    return pare_error(c, PARE_USAGE, "--regrow brings masked groups back, and the width of a stream is cut, not masked: "
+                      "leave width out of --prune");
+  return PARE_OK;
+}
 
 PareStatus pare_options_check(PareCtx *c, const PareCompressOptions *o) {
   static const int either[][2] = {{PARE_OPTION_ID_sparsity, PARE_OPTION_ID_target},
@@ -379,6 +409,7 @@ PareStatus pare_options_check(PareCtx *c, const PareCompressOptions *o) {
     if (given(o, either[i][0]) && given(o, either[i][1]))
       return pare_error(c, PARE_USAGE, "--%s and --%s say the same thing twice: give one of them",
                         rows[either[i][0]].name, rows[either[i][1]].name);
+  PARE_TRY(check_classes(c, o));
   if (o->resume && !*o->checkpoint) return pare_error(c, PARE_USAGE, "--resume needs --checkpoint DIR");
   if (o->regrow && o->schedule != PARE_GRADUAL)
     return pare_error(c, PARE_USAGE, "--regrow needs more than one prune: take --schedule gradual");

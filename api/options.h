@@ -30,6 +30,9 @@ const char *pare_option_text(PareArena *a, const PareCompressOptions *o, int id,
 /* PARE_USAGE when two options contradict each other. */
 PARE_MUST_USE PareStatus pare_options_check(PareCtx *c, const PareCompressOptions *o);
 
+/* --prune as a set of PARE_KIND_BIT; all of them where a plan says what goes. */
+unsigned pare_option_kinds(const PareCompressOptions *o);
+
 /* --target: kind "params", "macs" or "bytes" and what is left, in (0, 1].
  * False when it is not given. */
 bool pare_option_target(const PareCompressOptions *o, const char **kind, double *left);

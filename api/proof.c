@@ -8,15 +8,12 @@
 
 enum { MAX_SAMPLES = 64, BATCH = 8 };
 
-/* A clone whose outputs are the model's and the results of all readers of cut dimensions;
- * what a reader makes may itself lose groups, then the readers behind it are compared. */
-static PareStatus watch(PareCtx *c, PareArena *a, const PareGraph *g, const PareDims *d, PareGraph **out) {
-  PareGraph *w = *out = pare_graph_clone(c, a, g);
-  if (!w) return c->diag.code;
+static PareStatus add_readers(PareCtx *c, PareArena *a, const PareDims *d, PareGraph *w) {
   for (size_t i = 0; i < d->dims.n; i++) {
     const PareDim *dim = &d->dims.at[i];
     for (size_t r = 0; dim->leaf->keep && r < dim->readers.n; r++) {
       const PareValue *made = dim->readers.at[r].node->out[0];
+      if (pare_dims_dropped(d, dim->readers.at[r].node)) continue;
       PareType cut = pare_axis_type(d->tracer, made);
       PareValue *v = pare_type_equal(&cut, &made->type) ? pare_graph_find(w, made->name) : NULL;
       PareScaledProduct p;
@@ -27,72 +24,150 @@ static PareStatus watch(PareCtx *c, PareArena *a, const PareGraph *g, const Pare
   return PARE_OK;
 }
 
-static PareStatus compare(PareCtx *c, PareForward *a, PareForward *b, int64_t count, PareDifference *diff) {
-  for (size_t i = 0; i < pare_forward_outputs(a); i++) {
-    const PareValue *v = pare_forward_value(a, i), *w = pare_forward_value(b, i);
-    if (!pare_type_equal(&v->type, &w->type))
-      return pare_error(c, PARE_GATE, "cut, '%s' has another shape than before", v->name);
-    bool by_sample = v->type.rank > 0 && v->type.dim[0] == pare_forward_batch(a);
-    int64_t n = by_sample ? pare_forward_width(a, i) * count : pare_type_count(&v->type);
-    const float *x = pare_forward_floats(a, i), *y = pare_forward_floats(b, i);
-    if (!x || !y) return pare_nomem(c);
-    pare_difference_add(&diff[i], n, x, y);
+/* A clone whose outputs are the model's and the results of all readers of cut dimensions;
+ * what a reader makes may itself lose groups, then the readers behind it are compared. */
+static PareStatus watch(PareCtx *c, PareArena *a, const PareGraph *g, const PareDims *d, PareGraph **out) {
+  PareGraph *w = *out = pare_graph_clone(c, a, g);
+  const bool **saved = PARE_NEW_N(a, d->dims.n + 1, const bool *);
+  if (!w || !saved) return pare_nomem(c);
+  pare_dims_hide(d, false, saved); /* those that are not exact are cut in both models */
+  PareStatus s = add_readers(c, a, d, w);
+  pare_dims_show(d, saved);
+  return s;
+}
+
+/* Two programs whose values stand beside each other. */
+typedef struct Pair {
+  PareCtx *c;
+  PareForward *a, *b;        /* of the masked and of the compact model */
+  const PareDims *d;
+  const PareVocab *v;        /* NULL: both have the same tokens */
+  PareDifference *diff;      /* by value */
+} Pair;
+
+/* Values that the compact model has of x, a value of the masked one: an output over a vocabulary that was cut. In
+ * scratch; NULL when memory is out. */
+static const float *kept_values(Pair *p, size_t output, const PareType *full, const PareType *cut, const float *x) {
+  const PareValue *y = p->d->tracer->g->outputs.at[output];
+  int64_t *kept[PARE_MAX_RANK], at[PARE_MAX_RANK] = {0}, n = pare_type_count(cut);
+  float *out = PARE_NEW_N(p->c->scratch, n + 1, float);
+  for (int axis = 0; axis < full->rank; axis++) {
+    if (!(kept[axis] = PARE_NEW_N(p->c->scratch, full->dim[axis] + 1, int64_t))) return NULL;
+    for (int64_t i = 0; i < full->dim[axis]; i++) kept[axis][i] = i;
+    if (cut->dim[axis] != full->dim[axis]) pare_axis_indices(p->d->tracer->value_axis[y->id][axis], kept[axis]);
+  }
+  for (int64_t i = 0; out && i < n; i++) {
+    int64_t from = 0;
+    for (int axis = 0; axis < full->rank; axis++) from = from * full->dim[axis] + kept[axis][at[axis]];
+    out[i] = x[from];
+    for (int axis = full->rank - 1; axis >= 0 && ++at[axis] == cut->dim[axis]; axis--) at[axis] = 0;
+  }
+  return out;
+}
+
+static bool is_cut_output(const Pair *p, size_t i, const PareType *full, const PareType *cut) {
+  if (!p->v || !p->v->outputs || i >= p->d->tracer->g->outputs.n || full->rank != cut->rank) return false;
+  const PareValue *y = p->d->tracer->g->outputs.at[i];
+  for (int axis = 0; y->role != PARE_CONST && axis < full->rank; axis++)
+    if (cut->dim[axis] != full->dim[axis] &&
+        cut->dim[axis] != pare_axis_count(p->d->tracer->value_axis[y->id][axis])) return false;
+  return y->role != PARE_CONST;
+}
+
+static PareStatus compare_value(Pair *p, size_t i, int64_t count) {
+  const PareValue *v = pare_forward_value(p->a, i), *w = pare_forward_value(p->b, i);
+  const float *x = pare_forward_floats(p->a, i), *y = pare_forward_floats(p->b, i);
+  if (!x || !y) return pare_nomem(p->c);
+  if (!pare_type_equal(&v->type, &w->type)) {
+    if (!is_cut_output(p, i, &v->type, &w->type))
+      return pare_error(p->c, PARE_GATE, "cut, '%s' has another shape than before", v->name);
+    if (!(x = kept_values(p, i, &v->type, &w->type, x))) return pare_nomem(p->c);
+  }
+  bool by_sample = v->type.rank > 0 && v->type.dim[0] == pare_forward_batch(p->a);
+  pare_difference_add(&p->diff[i], by_sample ? pare_forward_width(p->b, i) * count : pare_type_count(&w->type), x, y);
+  return PARE_OK;
+}
+
+static PareStatus compare(Pair *p, int64_t count) {
+  for (size_t i = 0; i < pare_forward_outputs(p->a); i++) {
+    PareMark mark = pare_arena_mark(p->c->scratch);
+    PARE_TRY(compare_value(p, i, count));
+    pare_arena_rewind(p->c->scratch, mark);
   }
   return PARE_OK;
 }
 
-static PareStatus compare_on(PareCtx *c, const PareGraph *masked, const PareGraph *compact, const PareData *data,
-                             const int64_t *samples, int64_t n, PareProof *out) {
-  PareForward *a = NULL, *b = NULL;
-  PareStatus s = pare_forward_new(c, masked, data, BATCH, PARE_FORWARD_UNROUNDED, NULL, &a);
-  if (s == PARE_OK) s = pare_forward_new(c, compact, data, BATCH, PARE_FORWARD_UNROUNDED, NULL, &b);
-  size_t outputs = s == PARE_OK ? pare_forward_outputs(a) : 0;
-  PareDifference *diff = PARE_NEW_N(c->scratch, outputs + 1, PareDifference);
-  if (s == PARE_OK && !diff) s = pare_nomem(c);
-  for (int64_t at = 0; s == PARE_OK && at < n;) {
-    int64_t count = n - at < pare_forward_batch(a) ? n - at : pare_forward_batch(a);
-    s = pare_forward_run(c, a, samples + at, count);
-    if (s == PARE_OK) s = pare_forward_run(c, b, samples + at, count);
-    if (s == PARE_OK) s = compare(c, a, b, count, diff);
-    at += count;
+static PareStatus run_both(Pair *p, const int64_t *samples, int64_t n) {
+  int64_t batch = pare_forward_batch(p->a);
+  if (!(p->diff = PARE_NEW_N(p->c->scratch, pare_forward_outputs(p->a) + 1, PareDifference))) return pare_nomem(p->c);
+  for (int64_t at = 0; at < n; at += batch) {
+    int64_t count = n - at < batch ? n - at : batch;
+    PARE_TRY(pare_forward_run(p->c, p->a, samples + at, count));
+    PARE_TRY(pare_forward_run(p->c, p->b, samples + at, count));
+    PARE_TRY(compare(p, count));
   }
-  for (size_t i = 0; s == PARE_OK && i < outputs; i++) {
-    double rel = pare_difference_rel(&diff[i]);
-    if (diff[i].max_abs > out->max_abs) out->max_abs = diff[i].max_abs;
+  return PARE_OK;
+}
+
+static void note(const Pair *p, const PareGraph *masked, int64_t n, PareProof *out) {
+  for (size_t i = 0; i < pare_forward_outputs(p->a); i++) {
+    double rel = pare_difference_rel(&p->diff[i]);
+    if (p->diff[i].max_abs > out->max_abs) out->max_abs = p->diff[i].max_abs;
     if (rel > out->max_rel || !out->worst) {
       out->max_rel = rel;
-      out->worst = pare_graph_find(masked, pare_forward_value(a, i)->name)->name;
+      out->worst = pare_graph_find(masked, pare_forward_value(p->a, i)->name)->name;
     }
   }
   out->samples += n;
-  pare_forward_free(a);
-  pare_forward_free(b);
+}
+
+/* The models and what both are compared by. */
+typedef struct Proof {
+  PareCtx *c;
+  const PareGraph *masked, *compact;
+  const PareDims *d;
+  const PareVocab *v;
+  PareProof *out;
+} Proof;
+
+/* `data` are in the compact model's ids. */
+static PareStatus compare_on(const Proof *x, const PareData *data, const int64_t *samples, int64_t n) {
+  Pair p = {.c = x->c, .d = x->d, .v = x->v};
+  PareData *old = NULL;
+  PareStatus s = x->v ? pare_vocab_restore(x->c, x->v, data, &old) : PARE_OK;
+  if (s == PARE_OK) s = pare_forward_new(x->c, x->masked, old ? old : data, BATCH, PARE_FORWARD_UNROUNDED, NULL, &p.a);
+  if (s == PARE_OK) s = pare_forward_new(x->c, x->compact, data, BATCH, PARE_FORWARD_UNROUNDED, NULL, &p.b);
+  if (s == PARE_OK) s = run_both(&p, samples, n);
+  if (s == PARE_OK) note(&p, x->masked, n, x->out);
+  pare_forward_free(p.a);
+  pare_forward_free(p.b);
+  pare_data_free(old);
   return s;
 }
 
-static PareStatus compare_random(PareCtx *c, PareArena *a, const PareGraph *masked, const PareGraph *compact,
-                                 PareProof *out) {
+static PareStatus compare_random(const Proof *x, PareArena *a) {
   PareGraph *bound;
   PareData *data = NULL;
   int64_t index[BATCH] = {0, 1, 2, 3, 4, 5, 6, 7};
-  PARE_TRY(pare_probe_dims(c, a, masked, 1, &bound));
-  PareStatus s = pare_samples_random(c, bound, BATCH, 1, &data);
-  if (s == PARE_OK) s = compare_on(c, masked, compact, data, index, BATCH, out);
+  PARE_TRY(pare_probe_dims(x->c, a, x->compact, 1, &bound));
+  PareStatus s = pare_samples_random(x->c, bound, BATCH, 1, &data);
+  if (s == PARE_OK) s = compare_on(x, data, index, BATCH);
   pare_data_free(data);
   return s;
 }
 
 PareStatus pare_prove(PareCtx *c, const PareGraph *masked, const PareGraph *compact, const PareDims *d,
-                      const PareData *data, const int64_t *samples, int64_t n, PareProof *out) {
+                      const PareVocab *v, const PareData *data, const int64_t *samples, int64_t n, PareProof *out) {
   *out = (PareProof){0};
   PareArena *a = pare_arena_new(1 << 16);
   if (!a) return pare_nomem(c);
-  PareGraph *x, *y;
+  PareGraph *w[2];
   PareMark mark = pare_arena_mark(c->scratch);
-  PareStatus s = watch(c, a, masked, d, &x);
-  if (s == PARE_OK) s = watch(c, a, compact, d, &y);
-  if (s == PARE_OK && data) s = compare_on(c, x, y, data, samples, n < MAX_SAMPLES ? n : MAX_SAMPLES, out);
-  if (s == PARE_OK) s = compare_random(c, a, x, y, out);
+  PareStatus s = watch(c, a, masked, d, &w[0]);
+  if (s == PARE_OK) s = watch(c, a, compact, d, &w[1]);
+  Proof x = {c, w[0], w[1], d, v, out};
+  if (s == PARE_OK && data) s = compare_on(&x, data, samples, n < MAX_SAMPLES ? n : MAX_SAMPLES);
+  if (s == PARE_OK) s = compare_random(&x, a);
   if (out->worst) out->worst = pare_graph_find(masked, out->worst)->name;
   pare_arena_rewind(c->scratch, mark);
   pare_arena_free(a);

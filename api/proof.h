@@ -5,6 +5,7 @@
 #define PARE_API_PROOF_H
 
 #include "api/forward.h"
+#include "api/vocab.h"
 #include "ir/dims.h"
 
 typedef struct PareProof {
@@ -13,10 +14,10 @@ typedef struct PareProof {
   int64_t samples;
 } PareProof;
 
-/* Runs both (unbound) on up to 64 samples of the data (NULL: random ones only)
+/* Runs both (unbound; the masked model in old ids where the vocabulary `v`, else NULL, was cut) on up to 64 samples of the data (NULL: random ones only)
  * and, where axes are dynamic, on random samples at sizes of their own. */
 PARE_MUST_USE PareStatus pare_prove(PareCtx *c, const PareGraph *masked, const PareGraph *compact, const PareDims *d,
-                                    const PareData *data, const int64_t *samples, int64_t n, PareProof *out);
+                                    const PareVocab *v, const PareData *data, const int64_t *samples, int64_t n, PareProof *out);
 
 /* What rounding explains of max_rel. Half-precision models run in f32 too (passes/widen), on the same weights. */
 #define PARE_PROOF_TOLERANCE 1e-4

@@ -98,11 +98,17 @@ static PareStatus compile_to_fit(PareTuner *t, bool cut_any) {
   }
 }
 
+static bool cuts_any(const PareTuner *t) {
+  for (size_t i = 0; i < t->dims->dims.n; i++)
+    if (t->stage_keep[i] && pare_axis_count(t->dims->dims.at[i].leaf) < t->dims->dims.at[i].count) return true;
+  return false;
+}
+
 PareStatus pare_tuner_enter_stage(PareTuner *t) {
   PareCtx *c = t->c;
   int64_t all, dead;
   pare_tuner_count_in(t, t->stage_keep, &all, &dead);
-  PARE_TRY(compile_to_fit(t, dead > 0));
+  PARE_TRY(compile_to_fit(t, cuts_any(t)));
   PARE_TRY(pare_params_load(c, &t->params, t->dims, &t->graph, t->program));
   PARE_TRY(pare_tuner_carry_scores(t, true));
   t->stage_alive = all - dead;
@@ -118,6 +124,7 @@ PareStatus pare_tuner_enter_stage(PareTuner *t) {
 PareStatus pare_tuner_update_masks(PareTuner *t) {
   for (size_t i = 0; i < t->graph.masks.at.n; i++) {
     const PareMask *m = &t->graph.masks.at.at[i];
+    if (!t->dims->dims.at[m->dim].exact) continue; /* it scores; what is dead is cut at once */
     float *mask = pare_program_buffer(t->program, m->mask);
     for (int64_t k = 0; mask && t->keep[m->dim] && k < m->k; k++)
       if (m->group[k] >= 0) mask[k] = t->keep[m->dim][m->group[k]];

@@ -32,9 +32,19 @@ static PareStatus share(PareCtx *c, const PareDims *d, const PareNode *n, const 
   return PARE_OK;
 }
 
+/* MACs of a dimension's branches, each in the mean. */
+static double branch_macs(const PareDim *dim, const PareGraph *sized) {
+  double macs = 0;
+  for (const PareNode *s = sized->first; s; s = s->next)
+    for (size_t b = 0; b < dim->branches.n; b++)
+      for (size_t i = 0; i < dim->branches.at[b].nodes.n; i++)
+        if (dim->branches.at[b].nodes.at[i]->id == s->id) macs += pare_op_info[s->op].cost(s).macs;
+  return macs / (double)dim->count;
+}
+
 /* MACs that one group of the dimension owns. */
 static PareStatus group_macs(PareCtx *c, const PareDims *d, const PareDim *dim, const PareGraph *sized, double *out) {
-  *out = 0;
+  *out = branch_macs(dim, sized);
   const PareNode *s = sized->first;
   for (const PareNode *n = d->tracer->g->first; n; n = n->next, s = s->next) {
     double macs = pare_op_info[s->op].cost(s).macs, part;
@@ -64,6 +74,10 @@ PareStatus pare_target_ratio(PareCtx *c, PareArena *a, const PareTarget *t, cons
     if (!pruned[i]) continue;
     goal->cost[i] = (double)(bytes ? dim->bytes : dim->params);
     if (macs) PARE_TRY(group_macs(c, d, dim, sized, &goal->cost[i]));
+    if (dim->given) {
+      goal->fixed -= goal->cost[i] * (double)(dim->count - pare_axis_count(dim->leaf));
+      continue;
+    }
     goal->fixed -= goal->cost[i] * (double)dim->count;
     layer[n++] = (PareLayer){.kind = (int)dim->kind, .count = dim->count, .cost = goal->cost[i],
                              .least = pare_rank_least(dim->count, t->floor)};

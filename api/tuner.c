@@ -86,12 +86,12 @@ static PareStatus tune_step(PareTuner *t) {
 
 /* --- pruning --- */
 
-/* Everything that may be ranked; its number. */
-static size_t list_layers(const PareTuner *t, PareLayer *layer) {
+/* The whole branches that may be ranked, or all else; their number. */
+static size_t list_layers(const PareTuner *t, bool branches, PareLayer *layer) {
   size_t n = 0;
   for (size_t i = 0; i < t->dims->dims.n; i++) {
     const PareDim *d = &t->dims->dims.at[i];
-    if (!t->pruned[i]) continue;
+    if (!pare_tuner_ranks(t, t->keep, i) || (d->kind == PARE_KIND_DEPTH) != branches) continue;
     if (t->o->regrow) memset(t->keep[i], 1, (size_t)d->count * sizeof(bool));
     layer[n++] = (PareLayer){.kind = (int)d->kind, .count = d->count, .score = t->score[i], .keep = t->keep[i],
                              .cost = pare_tuner_cost(t, i), .least = pare_rank_least(d->count, t->o->floor)};
@@ -106,17 +106,17 @@ static double whole_cost(size_t n, const PareLayer *layer) {
   return cost;
 }
 
-/* Drops groups to a share, 0 to 1, of what shall go in the end. Under global ranking the scores decide how many groups
+/* Drops branches, or other groups, to a share, 0 to 1, of what shall go in the end. Under global ranking the scores decide how many groups
  * that takes, where they cost unlike much. */
-static PareStatus prune(PareTuner *t, double share) {
+static PareStatus prune_layers(PareTuner *t, double share, bool branches) {
   double ratio = t->ratio;
   const PareGoal *goal = &t->goal;
   PareRanking ranking = (PareRanking)t->o->ranking;
   PareMark mark = pare_arena_mark(t->c->scratch);
   PareLayer *layer = PARE_NEW_N(t->c->scratch, t->dims->dims.n + 1, PareLayer);
   if (!layer) return pare_nomem(t->c);
-  if (t->program) PARE_TRY(pare_tuner_carry_scores(t, false));
-  size_t n = list_layers(t, layer);
+  size_t n = list_layers(t, branches, layer);
+  if (!n) return PARE_OK;
   if (ranking == PARE_RANK_GLOBAL && goal->cost)
     PARE_TRY(pare_rank_budget_global(t->c, n, layer, goal->fixed, goal->budget, &ratio));
   double all = whole_cost(n, layer), amount = goal->cost ? all + goal->fixed - goal->budget : ratio * all;
@@ -124,6 +124,22 @@ static PareStatus prune(PareTuner *t, double share) {
   else PARE_TRY(pare_rank_ratio(t->c, n, layer, share * ratio, ratio, ranking == PARE_RANK_GLOBAL));
   pare_arena_rewind(t->c->scratch, mark);
   return PARE_OK;
+}
+
+/* Branches first: what they hold goes with them and is not ranked. */
+static PareStatus prune(PareTuner *t, double share) {
+  if (t->program) PARE_TRY(pare_tuner_carry_scores(t, false));
+  PARE_TRY(prune_layers(t, share, true));
+  return prune_layers(t, share, false);
+}
+
+/* Groups died that no mask stands for: the program is compiled anew without them. */
+static bool must_cut(const PareTuner *t) {
+  for (size_t i = 0; i < t->dims->dims.n; i++) {
+    const PareDim *d = &t->dims->dims.at[i];
+    if (t->keep[i] && !d->exact && memcmp(t->keep[i], t->stage_keep[i], (size_t)d->count * sizeof(bool))) return true;
+  }
+  return false;
 }
 
 /* The program ends, and what went goes on in the weights that stay. */
@@ -136,7 +152,8 @@ static PareStatus hand_over(PareTuner *t) {
 static PareStatus hand_over_planned(PareTuner *t) {
   if (!t->planned || !t->reconstructs || t->o->resume) return PARE_OK;
   for (size_t i = 0; i < t->dims->dims.n; i++)
-    if (t->keep[i]) memset(t->stage_keep[i], 1, (size_t)t->dims->dims.at[i].count * sizeof(bool));
+    if (t->keep[i] && !t->dims->dims.at[i].given)
+      memset(t->stage_keep[i], 1, (size_t)t->dims->dims.at[i].count * sizeof(bool));
   t->batch = t->o->batch;
   PARE_TRY(pare_tuner_reconstruct(t));
   pare_tuner_set_leaves(t);
@@ -194,7 +211,7 @@ static PareStatus prune_now(PareTuner *t) {
   pare_tuner_count(t, &all, &after);
   if (t->step >= t->schedule.steps) return hand_over(t);
   if (pruning_is_over(t)) return restage(t, false);
-  bool much = (double)(t->stage_alive - (all - after)) >= RESTAGE_SHARE * (double)t->stage_alive;
+  bool much = (double)(t->stage_alive - (all - after)) >= RESTAGE_SHARE * (double)t->stage_alive || must_cut(t);
   if (after > before && much && !t->o->regrow) return restage(t, true);
   if (!t->reconstructs) return pare_tuner_update_masks(t);
   put_off(t);
@@ -332,7 +349,7 @@ static PareStatus choose_teacher(PareTuner *t) {
   for (size_t i = 0; i < w.n; i++) value[i] = t->spec.hidden.at.at[i].value;
   w.value = value;
   if (!w.n) t->spec.teach_outputs = true; /* no state has the same shape throughout */
-  return pare_teacher_new(t->c, t->model->graph, t->data, o->batch, &w, t->device, &t->teacher);
+  return pare_teacher_new(t->c, t->dense, t->data, o->batch, &w, t->device, &t->teacher);
 }
 
 /* Scores of the weights alone come from the program as well, which reads no data; its loss is never run. */
@@ -357,10 +374,10 @@ static PareStatus choose_steps(PareTuner *t) {
   return PARE_OK;
 }
 
-PareStatus pare_tuner_init(PareTuner *t, PareCtx *c, PareArena *arena, const PareModel *model, PareDims *dims,
-                           const PareCompressOptions *o, const PareHooks *h, const PareData *data,
+PareStatus pare_tuner_init(PareTuner *t, PareCtx *c, PareArena *arena, const PareModel *model, const PareGraph *dense,
+                           PareDims *dims, const PareCompressOptions *o, const PareHooks *h, const PareData *data,
                            const int64_t *samples, int64_t nsamples, PareDevice *device) {
-  *t = (PareTuner){.c = c, .o = o, .h = h, .model = model, .data = data, .samples = samples, .nsamples = nsamples,
+  *t = (PareTuner){.c = c, .o = o, .h = h, .model = model, .dense = dense, .data = data, .samples = samples, .nsamples = nsamples,
                    .arena = arena, .device = device, .dims = dims, .loss = NAN};
   t->ratio = o->sparsity;
   PARE_TRY(pare_tuner_choose(t));
@@ -384,18 +401,19 @@ PareStatus pare_tuner_init(PareTuner *t, PareCtx *c, PareArena *arena, const Par
 }
 
 double pare_tuner_cost(const PareTuner *t, size_t dim) {
-  return t->goal.cost ? t->goal.cost[dim] : (double)t->dims->dims.at[dim].params;
+  double params = (double)t->dims->dims.at[dim].params;
+  return t->goal.cost ? t->goal.cost[dim] : params > 0 ? params : 1; /* branches that share all weights own none */
 }
 
 double pare_tuner_share(const PareTuner *t) {
   double all = 0, dead = 0;
   for (size_t i = 0; i < t->dims->dims.n; i++)
-    for (int64_t k = 0; t->keep[i] && k < t->dims->dims.at[i].count; k++) {
+    for (int64_t k = 0; pare_tuner_ranks(t, t->keep, i) && k < t->dims->dims.at[i].count; k++) {
       double cost = t->o->ranking == PARE_RANK_COST && !t->planned ? pare_tuner_cost(t, i) : 1;
       all += cost;
       dead += t->keep[i][k] ? 0 : cost;
     }
-  return dead / all;
+  return all > 0 ? dead / all : 0;
 }
 
 const char *pare_tuner_method(const PareTuner *t) { return t->planned ? "plan" : t->criterion->name; }

@@ -30,6 +30,7 @@ typedef struct PareTuner {
   const PareCompressOptions *o;
   const PareHooks *h;
   const PareModel *model;
+  const PareGraph *dense; /* what distillation follows */
   const PareData *data;   /* NULL: no tuning */
   PareData *stand_in;     /* random inputs, where scores of the weights alone need a program and there are no data */
   const int64_t *samples; /* those to tune on */
@@ -45,7 +46,7 @@ typedef struct PareTuner {
   double **score;   /* by dimension, moving averages */
   double ratio;     /* of the groups of each kind, at the end; global ranking to a goal has its own */
   PareGoal goal;
-  bool planned;     /* a plan has said what goes: nothing is ranked */
+  bool planned;     /* what goes has been said: nothing is ranked */
   PareParams params;
   PareGraph *base; /* the model with what was reconstructed (reconstruct.h); NULL: nothing was */
   PareArena *base_arena;
@@ -75,9 +76,10 @@ typedef struct PareTuner {
 } PareTuner;
 
 /* Reads the options, chooses what may go, and makes the adapters. `dims` is the
- * trace of the model at full size. Borrowed: everything. Pair: pare_tuner_free. */
+ * trace of the model at full size, `dense` what the data are for and distillation
+ * follows: the model, less the tokens that are given up. Borrowed: everything. Pair: pare_tuner_free. */
 PARE_MUST_USE PareStatus pare_tuner_init(PareTuner *t, PareCtx *c, PareArena *arena, const PareModel *model,
-                                         PareDims *dims, const PareCompressOptions *o, const PareHooks *h,
+                                         const PareGraph *dense, PareDims *dims, const PareCompressOptions *o, const PareHooks *h,
                                          const PareData *data, const int64_t *samples, int64_t nsamples,
                                          PareDevice *device);
 /* Runs the whole schedule; afterwards the leaves' keep flags are the result and

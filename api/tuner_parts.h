@@ -8,6 +8,8 @@
 /* Sets pruned[] by options and plan, makes keep[] and score[], and hangs the leaves' flags in. PARE_TARGET when
  * nothing may go. */
 PARE_MUST_USE PareStatus pare_tuner_choose(PareTuner *t);
+/* Do scores decide about dimension `dim`? Not where somebody said what stays, nor when it went with a whole branch. */
+bool pare_tuner_ranks(const PareTuner *t, bool *const *keep, size_t dim);
 /* pare_tuner_count by other flags. */
 void pare_tuner_count_in(const PareTuner *t, bool *const *keep, int64_t *all, int64_t *dead);
 

@@ -168,6 +168,22 @@ static PareStatus rename_calls(Diff *d) {
   return PARE_OK;
 }
 
+/* The node is gone; of one that was expanded into several, all are. */
+static PareStatus remove_node(Diff *d, const PareNode *n) {
+  PareNodeEdit *e = node_edit(d, 0, n->onnx_index);
+  if (!e) return pare_nomem(d->c);
+  return e->gone = d->out->removes = true, PARE_OK;
+}
+
+/* A sum that has become the Identity of its stream, which is its one input now. */
+static PareStatus change_op(Diff *d, const PareNode *was, const PareNode *is) {
+  PareNodeEdit *e = node_edit(d, 0, was->onnx_index);
+  if (!e) return pare_nomem(d->c);
+  e->identity = true;
+  e->of = was->in[0] && is->in[0]->id == was->in[0]->id ? 0 : 1;
+  return PARE_OK;
+}
+
 PareStatus pare_edits_find(PareCtx *c, PareArena *a, const PareGraph *before, const PareGraph *after,
                            size_t ninitializers, size_t nnodes, PareEdits *out) {
   *out = (PareEdits){.ninitializers = ninitializers, .nnodes = nnodes};
@@ -178,17 +194,27 @@ PareStatus pare_edits_find(PareCtx *c, PareArena *a, const PareGraph *before, co
   d.first = PARE_NEW_N(a, before->values.n + 1, uint32_t);
   if (!out->initializer || !out->node || !out->body || !d.first) return pare_nomem(c);
   const PareNode *n = after->first;
-  for (const PareNode *b = before->first; b; b = b->next, n = n->next) {
-    if (b->onnx_index == PARE_NO_INDEX) {
-      PARE_TRY(insert_gather(&d, b, n));
+  for (const PareNode *b = before->first; b; b = b->next) {
+    if (!n || n->id != b->id) {
+      PARE_TRY(remove_node(&d, b));
       continue;
     }
-    PARE_TRY(change_group(&d, b, n));
+    const PareNode *is = n;
+    n = n->next;
+    if (b->onnx_index == PARE_NO_INDEX) {
+      PARE_TRY(insert_gather(&d, b, is));
+      continue;
+    }
+    if (is->op != b->op) {
+      PARE_TRY(change_op(&d, b, is));
+      continue;
+    }
+    PARE_TRY(change_group(&d, b, is));
     for (int k = 0; k < b->nin; k++) {
-      Reading r = {b->in[k], n->in[k], b, k};
+      Reading r = {b->in[k], is->in[k], b, k};
       if (!b->in[k]) continue;
       if (b->in[k]->role == PARE_CONST && !pare_vec_push(a, &d.readings, r)) return pare_nomem(c);
-      if (b->in[k]->role != PARE_CONST && n->in[k]->role == PARE_CONST) PARE_TRY(rename_reading(&d, &r));
+      if (b->in[k]->role != PARE_CONST && is->in[k]->role == PARE_CONST) PARE_TRY(rename_reading(&d, &r));
     }
   }
   if (!(d.next = PARE_NEW_N(a, d.readings.n + 1, uint32_t))) return pare_nomem(c);

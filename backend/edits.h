@@ -18,6 +18,9 @@ typedef struct PareInsert {
 } PareInsert;
 
 typedef struct PareNodeEdit {
+  bool gone;       /* the node is left out */
+  bool identity;   /* it becomes the Identity of its input `of` */
+  int of;
   const char *callee; /* the node calls this clone; NULL: what it did */
   const PareValue *constant; /* a Constant node's new tensor */
   PARE_VEC(PareRename) renames;
@@ -35,10 +38,11 @@ typedef struct PareEdits {
   PareNodeEdit **node;           /* by number in the file; NULL: unchanged */
   PareNodeEdit ***body;          /* by PareOrigin.body - 1, then as `node`; NULL: the function need not be cloned */
   size_t ninitializers, nnodes;
+  bool removes; /* nodes are gone */
   PARE_VEC(PareNewInitializer) added;
 } PareEdits;
 
-/* `before` and `after` have the same nodes; constants may differ. A constant that
+/* `after` has the nodes of `before`, but for those of branches that went (passes/drop_branches); constants may differ. A constant that
  * all its readers see changed alike is changed in its place; where they differ,
  * copies are added under new names. A Gather that the file does not have (passes/untie)
  * is put before the node that reads it where its indices differ. Counts are the file's. */

@@ -6,6 +6,7 @@
 
 #include "backend/edits.h"
 #include "backend/stage.h"
+#include "backend/unread.h"
 #include "base/map.h"
 #include "proto/wire.h"
 
@@ -17,6 +18,7 @@ typedef struct Writer {
   PareArena *a;
   const PareEmit *e;
   PareEdits edits;
+  PareUnread unread; /* where nodes are gone */
   PareMap before_id, after_id; /* value names of the bound graphs */
   PareChunks model, data;
   const char *location; /* of external data */
@@ -239,9 +241,12 @@ static void put_node(Writer *w, const PareField *node, const PareNodeEdit *e) {
   PareField f;
   int input = 0;
   while (pare_wire_next(&c, &f)) {
+    bool dropped = f.num == PARE_NODE_INPUT && e->identity && e->of != input;
     const char *name = f.num == PARE_NODE_INPUT ? renamed(e, input++) : NULL;
     const PareValue *v = f.num == PARE_NODE_ATTRIBUTE ? attr_edit(e, &f) : NULL;
+    if (dropped) continue;
     if (name) pare_buf_field_str(&b, PARE_NODE_INPUT, name);
+    else if (f.num == PARE_NODE_OP && e->identity) pare_buf_field_str(&b, PARE_NODE_OP, "Identity");
     else if (f.num == PARE_NODE_OP && e->callee) pare_buf_field_str(&b, PARE_NODE_OP, e->callee);
     else if (v) put_attr(w, &b, &f, v);
     else pare_buf_copy(&b, &f);
@@ -374,13 +379,31 @@ static bool put_value_info(Writer *w, const PareField *info) {
 
 /* --- graph and model --- */
 
+/* Fields that go with the nodes that are gone: weights, Constant nodes, declarations. */
+static bool is_unread(const Writer *w, const PareField *f, size_t node) {
+  if (!w->edits.removes || f->wire != PARE_WIRE_BYTES) return false;
+  const PareNodeEdit *e = f->num == PARE_GRAPH_NODE ? w->edits.node[node] : NULL;
+  switch (f->num) {
+    case PARE_GRAPH_NODE: return (e && e->gone) || w->unread.constant[node];
+    case PARE_GRAPH_INITIALIZER: return pare_unread_named(&w->unread.weights, f, PARE_TENSOR_NAME);
+    case PARE_GRAPH_INPUT: return pare_unread_named(&w->unread.weights, f, PARE_VALUE_INFO_NAME);
+    case PARE_GRAPH_VALUE_INFO:
+      return pare_unread_named(&w->unread.names, f, PARE_VALUE_INFO_NAME) ||
+             pare_unread_named(&w->unread.weights, f, PARE_VALUE_INFO_NAME);
+    default: return false;
+  }
+}
+
 static void put_graph(Writer *w, const PareField *graph) {
   size_t initializers = 0, nodes = 0;
   PareCursor c = pare_wire_inside(graph);
   PareField f;
   bool wants_external = w->e->external || w->externalise;
   while (pare_wire_next(&c, &f)) {
-    if (f.num == PARE_GRAPH_INITIALIZER && f.wire == PARE_WIRE_BYTES) {
+    if (is_unread(w, &f, nodes)) {
+      initializers += f.num == PARE_GRAPH_INITIALIZER;
+      nodes += f.num == PARE_GRAPH_NODE;
+    } else if (f.num == PARE_GRAPH_INITIALIZER && f.wire == PARE_WIRE_BYTES) {
       const PareValue *v = w->edits.initializer[initializers];
       uint32_t typed;
       bool moved = !v && wants_external && (w->externalise || data_form(&f, &typed) == EXTERNAL);
@@ -392,7 +415,7 @@ static void put_graph(Writer *w, const PareField *graph) {
       const PareNodeEdit *e = w->edits.node[nodes - 1];
       for (size_t i = 0; i < e->inserts.n; i++) put_insert(w, &e->inserts.at[i]);
       put_node(w, &f, e);
-    } else if (!((f.num == PARE_GRAPH_VALUE_INFO || f.num == 11) && put_value_info(w, &f))) {
+    } else if (!((f.num == PARE_GRAPH_VALUE_INFO || f.num == PARE_GRAPH_INPUT) && put_value_info(w, &f))) {
       put_field(w, &f);
     }
   }
@@ -448,12 +471,22 @@ static void start(Writer *w) {
   put_model(w);
 }
 
+static PareStatus find_unread(Writer *w) {
+  PareCursor c = {w->e->file->data, w->e->file->data + w->e->file->len};
+  PareField f;
+  while (w->edits.removes && pare_wire_next(&c, &f))
+    if (f.num == PARE_MODEL_GRAPH && f.wire == PARE_WIRE_BYTES)
+      return pare_unread_find(w->c, w->a, &f, &w->edits, &w->unread);
+  return PARE_OK;
+}
+
 PareStatus pare_emit_stage(PareCtx *c, PareArena *a, const PareEmit *e, const char *path, PareStage *out) {
   *out = (PareStage){0};
   const char *slash = strrchr(path, '/');
   Writer w = {.c = c, .a = a, .e = e, .before_id = {.arena = a}, .after_id = {.arena = a}};
   if (!(w.location = pare_arena_printf(a, "%s.data", slash ? slash + 1 : path))) return pare_nomem(c);
   PARE_TRY(pare_edits_find(c, a, e->before, e->after, e->ninitializers, e->nnodes, &w.edits));
+  PARE_TRY(find_unread(&w));
   PARE_TRY(index_names(c, &w.before_id, e->before_bound));
   PARE_TRY(index_names(c, &w.after_id, e->after_bound));
   start(&w);

@@ -51,9 +51,10 @@ static json_t *metrics_json(const PareReport *r) {
 }
 
 static json_t *validation_json(const PareReport *r) {
-  return json_pack("{s:o, s:o, s:I, s:b}", "masked_vs_compact_max_abs", pare_json_number(r->validation.max_abs),
+  return json_pack("{s:o, s:o, s:I, s:b, s:b}", "masked_vs_compact_max_abs", pare_json_number(r->validation.max_abs),
                    "masked_vs_compact_rel", pare_json_number(r->validation.max_rel), "samples",
-                   (json_int_t)r->validation.samples, "passed", r->validation.passed);
+                   (json_int_t)r->validation.samples, "passed", r->validation.passed, "exact",
+                   r->validation.exact);
 }
 
 static json_t *training_json(const PareReport *r) {

@@ -62,6 +62,7 @@ typedef struct PareReport {
     double max_abs, max_rel;
     int64_t samples;
     bool passed;
+    bool exact; /* the compact model is compared with the masked one; else with one that is cut where a norm is taken */
   } validation;
   struct {
     const char *device, *precision;

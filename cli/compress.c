@@ -38,7 +38,7 @@ static void print(const PareCompressResult *r) {
     printf("%-12s %16.*f %16.*f\n", r->metric, share ? 2 : 5, scale * r->dense, share ? 2 : 5, scale * r->compact);
   }
   if (r->target) printf("%-12s %16.4g %16.4g   asked for, reached\n", r->target, r->requested, r->reached);
-  printf("masked and cut model differ by %.2g (relative %.2g)\n", r->masked_vs_compact_abs, r->masked_vs_compact_rel);
+  printf("%s and cut model differ by %.2g (relative %.2g)\n", r->exact ? "masked" : "re-specialised", r->masked_vs_compact_abs, r->masked_vs_compact_rel);
   if (r->steps > 0)
     printf("%" PRId64 " steps in %.1f s, %.0f samples/s\n", r->steps, r->seconds, r->samples_per_second);
 }

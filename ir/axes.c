@@ -18,7 +18,7 @@ PareAxis *pare_axis_leaf(PareTracer *t, int64_t size) {
   PareAxis *a = PARE_NEW(t->arena, PareAxis);
   if (!a) {
     t->nomem = true;
-    none = (PareAxis){.size = size, .frozen_why = "out of memory", .dim = -1};
+    none = (PareAxis){.size = size, .met = PARE_MET_END, .frozen_why = "out of memory", .dim = -1};
     return &none;
   }
   a->size = size;
@@ -52,7 +52,7 @@ static void refine(PareTracer *t, PareAxis *a, PareAxisKind kind, int n, PareAxi
   a->n = n;
   a->kid = copy;
   for (int i = 0; i < n; i++) {
-    if (a->frozen_why) pare_axis_freeze(a->frozen_by, kid[i], a->frozen_why);
+    if (a->met) pare_axis_meet(a->frozen_by, kid[i], a->met, a->frozen_why);
     PareAxis *k = pare_axis_find(kid[i]);
     k->batched |= a->batched;
     k->inner |= a->inner;
@@ -69,18 +69,22 @@ PareAxis *pare_axis_sum(PareTracer *t, int n, PareAxis *const *kid) {
   return a;
 }
 
-void pare_axis_freeze(const PareNode *n, PareAxis *a, const char *why) {
+void pare_axis_meet(const PareNode *n, PareAxis *a, unsigned met, const char *why) {
   a = pare_axis_find(a);
-  for (int i = 0; a->kind != PARE_AXIS_LEAF && i < a->n; i++) pare_axis_freeze(n, a->kid[i], why);
-  if (a->kind == PARE_AXIS_LEAF && !a->frozen_why) {
+  for (int i = 0; a->kind != PARE_AXIS_LEAF && i < a->n; i++) pare_axis_meet(n, a->kid[i], met, why);
+  if (a->kind != PARE_AXIS_LEAF) return;
+  if (!a->met) {
     a->frozen_why = why;
     a->frozen_by = n;
   }
+  a->met |= met;
 }
+
+void pare_axis_freeze(const PareNode *n, PareAxis *a, const char *why) { pare_axis_meet(n, a, PARE_MET_END, why); }
 
 /* Leaf a joins b, whatever b is. */
 static void join_leaf(PareAxis *a, PareAxis *b) {
-  if (a->frozen_why) pare_axis_freeze(a->frozen_by, b, a->frozen_why);
+  if (a->met) pare_axis_meet(a->frozen_by, b, a->met, a->frozen_why);
   b->batched |= a->batched;
   b->inner |= a->inner;
   b->measured |= a->measured;

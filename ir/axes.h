@@ -16,6 +16,16 @@
 
 typedef struct PareAxis PareAxis;
 
+/* What a leaf has met that forbids cutting it. All but the first are what a class of dimensions may be about: it
+ * allows them, and answers for what they mean (passes/trace_dims). */
+enum {
+  PARE_MET_END = 1,     /* anything else */
+  PARE_MET_NORM = 2,    /* a mean or a norm over it: with fewer indices it is another one */
+  PARE_MET_INDEX = 4,   /* a table's rows, looked up by the elements of a graph input */
+  PARE_MET_OUTPUT = 8,  /* an axis of a graph output */
+  PARE_MET_PRODUCT = 16 /* summed over in a product of two activations */
+};
+
 typedef enum PareAxisKind { PARE_AXIS_LEAF, PARE_AXIS_PROD, PARE_AXIS_SUM } PareAxisKind;
 
 struct PareAxis {
@@ -25,6 +35,7 @@ struct PareAxis {
   int n; /* PROD and SUM */
   PareAxis **kid;
   /* leaves */
+  unsigned met;              /* PARE_MET_*; 0: not frozen */
   const PareNode *frozen_by; /* with frozen_why; the first that forbade it */
   const char *frozen_why;    /* NULL: not frozen */
   bool batched;              /* a batch axis of a product of two activations: attention heads */
@@ -58,6 +69,7 @@ struct PareTracer {
   PareAxis ****use_axis;  /* by node id and input: the axes of a constant */
   bool *constant;         /* by value id: follows from constants alone, so it can hold weights */
   PARE_VEC(PareContraction) contractions;
+  PARE_VEC(PareContraction) products; /* of two activations; `weight` is the other one */
   PARE_VEC(PareSliceAxis) slices;
   bool nomem;
 };
@@ -82,6 +94,9 @@ void pare_axis_tie_lists(PareTracer *t, const PareNode *n, int na, PareAxis *con
 /* Parts `a` into consecutive segments of these sizes (they add up to its size). */
 void pare_axis_segments(PareTracer *t, const PareNode *n, PareAxis *a, int count, const int64_t *sizes,
                         PareAxis **out);
+/* Says that all leaves of a have met something, PARE_MET_*, at n (NULL: the interface). */
+void pare_axis_meet(const PareNode *n, PareAxis *a, unsigned met, const char *why);
+/* The same for what no class of dimensions allows. */
 void pare_axis_freeze(const PareNode *n, PareAxis *a, const char *why);
 /* Calls fn for every leaf of a, outer first. */
 void pare_axis_leaves(PareAxis *a, void (*fn)(PareAxis *leaf, void *arg), void *arg);
@@ -91,6 +106,9 @@ static inline bool pare_is_depthwise(const PareNode *n) {
   return n->op == PARE_OP_CONV && pare_attr_get(&n->attr, group, 1) > 1 && n->in[0]->type.dim[1] == n->attr.group &&
          n->in[1]->type.dim[0] == n->attr.group;
 }
+
+/* The graph input whose elements v's are, moved but not changed: token ids. NULL when there is none. */
+const PareValue *pare_ids_of(const PareValue *v);
 
 /* --- under a cut --- */
 /* How many indices of the axis stay. */

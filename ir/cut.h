@@ -38,8 +38,11 @@ static inline PareStatus contract(PareTracer *t, const PareNode *n, int a, int d
   if (is_weight(t, n, a)) x = (PareContraction){(PareNode *)(uintptr_t)n, b, db, a, da};
   else if (!is_weight(t, n, b)) { /* no weight reads it, so no mask of a fan-in equals the cut: q and k of attention */
     pare_axis_leaves(pare_axis_in(t, n, a, da), mark_inner, NULL);
-    freeze_in(t, n, a, da, "is summed over in a product of two activations");
-    return PARE_OK;
+    static const char why[] = "is summed over in a product of two activations";
+    unsigned met = n->onnx_input == PARE_INSIDE ? PARE_MET_END : PARE_MET_PRODUCT; /* there, the op scales by its width */
+    pare_axis_meet(n, pare_axis_in(t, n, a, da), met, why);
+    PareContraction pair = {(PareNode *)(uintptr_t)n, a, da, b, db};
+    return pare_vec_push(t->arena, &t->products, pair) ? PARE_OK : pare_nomem(t->c);
   }
   return pare_vec_push(t->arena, &t->contractions, x) ? PARE_OK : pare_nomem(t->c);
 }

@@ -8,7 +8,8 @@ PareStatus pare_cut_norm(PareTracer *t, const PareNode *n) {
   for (int d = 0; d < rank; d++) {
     pare_axis_set(t, n, 0, d, pare_axis_in(t, n, 0, d));
     bool normalised = d == axis || (to_the_end && d > axis);
-    if (normalised) freeze_in(t, n, 0, d, "is normalised");
+    unsigned met = n->op == PARE_OP_LAYERNORM ? PARE_MET_NORM : PARE_MET_END;
+    if (normalised) pare_axis_meet(n, pare_axis_in(t, n, 0, d), met, "is normalised");
     for (int k = 1; k < n->nin; k++) {
       int at = d - (rank - (n->in[k] ? rank_in(n, k) : 0));
       if (n->in[k] && at >= 0 && dim_in(n, k, at) == dim_in(n, 0, d) && dim_in(n, k, at) != 1)
@@ -31,9 +32,10 @@ static bool reduces(const PareNode *n, int d) {
 
 PareStatus pare_cut_reduce(PareTracer *t, const PareNode *n) {
   bool keep = pare_attr_get(&n->attr, keepdims, 1) != 0;
+  unsigned met = n->op == PARE_OP_REDUCEMEAN ? PARE_MET_NORM : PARE_MET_END;
   for (int d = 0, at = 0; d < rank_in(n, 0); d++) {
     if (reduces(n, d)) {
-      freeze_in(t, n, 0, d, "is averaged or summed over");
+      pare_axis_meet(n, pare_axis_in(t, n, 0, d), met, "is averaged or summed over");
       at += keep;
     } else {
       pare_axis_set(t, n, 0, at++, pare_axis_in(t, n, 0, d));

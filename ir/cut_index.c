@@ -4,12 +4,25 @@
 
 static const char indexed[] = "is indexed";
 
+static bool moves(const PareNode *n) {
+  PareCostFn *cost = pare_op_info[n->op].cost;
+  if (n->op == PARE_OP_CAST) return pare_dtype_is_int(n->out[0]->type.dtype);
+  return n->nin > 0 && n->in[0] && (cost == pare_cost_free || cost == pare_cost_move) &&
+         pare_op_info[n->op].cut != pare_cut_source && pare_op_info[n->op].cut != pare_cut_fill;
+}
+
+const PareValue *pare_ids_of(const PareValue *v) {
+  while (v->role == PARE_RESULT && moves(v->def)) v = v->def->in[0];
+  return v->role == PARE_INPUT && pare_dtype_is_int(v->type.dtype) ? v : NULL;
+}
+
 PareStatus pare_cut_gather(PareTracer *t, const PareNode *n) {
   int rank = rank_in(n, 0), axis = wrap(pare_attr_get(&n->attr, axis, 0), rank), at = 0;
   for (int d = 0; d < axis; d++) pare_axis_set(t, n, 0, at++, pare_axis_in(t, n, 0, d));
   for (int d = 0; d < rank_in(n, 1); d++) pare_axis_set(t, n, 0, at++, pare_axis_in(t, n, 1, d));
   for (int d = axis + 1; d < rank; d++) pare_axis_set(t, n, 0, at++, pare_axis_in(t, n, 0, d));
-  freeze_in(t, n, 0, axis, "is indexed by a Gather");
+  unsigned met = is_weight(t, n, 0) && pare_ids_of(n->in[1]) ? PARE_MET_INDEX : PARE_MET_END;
+  pare_axis_meet(n, pare_axis_in(t, n, 0, axis), met, "is indexed by a Gather");
   return PARE_OK;
 }
 

@@ -111,6 +111,51 @@ static PareStatus slice_constants(Cut *x, const PareUses *uses) {
   return PARE_OK;
 }
 
+/* --- token ids --- */
+
+static void put_int(PareDtype d, void *data, int64_t e, int64_t v) {
+  int32_t v32 = (int32_t)v;
+  if (d == PARE_I64) memcpy((char *)data + e * 8, &v, 8);
+  else memcpy((char *)data + e * 4, &v32, 4);
+}
+
+/* Where a token stands among those that stay; -1, which no id is, for one that goes. */
+static int64_t new_id(const bool *keep, int64_t count, int64_t id) {
+  int64_t at = 0;
+  if (id < 0 || id >= count || !keep[id]) return -1;
+  for (int64_t i = 0; i < id; i++) at += keep[i];
+  return at;
+}
+
+static PareStatus renumber(Cut *x, const bool *keep, int64_t count, const PareUse *use) {
+  PareNode *n = x->out_node[use->node->id];
+  const PareValue *was = use->node->in[use->input];
+  size_t bytes;
+  bool wide = was->type.dtype == PARE_I64 || was->type.dtype == PARE_I32;
+  if (!was->data || !wide || !pare_type_bytes(&was->type, &bytes))
+    return pare_fail(x->c, n, PARE_UNSUPPORTED, "token ids are compared with '%s', whose numbers are not known", was->name);
+  uint8_t *data = pare_arena_alloc(x->out->arena, bytes, 1);
+  if (!data) return pare_nomem(x->c);
+  for (int64_t e = 0; e < pare_type_count(&was->type); e++)
+    put_int(was->type.dtype, data, e, new_id(keep, count, pare_data_int(was, e)));
+  if (n->in[use->input]->role == PARE_CONST)
+    return pare_replace_constant(x->c, x->out, n, use->input, was->type, data);
+  PareValue *v = pare_const_add(x->c, x->out, was->name, was->type, data);
+  if (!v) return x->c->diag.code;
+  n->in[use->input] = v;
+  return PARE_OK;
+}
+
+/* Ids are compared with what the tokens are called now. */
+static PareStatus renumber_tokens(Cut *x) {
+  int64_t count = 0;
+  const bool *keep = pare_dims_tokens(x->d, &count);
+  for (size_t i = 0; keep && i < x->d->tokens.n; i++)
+    for (size_t j = 0; j < x->d->tokens.at[i].compared.n; j++)
+      PARE_TRY(renumber(x, keep, count, &x->d->tokens.at[i].compared.at[j]));
+  return PARE_OK;
+}
+
 /* --- shape operands --- */
 
 /* Ops that only move elements, from input 0 or, where the arity is open, from any. */
@@ -183,12 +228,6 @@ static bool solve(PareOp op, bool first, int64_t known, int64_t want, int64_t *y
 
 static bool is_constant(const Cut *x, const PareValue *v) {
   return v->role == PARE_CONST || x->t->constant[v->id];
-}
-
-static void put_int(PareDtype d, void *data, int64_t e, int64_t v) {
-  int32_t v32 = (int32_t)v;
-  if (d == PARE_I64) memcpy((char *)data + e * 8, &v, 8);
-  else memcpy((char *)data + e * 4, &v32, 4);
 }
 
 /* Changes element e of the constant that node `id` reads as input k, for this reader. */
@@ -315,7 +354,9 @@ static PareStatus hold(Cut *x, PareNode *n, int k, int64_t e, int depth) {
   return require(x, n, k, e, pare_data_int(v, e), depth, &done);
 }
 
-static const PareNode *node_elsewhere(const Cut *x, uint32_t id) {
+/* The node in g bound to other sizes; NULL when that failed. */
+static const PareNode *elsewhere(Cut *x, uint32_t id) {
+  if (!x->elsewhere && pare_probe_dims(x->c, x->tmp, x->g, 1, &x->elsewhere) != PARE_OK) return NULL;
   const PareNode *n = x->elsewhere->first;
   while (n->id != id) n = n->next;
   return n;
@@ -328,8 +369,8 @@ static const PareNode *node_elsewhere(const Cut *x, uint32_t id) {
 static PareStatus constant_target(Cut *x, PareNode *b, const PareNode *traced, bool *done) {
   *done = false;
   if (pare_op_info[b->op].want != pare_want_reshape) return PARE_OK;
-  if (!x->elsewhere) PARE_TRY(pare_probe_dims(x->c, x->tmp, x->g, 1, &x->elsewhere));
-  const PareNode *other = node_elsewhere(x, b->id);
+  const PareNode *other = elsewhere(x, b->id);
+  if (!other) return x->c->diag.code;
   const PareType *in = &b->in[0]->type, *far_in = &other->in[0]->type, *far_out = &other->out[0]->type;
   PareType out = pare_axis_type(x->t, traced->out[0]);
   int64_t target[PARE_MAX_RANK];
@@ -415,6 +456,35 @@ static PareStatus patch_operands(Cut *x, PareNode *b, const PareNode *traced) {
   return PARE_OK;
 }
 
+static bool same_number(const PareValue *a, const PareValue *b) {
+  size_t bytes;
+  return a->data && b->data && pare_type_equal(&a->type, &b->type) && pare_type_bytes(&a->type, &bytes) &&
+         !memcmp(a->data, b->data, bytes);
+}
+
+/* A float that shapes give (attention's 1 / sqrt(width)) and that meets an activation keeps the value that it had. */
+static PareStatus keep_numbers(Cut *x, PareNode *b, const PareNode *traced) {
+  if (pare_node_known(traced)) return PARE_OK;
+  for (int k = 0; k < b->nin; k++) {
+    const PareValue *was = traced->in[k];
+    if (!was || was->role != PARE_RESULT || !was->data || !pare_dtype_is_float(was->type.dtype)) continue;
+    if (x->t->constant[was->id]) continue; /* weights: shapes have no part in it */
+    if (!pare_type_equal(&was->type, &b->in[k]->type) || same_number(was, b->in[k])) continue;
+    const PareNode *other = elsewhere(x, b->id);
+    if (!other) return x->c->diag.code;
+    if (!same_number(was, other->in[k]))
+      return pare_fail(x->c, b, PARE_UNSUPPORTED, "'%s' is a number that follows from dynamic axes and from what is cut",
+                       was->name);
+    for (int side = 0; side < 2; side++) {
+      PareNode *n = side ? b : x->out_node[b->id];
+      PareValue *v = pare_const_add(x->c, side ? x->bound : x->out, was->name, was->type, was->data);
+      if (!v) return x->c->diag.code;
+      n->in[k] = v;
+    }
+  }
+  return PARE_OK;
+}
+
 static PareStatus check_types(Cut *x, const PareNode *b, const PareNode *traced) {
   char is[PARE_TYPE_TEXT], should[PARE_TYPE_TEXT];
   for (int o = 0; o < b->nout; o++) {
@@ -447,6 +517,7 @@ static PareStatus patch_shapes(Cut *x) {
   const PareNode *t = traced->first;
   for (PareNode *b = x->bound->first; b; b = b->next, t = t->next) {
     PARE_TRY(patch_operands(x, b, t));
+    PARE_TRY(keep_numbers(x, b, t));
     follow_channels(x, b, t);
     PARE_TRY(pare_bind_node(x->c, x->bound, b));
     PARE_TRY(check_types(x, b, t));
@@ -473,9 +544,10 @@ static PareStatus cut(Cut *x, PareArena *tmp) {
   PareUses uses;
   PARE_TRY(pare_uses(x->c, tmp, x->out, &uses));
   PARE_TRY(slice_constants(x, &uses));
+  PARE_TRY(index_nodes(x->c, tmp, x->out, &x->out_node));
+  PARE_TRY(renumber_tokens(x));
   x->bound = pare_graph_clone(x->c, tmp, x->out);
   if (!x->bound) return x->c->diag.code;
-  PARE_TRY(index_nodes(x->c, tmp, x->out, &x->out_node));
   PARE_TRY(index_nodes(x->c, tmp, x->bound, &x->bound_node));
   PARE_TRY(patch_shapes(x));
   return check_again(x, tmp);
@@ -490,5 +562,14 @@ PareStatus pare_cut_dims(PareCtx *c, PareArena *a, const PareGraph *g, const Par
   if (s == PARE_FORMAT || s == PARE_DATA || s == PARE_USAGE) s = c->diag.code = PARE_UNSUPPORTED;
   pare_arena_free(tmp);
   *out = x.out;
+  return s;
+}
+
+PareStatus pare_cut_inexact(PareCtx *c, PareArena *a, const PareGraph *g, const PareDims *d, PareGraph **out) {
+  const bool **saved = PARE_NEW_N(a, d->dims.n + 1, const bool *);
+  if (!saved) return pare_nomem(c);
+  pare_dims_hide(d, true, saved);
+  PareStatus s = pare_cut_dims(c, a, g, d, out);
+  pare_dims_show(d, saved);
   return s;
 }

@@ -1,5 +1,5 @@
 /* edit.h - structural edits: clones of an imported graph in which constants are
- * replaced. Nodes stay as they are, with the same ids; a replaced constant keeps
+ * replaced. Nodes stay as they are, with the same ids, but for dead branches, which go; a replaced constant keeps
  * its name and its origin, so that the backend finds what to change in the file. */
 #ifndef PARE_PASSES_EDIT_H
 #define PARE_PASSES_EDIT_H
@@ -40,8 +40,18 @@ PARE_MUST_USE PareStatus pare_cut_dims(PareCtx *c, PareArena *a, const PareGraph
                                        PareGraph **out);
 
 /* The same function as the cut graph at full size: the weights that read dead
- * groups are zeroed there. */
+ * groups are zeroed there. Dimensions that are not exact are left alone: nothing
+ * at full size is the same function. */
 PARE_MUST_USE PareStatus pare_zero_fan_in(PareCtx *c, PareArena *a, const PareGraph *g, const PareDims *d,
+                                          PareGraph **out);
+
+/* Takes dead branches out of g, a clone of the graph that was traced or of its cut: the one edit that removes nodes.
+ * A sum becomes the Identity of its stream. */
+PARE_MUST_USE PareStatus pare_drop_branches(PareCtx *c, PareGraph *g, const PareDims *d);
+
+/* Cuts only the dimensions that are not exact: what the cut graph is compared with is
+ * specialised to them like itself. */
+PARE_MUST_USE PareStatus pare_cut_inexact(PareCtx *c, PareArena *a, const PareGraph *g, const PareDims *d,
                                           PareGraph **out);
 
 #endif

@@ -1,8 +1,9 @@
 /* insert_masks - multiplies what weights read from prunable dimensions by masks. */
 #include "passes/insert_masks.h"
 
+/* Of branch b, where it joins the stream, all positions are its own. */
 static PareStatus insert_mask(PareCtx *c, PareGraph *g, const PareDims *d, int dim, const PareContraction *x,
-                              PareNode *n, PareMasks *out) {
+                              const PareBranch *b, PareNode *n, PareMasks *out) {
   PareValue *v = n->in[x->input];
   PareType type = {v->type.dtype, v->type.rank - x->axis, {v->type.dim[x->axis]}};
   for (int i = 1; i < type.rank; i++) type.dim[i] = 1;
@@ -14,16 +15,22 @@ static PareStatus insert_mask(PareCtx *c, PareGraph *g, const PareDims *d, int d
   for (int64_t i = 0; i < m.k; i++) {
     if (type.dtype == PARE_F64) ((double *)ones)[i] = 1;
     else ((float *)ones)[i] = 1;
+    if (b) m.group[i] = b->number;
   }
   m.mask->data = ones;
-  pare_axis_kept_positions(pare_axis_in(d->tracer, x->node, x->weight, x->weight_axis), d->dims.at[dim].leaf, m.group);
+  if (!b)
+    pare_axis_kept_positions(pare_axis_in(d->tracer, x->node, x->weight, x->weight_axis), d->dims.at[dim].leaf, m.group);
   PareValue *masked = PARE_EMIT(c, g, n, PARE_OP_MUL, n->name, NULL, v, m.mask);
   if (!masked) return c->diag.code;
   n->in[x->input] = masked;
   return pare_vec_push(g->arena, &out->at, m) ? PARE_OK : pare_nomem(c);
 }
 
-PareStatus pare_insert_masks(PareCtx *c, PareGraph *g, const PareDims *d, PareMasks *out) {
+static bool is_masked(const PareDims *d, size_t i, const bool *pruned) {
+  return pare_kind_is_block(d->dims.at[i].kind) || (pruned && pruned[i]);
+}
+
+PareStatus pare_insert_masks(PareCtx *c, PareGraph *g, const PareDims *d, const bool *pruned, PareMasks *out) {
   *out = (PareMasks){0};
   PareMark mark = pare_arena_mark(c->scratch);
   PareNode **by_id = PARE_NEW_N(c->scratch, g->nnodes + 1, PareNode *);
@@ -31,9 +38,13 @@ PareStatus pare_insert_masks(PareCtx *c, PareGraph *g, const PareDims *d, PareMa
   for (PareNode *n = g->first; n; n = n->next) by_id[n->id] = n;
   for (size_t i = 0; i < d->dims.n; i++) {
     const PareDim *dim = &d->dims.at[i];
-    if (!pare_kind_is_block(dim->kind)) continue;
+    if (!is_masked(d, i, pruned)) continue;
+    for (size_t k = 0; k < dim->branches.n; k++) {
+      const PareBranch *b = &dim->branches.at[k];
+      PARE_TRY(insert_mask(c, g, d, (int)i, &b->sum, b, by_id[b->sum.node->id], out));
+    }
     for (size_t r = 0; r < dim->readers.n; r++)
-      PARE_TRY(insert_mask(c, g, d, (int)i, &dim->readers.at[r], by_id[dim->readers.at[r].node->id], out));
+      PARE_TRY(insert_mask(c, g, d, (int)i, &dim->readers.at[r], NULL, by_id[dim->readers.at[r].node->id], out));
   }
   pare_arena_rewind(c->scratch, mark);
   return PARE_OK;

@@ -18,8 +18,10 @@ typedef struct PareMasks {
   PARE_VEC(PareMask) at;
 } PareMasks;
 
-/* g is a bound clone of the graph that was traced, or of its cut by the leaves'
+/* Masks for heads, FFN channels and what else is `pruned` (by dimension; NULL: nothing
+ * else). g is a bound clone of the graph that was traced, or of its cut by the leaves'
  * `keep`; groups are numbered as before the cut. Lists and ones live in its arena. */
-PARE_MUST_USE PareStatus pare_insert_masks(PareCtx *c, PareGraph *g, const PareDims *d, PareMasks *out);
+PARE_MUST_USE PareStatus pare_insert_masks(PareCtx *c, PareGraph *g, const PareDims *d, const bool *pruned,
+                                           PareMasks *out);
 
 #endif

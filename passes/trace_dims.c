@@ -9,6 +9,7 @@ typedef struct Leaf {
   PareAxis *axis;
   PARE_VEC(int) producers; /* contractions whose weight makes it */
   PARE_VEC(int) readers;   /* contractions that reduce over it */
+  PARE_VEC(int) pairs;     /* products of two activations that do */
   PARE_VEC(PareMember) members;
 } Leaf;
 
@@ -16,6 +17,7 @@ typedef struct Trace {
   PareCtx *c;
   PareArena *a;
   const PareGraph *g;
+  unsigned kinds; /* PARE_KIND_BIT of classes beyond the usual */
   PareTracer *t;
   PARE_VEC(Leaf) leaves; /* representatives, in the order in which weights name them */
   bool nomem;
@@ -32,7 +34,7 @@ static PareStatus freeze_interface(Trace *tr) {
       const char *why = pare_arena_printf(tr->a, "is an axis of the graph's %s '%s'", side ? "output" : "input", v->name);
       if (!why) return pare_nomem(tr->c);
       for (int d = 0; v->role != PARE_CONST && d < v->type.rank; d++)
-        pare_axis_freeze(NULL, tr->t->value_axis[v->id][d], why);
+        pare_axis_meet(NULL, tr->t->value_axis[v->id][d], side ? PARE_MET_OUTPUT : PARE_MET_END, why);
     }
   }
   return PARE_OK;
@@ -75,6 +77,13 @@ static void found_end(PareAxis *axis, void *arg) {
   if (!pushed) f->tr->nomem = true;
 }
 
+/* Only where a weight begins it: what else is summed over, positions say, is no dimension. */
+static void found_pair(PareAxis *axis, void *arg) {
+  Found *f = arg;
+  Leaf *l = axis->size > 1 && axis->dim >= 0 ? &f->tr->leaves.at[axis->dim] : NULL;
+  if (l && !pare_vec_push(f->tr->a, &l->pairs, f->contraction)) f->tr->nomem = true;
+}
+
 static void found_member(PareAxis *axis, void *arg) {
   Found *f = arg;
   if (axis->size < 2 || axis->dim < 0) return;
@@ -93,6 +102,11 @@ static PareStatus collect(Trace *tr) {
       f.reader = d == x->weight_axis;
       pare_axis_leaves(pare_axis_in(tr->t, x->node, x->weight, d), found_end, &f);
     }
+  }
+  for (size_t i = 0; i < tr->t->products.n; i++) {
+    const PareContraction *x = &tr->t->products.at[i];
+    Found f = {.tr = tr, .contraction = (int)i};
+    pare_axis_leaves(pare_axis_in(tr->t, x->node, x->input, x->axis), found_pair, &f);
   }
   for (PareNode *n = tr->g->first; n; n = n->next)
     for (int k = 0; k < n->nin; k++) {
@@ -220,7 +234,7 @@ static bool all_with(Trace *tr, const Leaf *x, const Leaf *y) {
   return true;
 }
 
-static bool may_go(const Leaf *l) { return l->producers.n && l->readers.n && !l->axis->frozen_why; }
+static bool may_go(const Leaf *l) { return l->producers.n && l->readers.n && !l->axis->met; }
 
 /* The heads that share one of k and v, in every group of them: q's heads are groups x these, k's and v's are groups
  * alone. A rectangle is all that the ops of a file can say, so one of each group goes. Where groups can go, whole ones
@@ -234,7 +248,19 @@ static bool are_queries(Trace *tr, const Leaf *l) {
   return false;
 }
 
+/* q and k of attention; v too where one Reshape gives all three their width. */
+static bool is_pair(const Leaf *l) {
+  return l->axis->met == PARE_MET_PRODUCT && !l->axis->batched && l->producers.n && l->pairs.n;
+}
+
+/* A residual stream: norms are taken over it, and it is more than one feed-forward's channels. */
+static bool is_width(Trace *tr, const Leaf *l) {
+  const PareAxis *a = l->axis;
+  return a->met == PARE_MET_NORM && !a->batched && !a->inner && l->producers.n && l->readers.n && !on_one_stream(tr, l);
+}
+
 static PareKind kind_of(Trace *tr, const Leaf *l) {
+  if (l->axis->met == PARE_MET_NORM) return PARE_KIND_WIDTH;
   if (l->axis->batched) return are_queries(tr, l) ? PARE_KIND_QUERIES : PARE_KIND_HEADS;
   if (l->axis->inner) return PARE_KIND_HEAD_DIM;
   return on_one_stream(tr, l) ? PARE_KIND_FFN : PARE_KIND_OTHER;
@@ -258,32 +284,19 @@ static const char *name_of(Trace *tr, const Leaf *l, const char *kind) {
   return n ? pare_arena_printf(tr->a, "%.*s:%s", (int)n, first, kind) : pare_arena_printf(tr->a, "%s:%s", first, kind);
 }
 
-static bool name_taken(const PareDims *d, const char *name) {
-  for (size_t i = 0; i < d->dims.n; i++)
-    if (!strcmp(d->dims.at[i].name, name)) return true;
-  return false;
-}
-
-static PareStatus unique_name(Trace *tr, const PareDims *d, const char **name) {
-  const char *base = *name;
-  for (int i = 2; *name && name_taken(d, *name); i++) *name = pare_arena_printf(tr->a, "%s#%d", base, i);
-  return *name ? PARE_OK : pare_nomem(tr->c);
-}
-
-/* Elements of weights that one index of the leaf owns, and bytes; a shared weight counts once. */
-static PareStatus weigh(Trace *tr, const Leaf *l, PareDim *out) {
-  for (size_t i = 0; i < l->members.n; i++) {
-    const PareMember *m = &l->members.at[i];
+PareStatus pare_dim_weigh(PareCtx *c, PareTracer *t, PareDim *out) {
+  for (size_t i = 0; i < out->members.n; i++) {
+    const PareMember *m = &out->members.at[i], *all = out->members.at;
     bool seen = false;
-    for (size_t j = 0; j < i; j++) seen |= l->members.at[j].weight == m->weight && l->members.at[j].axis == m->axis;
+    for (size_t j = 0; j < i; j++) seen |= all[j].weight == m->weight && all[j].axis == m->axis;
     if (seen) continue;
     int64_t size = m->weight->type.dim[m->axis], own = 0;
-    PareMark mark = pare_arena_mark(tr->c->scratch);
-    int64_t *pos = PARE_NEW_N(tr->c->scratch, size, int64_t);
-    if (!pos) return pare_nomem(tr->c);
-    pare_axis_positions(pare_axis_in(tr->t, m->node, m->input, m->axis), l->axis, pos);
+    PareMark mark = pare_arena_mark(c->scratch);
+    int64_t *pos = PARE_NEW_N(c->scratch, size, int64_t);
+    if (!pos) return pare_nomem(c);
+    pare_axis_positions(pare_axis_in(t, m->node, m->input, m->axis), out->leaf, pos);
     for (int64_t p = 0; p < size; p++) own += pos[p] == 0;
-    pare_arena_rewind(tr->c->scratch, mark);
+    pare_arena_rewind(c->scratch, mark);
     own *= pare_type_count(&m->weight->type) / size;
     out->bytes += own * (int64_t)pare_dtype_size(m->weight->type.dtype);
     if (pare_is_weight(m->node, m->input)) out->params += own;
@@ -291,28 +304,55 @@ static PareStatus weigh(Trace *tr, const Leaf *l, PareDim *out) {
   return PARE_OK;
 }
 
+/* The class that may cut what is frozen for the others. */
+static bool other_class(Trace *tr, const Leaf *l, PareKind *out) {
+  *out = is_pair(l) ? PARE_KIND_HEAD_DIM : PARE_KIND_WIDTH;
+  return is_pair(l) || is_width(tr, l);
+}
+
 static PareStatus add_frozen(Trace *tr, const Leaf *l, PareDims *d) {
   const PareNode *by = l->axis->frozen_by;
+  PareKind kind;
   PareFrozen f = {.count = l->axis->size, .name = name_of(tr, l, "frozen")};
   f.reason = by ? pare_arena_printf(tr->a, "%s: node '%s' (%s)", l->axis->frozen_why, by->name, pare_op_info[by->op].name)
                 : l->axis->frozen_why;
+  if (f.reason && other_class(tr, l, &kind))
+    f.reason = pare_arena_printf(tr->a, "%s; --prune %s cuts it", f.reason, pare_kind_name(kind));
   return f.name && f.reason && pare_vec_push(tr->a, &d->frozen, f) ? PARE_OK : pare_nomem(tr->c);
 }
 
-static PareStatus add_dim(Trace *tr, const Leaf *l, PareDims *d) {
-  PareDim dim = {.kind = kind_of(tr, l), .leaf = l->axis, .count = l->axis->size};
-  dim.name = name_of(tr, l, pare_kind_name(dim.kind));
-  PARE_TRY(unique_name(tr, d, &dim.name));
-  PARE_TRY(weigh(tr, l, &dim));
-  for (size_t i = 0; i < l->members.n; i++)
-    if (!pare_vec_push(tr->a, &dim.members, l->members.at[i])) return pare_nomem(tr->c);
-  for (size_t i = 0; i < l->readers.n; i++)
-    if (!pare_vec_push(tr->a, &dim.readers, tr->t->contractions.at[l->readers.at[i]])) return pare_nomem(tr->c);
-  return pare_vec_push(tr->a, &d->dims, dim) ? PARE_OK : pare_nomem(tr->c);
+static PareStatus push_readers(Trace *tr, size_t n, const int *list, const PareContraction *from, PareDim *out) {
+  for (size_t i = 0; i < n; i++)
+    if (!pare_vec_push(tr->a, &out->readers, from[list[i]])) return pare_nomem(tr->c);
+  return PARE_OK;
 }
 
-PareStatus pare_trace_dims(PareCtx *c, PareArena *a, const PareGraph *g, PareDims **out) {
-  Trace tr = {.c = c, .a = a, .g = g};
+static PareStatus add_dim(Trace *tr, const Leaf *l, PareDims *d) {
+  PareDim dim = {.kind = kind_of(tr, l), .leaf = l->axis, .count = l->axis->size, .pair = is_pair(l)};
+  dim.exact = dim.kind != PARE_KIND_WIDTH;
+  dim.name = name_of(tr, l, dim.pair ? "head-dim-qk" : pare_kind_name(dim.kind));
+  if (!dim.name) return pare_nomem(tr->c);
+  for (size_t i = 0; i < l->members.n; i++)
+    if (!pare_vec_push(tr->a, &dim.members, l->members.at[i])) return pare_nomem(tr->c);
+  PARE_TRY(pare_dim_weigh(tr->c, tr->t, &dim));
+  PARE_TRY(push_readers(tr, l->pairs.n, l->pairs.at, tr->t->products.at, &dim));
+  PARE_TRY(push_readers(tr, l->readers.n, l->readers.at, tr->t->contractions.at, &dim));
+  l->axis->dim = (int)d->dims.n;
+  return pare_dims_add(tr->c, tr->a, d, dim);
+}
+
+/* One that nothing forbids, or that is what a class asked for is about. */
+static PareStatus settle(Trace *tr, const Leaf *l, PareDims *d) {
+  PareKind kind;
+  l->axis->dim = -1;
+  if (!l->producers.n || !(l->readers.n || l->axis->batched || l->pairs.n)) return PARE_OK;
+  bool asked = other_class(tr, l, &kind) && (tr->kinds & PARE_KIND_BIT(kind));
+  if (asked || (!l->axis->met && l->readers.n)) return add_dim(tr, l, d);
+  return l->axis->met ? add_frozen(tr, l, d) : PARE_OK;
+}
+
+PareStatus pare_trace_classes(PareCtx *c, PareArena *a, const PareGraph *g, unsigned kinds, PareDims **out) {
+  Trace tr = {.c = c, .a = a, .g = g, .kinds = kinds};
   PareDims *d = PARE_NEW(a, PareDims);
   if (!d) return pare_nomem(c);
   PARE_TRY(run_rules(&tr));
@@ -320,18 +360,13 @@ PareStatus pare_trace_dims(PareCtx *c, PareArena *a, const PareGraph *g, PareDim
     forget_leaves(&tr);
     PARE_TRY(collect(&tr));
   } while (tie_shared(&tr));
-  for (size_t i = 0; i < tr.leaves.n; i++) {
-    const Leaf *l = &tr.leaves.at[i];
-    l->axis->dim = -1;
-    if (!l->producers.n || !(l->readers.n || l->axis->batched)) continue;
-    if (l->axis->frozen_why || !l->readers.n) {
-      if (l->axis->frozen_why) PARE_TRY(add_frozen(&tr, l, d));
-      continue;
-    }
-    PARE_TRY(add_dim(&tr, l, d));
-    l->axis->dim = (int)d->dims.n - 1;
-  }
+  for (size_t i = 0; i < tr.leaves.n; i++) PARE_TRY(settle(&tr, &tr.leaves.at[i], d));
   d->tracer = tr.t;
   *out = d;
-  return PARE_OK;
+  if (kinds & PARE_KIND_BIT(PARE_KIND_VOCAB)) PARE_TRY(pare_trace_vocab(c, a, d));
+  return kinds & PARE_KIND_BIT(PARE_KIND_DEPTH) ? pare_trace_branches(c, a, d) : PARE_OK;
+}
+
+PareStatus pare_trace_dims(PareCtx *c, PareArena *a, const PareGraph *g, PareDims **out) {
+  return pare_trace_classes(c, a, g, 0, out);
 }

@@ -187,10 +187,32 @@ static void note_dim(PareAxis *leaf, void *arg) {
   s->dim[s->n++] = leaf->dim;
 }
 
+static bool has_node(const PareBranch *b, uint32_t id) {
+  for (size_t i = 0; i < b->nodes.n; i++)
+    if (b->nodes.at[i]->id == id) return true;
+  return false;
+}
+
 static PareValue *group_constant(Build *b, int64_t n, const int64_t *group) {
   int32_t *data = PARE_NEW_N(b->g->arena, n + 1, int32_t);
   for (int64_t i = 0; data && i < n; i++) data[i] = (int32_t)group[i];
   return data ? pare_const_add(b->c, b->g, "pare.group", (PareType){PARE_I32, 1, {n}}, data) : NULL;
+}
+
+/* All of an adapted weight belongs to the branch that it is in. */
+static PareStatus find_branches(Build *b, size_t adapter, int64_t width) {
+  const PareAdapter *a = &b->adapters->at.at[adapter];
+  for (size_t d = 0; d < b->d->dims.n; d++)
+    for (size_t i = 0; i < b->d->dims.at[d].branches.n; i++) {
+      const PareBranch *branch = &b->d->dims.at[d].branches.at[i];
+      if (!has_node(branch, a->sites.at[0].node)) continue;
+      int64_t *group = PARE_NEW_N(b->g->arena, width + 1, int64_t);
+      if (!group) return pare_nomem(b->c);
+      for (int64_t k = 0; k < width; k++) group[k] = branch->number;
+      PareIncidence x = {adapter, (int)d, true, group_constant(b, width, group)};
+      if (!x.group || !pare_vec_push(b->g->arena, &b->incidences.at, x)) return oom(b);
+    }
+  return PARE_OK;
 }
 
 /* Which axis of which adapted weight holds which dimension. */
@@ -200,6 +222,7 @@ static PareStatus find_incidences(Build *b) {
     const PareAdapter *a = &b->adapters->at.at[i];
     PareNode *n = t->g->first;
     while (n && n->id != a->sites.at[0].node) n = n->next;
+    PARE_TRY(find_branches(b, i, a->n));
     for (int out = 0; n && out < 2; out++) {
       PareAxis *axis = pare_axis_in(t, n, a->sites.at[0].w, a->transposed ? 1 - out : out);
       LeafSearch found = {.d = b->d};
@@ -414,7 +437,7 @@ PareStatus pare_build_training(PareCtx *c, PareGraph *g, const PareDims *d, cons
   PARE_TRY(check_dump(&b));
   PARE_TRY(pare_run_passes(c, g, "widen,float-products", spec->dump_after));
   PARE_TRY(start(&b));
-  PARE_TRY(pare_insert_masks(c, g, d, &out->masks));
+  PARE_TRY(pare_insert_masks(c, g, d, spec->pruned, &out->masks));
   PARE_TRY(done(&b, "insert-masks"));
   b.dmask = PARE_NEW_N(g->arena, out->masks.at.n + 1, PareValue *);
   b.mask_group = PARE_NEW_N(g->arena, out->masks.at.n + 1, PareValue *);

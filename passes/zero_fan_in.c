@@ -68,13 +68,38 @@ static PareStatus zero_reader(PareCtx *c, PareGraph *g, PareNode **by_id, const 
   return PARE_OK;
 }
 
-/* Dead values that are there must not widen the range that a dynamic quantisation measures: what makes them is
- * zeroed too, and an activation makes 0 of 0. Scales and zero points of integers stay. */
+/* Where two activations are multiplied, no weight reads what is dead: what makes it is zeroed. So it is where dead
+ * values must not widen the range that a dynamic quantisation measures; an activation makes 0 of 0. Scales and zero
+ * points of integers stay. */
 static PareStatus zero_makers(PareCtx *c, PareGraph *g, PareNode **by_id, const PareDims *d, const PareDim *dim) {
   for (size_t i = 0; i < dim->members.n; i++) {
     const PareMember *m = &dim->members.at[i];
     bool parameter = m->node->op == PARE_OP_DEQUANTIZELINEAR && m->input > 0;
     if (pare_is_weight(m->node, m->input) && !parameter) PARE_TRY(zero_member(c, g, by_id, d, dim, m));
+  }
+  return PARE_OK;
+}
+
+/* All of the constant that n reads as input k; integers that are dequantised are zero at their zero points. */
+static PareStatus zero_all(PareCtx *c, PareGraph *g, PareNode *n, int k) {
+  const PareValue *v = n->in[k];
+  PareStored stored;
+  size_t bytes;
+  if (!pare_type_bytes(&v->type, &bytes)) return pare_nomem(c);
+  uint8_t *data = pare_arena_alloc(g->arena, bytes, 1);
+  if (!data) return pare_nomem(c);
+  memset(data, 0, bytes);
+  bool integers = reads_integers(g, n, k, &stored);
+  for (int64_t i = 0; integers && i < pare_type_count(&v->type); i++)
+    pare_put_int(v->type.dtype, data, i, pare_zero_at(&stored, i));
+  return pare_replace_constant(c, g, n, k, v->type, data);
+}
+
+static PareStatus zero_branches(PareCtx *c, PareGraph *g, PareNode **by_id, const PareDim *dim) {
+  for (size_t i = 0; i < dim->branches.n; i++) {
+    const PareBranch *b = &dim->branches.at[i];
+    for (size_t k = 0; pare_branch_dead(b) && k < b->ends.n; k++)
+      PARE_TRY(zero_all(c, g, by_id[b->ends.at[k].node->id], b->ends.at[k].input));
   }
   return PARE_OK;
 }
@@ -86,9 +111,11 @@ PareStatus pare_zero_fan_in(PareCtx *c, PareArena *a, const PareGraph *g, const 
   for (PareNode *n = (*out)->first; n; n = n->next) by_id[n->id] = n;
   for (size_t i = 0; i < d->dims.n; i++) {
     const PareDim *dim = &d->dims.at[i];
-    for (size_t r = 0; dim->leaf->keep && r < dim->readers.n; r++)
+    if (!dim->leaf->keep || !dim->exact) continue;
+    for (size_t r = 0; !dim->pair && r < dim->readers.n; r++)
       PARE_TRY(zero_reader(c, *out, by_id, d, dim, &dim->readers.at[r]));
-    if (dim->leaf->keep && dim->leaf->measured) PARE_TRY(zero_makers(c, *out, by_id, d, dim));
+    PARE_TRY(zero_branches(c, *out, by_id, dim));
+    if (dim->pair || dim->leaf->measured) PARE_TRY(zero_makers(c, *out, by_id, d, dim));
   }
   return PARE_OK;
 }

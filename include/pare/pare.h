@@ -165,6 +165,7 @@ typedef struct PareCompressResult {
   double dense, compact;
   double requested, reached; /* of the target */
   const char *target;        /* "sparsity", "params", "macs", "bytes", "plan" */
+  bool exact; /* the compact model is the masked one; else (a normalised axis was cut) both were cut there */
   double masked_vs_compact_abs, masked_vs_compact_rel;
   int64_t steps;
   double seconds, samples_per_second, final_loss;
