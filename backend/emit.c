@@ -379,6 +379,10 @@ static bool put_value_info(Writer *w, const PareField *info) {
 
 /* --- graph and model --- */
 
+static bool declares(const PareField *f) {
+  return f->num == PARE_GRAPH_VALUE_INFO || f->num == PARE_GRAPH_INPUT || f->num == PARE_GRAPH_OUTPUT;
+}
+
 /* Fields that go with the nodes that are gone: weights, Constant nodes, declarations. */
 static bool is_unread(const Writer *w, const PareField *f, size_t node) {
   if (!w->edits.removes || f->wire != PARE_WIRE_BYTES) return false;
@@ -415,7 +419,7 @@ static void put_graph(Writer *w, const PareField *graph) {
       const PareNodeEdit *e = w->edits.node[nodes - 1];
       for (size_t i = 0; i < e->inserts.n; i++) put_insert(w, &e->inserts.at[i]);
       put_node(w, &f, e);
-    } else if (!((f.num == PARE_GRAPH_VALUE_INFO || f.num == PARE_GRAPH_INPUT) && put_value_info(w, &f))) {
+    } else if (!(declares(&f) && put_value_info(w, &f))) {
       put_field(w, &f);
     }
   }

@@ -1,0 +1,392 @@
+"""The classes beyond heads and FFN channels: the width of q and k, the residual width, whole branches, a vocabulary.
+The truth is a second model that Python builds or slices by what the report says was kept, run by ONNX Runtime."""
+import json
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from conftest import FIXTURES, models, run
+from test_compress import LEVELS, REL, check_equal, relative, session
+from tiny import CLASSES, FFN, HEADS, STREAM, WIDTH, Builder, feed_forward
+
+TOKENS, POSITIONS, LAYERS = 40, 12, 3
+PAD = 3  # the id that the graph itself compares with
+
+
+class Layered(Builder):
+    """Names of initializers begin with the layer's."""
+    prefix = ""
+
+    def constant(self, name, values, elem):
+        return super().constant(self.prefix + name, values, elem)
+
+
+def attention(b, x, computed_scale):
+    split = b.ints(0, 0, HEADS, WIDTH)
+    q, k, v = (b.node("Reshape", b.dense(x, f"attention.{n}", STREAM, STREAM), split) for n in "qkv")
+    q, v = (b.node("Transpose", t, perm=[0, 2, 1, 3]) for t in (q, v))
+    k = b.node("Transpose", k, perm=[0, 2, 3, 1])
+    if computed_scale:  # as torch's scaled_dot_product_attention is exported
+        width = b.node("Cast", b.node("Gather", b.node("Shape", q), b.ints(3), axis=0), to=TensorProto.FLOAT)
+        s = b.node("Div", b.node("MatMul", q, k), b.node("Sqrt", width))
+    else:
+        s = b.node("Mul", b.node("MatMul", q, k), b.constant("scale", WIDTH ** -0.5, TensorProto.FLOAT))
+    y = b.node("Transpose", b.node("MatMul", b.node("Softmax", s, axis=-1), v), perm=[0, 2, 1, 3])
+    return b.dense(b.node("Reshape", y, b.ints(0, 0, HEADS * WIDTH)), "attention.out", STREAM, STREAM)
+
+
+def text_model(path, tokens_out=False, skip=(), computed_scale=False, numbers=False, post_norm=False):
+    """ids[batch, sequence] -> y[batch, 3], or logits over the vocabulary by the transposed embedding. `skip`: numbers of
+    branches (attention and feed-forward of each layer in turn) that are built and not added."""
+    b = Layered(TensorProto.FLOAT, seed=1)
+    table = b.constant("embedding", b.rng.standard_normal((TOKENS, STREAM)), TensorProto.FLOAT)
+    ids = b.node("Mul", "ids", b.ints(1)) if numbers else "ids"
+    length = b.node("Gather", b.node("Shape", "ids"), b.ints(1), axis=0)
+    positions = b.constant("positions", b.rng.standard_normal((POSITIONS, STREAM)), TensorProto.FLOAT)
+    x = b.node("Add", b.node("Gather", table, ids, axis=0),
+               b.node("Slice", positions, b.ints(0), length, b.ints(0)))
+    real = b.node("Not", b.node("Equal", "ids", b.ints(PAD)))
+    x = b.node("Mul", x, b.node("Unsqueeze", b.node("Cast", real, to=TensorProto.FLOAT), b.ints(2)))
+    for i in range(2 * LAYERS):
+        b.prefix = f"{i}."
+        h = x if post_norm else b.norm(x, "norm")
+        y = feed_forward(b, h) if i % 2 else attention(b, h, computed_scale)
+        if i not in skip:
+            x = b.node("Add", x, y)
+        x = b.norm(x, "norm") if post_norm else x
+    b.prefix = ""
+    x = b.norm(x, "last")
+    if tokens_out:
+        y = b.node("MatMul", x, b.node("Transpose", table, perm=[1, 0]))
+        y = b.node("Add", y, b.constant("bias", b.rng.standard_normal(TOKENS), TensorProto.FLOAT))
+    else:
+        y = b.dense(b.node("ReduceMean", x, axes=[1], keepdims=0), "classifier", STREAM, CLASSES)
+    b.nodes.append(helper.make_node("Identity", [y], ["y"], name="end"))
+    shape = ["batch", "sequence", TOKENS] if tokens_out else ["batch", CLASSES]
+    graph = helper.make_graph(b.nodes, "text", [helper.make_tensor_value_info("ids", TensorProto.INT64, ["batch", "sequence"])],
+                              [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)], b.initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+    return path
+
+
+def weights(path):
+    return {t.name: numpy_helper.to_array(t) for t in onnx.load(path).graph.initializer}
+
+
+def edited(path, out, edit):
+    """The model with edit(name, array) in the place of each initializer."""
+    m = onnx.load(path)
+    for t in m.graph.initializer:
+        t.CopyFrom(numpy_helper.from_array(edit(t.name, numpy_helper.to_array(t)).copy(), t.name))
+    del m.graph.value_info[:]
+    onnx.save(m, out)
+    return out
+
+
+def compress(model, out, *options):
+    """The report."""
+    folder = out.parent / (out.stem + "-report")
+    run("compress", model, out, "--report", folder, "--threads", 1, *options)
+    return json.loads((folder / "report.json").read_text())
+
+
+def kept(report, kind):
+    """Lists of indices of the dimensions of a kind."""
+    return [g["kept"] for g in report["groups"] if g["kind"] == kind]
+
+
+def outputs(path, ids, level=LEVELS[-1]):
+    return session(path, level).run(None, {"ids": ids})[0]
+
+
+def random_ids(rng, batch, length, of):
+    return np.asarray(of, np.int64)[rng.integers(0, len(of), (batch, length))]
+
+
+def expect_same(reference, path, make=lambda ids: ids, of=range(TOKENS)):
+    """The same numbers on ids and make(ids), at every level and two sizes."""
+    rng = np.random.default_rng(5)
+    for level in LEVELS:
+        for batch, length in ((1, 4), (3, 9)):
+            ids = random_ids(rng, batch, length, of)
+            want, got = reference(ids), outputs(path, make(ids), level)
+            assert want.shape == got.shape and relative(want, got) <= REL, f"{relative(want, got)} at {level}"
+
+
+def train(path, n=24, length=8, of=range(TOKENS)):
+    rng = np.random.default_rng(2)
+    np.savez(path, ids=random_ids(rng, n, length, of), labels=rng.integers(0, CLASSES, n))
+    return path
+
+
+# --- the width of q and k ---
+
+
+@pytest.mark.parametrize("computed", [False, True], ids=["constant-scale", "scale-of-the-shape"])
+def test_q_and_k_lose_width_and_the_scale_stays(tmp_path, computed):
+    model = text_model(tmp_path / "m.onnx", computed_scale=computed)
+    report = compress(model, tmp_path / "c.onnx", "--prune", "head-dim", "--include", "qk", "--steps", 0, "--method",
+                      "magnitude", "--save-masked", tmp_path / "masked.onnx")
+    keep = {2 * i: k for i, k in enumerate(g["kept"] for g in report["groups"] if "qk" in g["name"])}
+    assert len(keep) == LAYERS and report["validation"]["exact"]
+    assert sum(len(k) for k in keep.values()) == LAYERS * WIDTH // 2
+
+    def zero(name, w):
+        layer, _, rest = name.partition(".")
+        if rest.startswith(("attention.q.", "attention.k.")):
+            dead = [h * WIDTH + i for h in range(HEADS) for i in range(WIDTH) if i not in keep[int(layer)]]
+            w = w.copy()
+            w[..., dead] = 0
+        return w
+
+    truth = edited(model, tmp_path / "truth.onnx", zero)
+    expect_same(lambda ids: outputs(truth, ids), tmp_path / "c.onnx")
+    expect_same(lambda ids: outputs(tmp_path / "masked.onnx", ids), tmp_path / "c.onnx")
+    for name, w in weights(tmp_path / "c.onnx").items():
+        if ".attention.q.weight" in name:
+            assert w.shape == (STREAM, HEADS * len(keep[int(name.split(".")[0])]))
+
+
+# --- the residual width ---
+
+# Axes of the stream, by the end of a name.
+STREAM_AXIS = {"embedding": 1, "positions": 1, "gamma": 0, "beta": 0, "q.weight": 0, "k.weight": 0, "v.weight": 0,
+               "out.weight": 1, "out.bias": 0, "up.weight": 0, "down.weight": 1, "down.bias": 0, "classifier.weight": 0}
+
+
+@pytest.mark.parametrize("post", [False, True], ids=["pre-norm", "post-norm"])
+def test_the_residual_width_goes_everywhere_and_the_norms_are_taken_over_what_stays(tmp_path, post):
+    model = text_model(tmp_path / "m.onnx", post_norm=post)
+    report = compress(model, tmp_path / "c.onnx", "--prune", "width", "--train", train(tmp_path / "t.npz"), "--steps", 0,
+                      "--save-masked", tmp_path / "masked.onnx")
+    [keep] = kept(report, "width")
+    assert len(keep) == STREAM // 2 and report["validation"]["exact"] is False and report["validation"]["passed"]
+
+    def cut(name, w):
+        for end, axis in STREAM_AXIS.items():
+            if name.endswith(end):
+                return np.take(w, keep, axis)
+        return w
+
+    truth = edited(model, tmp_path / "truth.onnx", cut)
+    expect_same(lambda ids: outputs(truth, ids), tmp_path / "c.onnx")
+    assert all(np.array_equal(w, weights(tmp_path / "c.onnx")[n]) for n, w in weights(truth).items())
+    expect_same(lambda ids: outputs(tmp_path / "masked.onnx", ids), tmp_path / "c.onnx")
+
+
+def test_a_width_is_cut_while_tuning_and_the_console_says_what_is_compared(tmp_path):
+    model = text_model(tmp_path / "m.onnx")
+    r = run("compress", model, tmp_path / "c.onnx", "--prune", "heads,ffn,width", "--train", train(tmp_path / "t.npz"),
+            "--steps", 20, "--prune-every", 2, "--threads", 1, "--save-masked", tmp_path / "masked.onnx")
+    assert "re-specialised and cut model differ" in r.stdout
+    assert weights(tmp_path / "c.onnx")["embedding"].shape == (TOKENS, STREAM // 2)
+    expect_same(lambda ids: outputs(tmp_path / "masked.onnx", ids), tmp_path / "c.onnx")
+
+
+def test_a_width_that_is_an_output_stays(tmp_path):
+    model = onnx.load(text_model(tmp_path / "m.onnx"))
+    norm = [n for n in model.graph.node if n.op_type == "LayerNormalization"][-1]
+    model.graph.output.append(helper.make_tensor_value_info(norm.output[0], TensorProto.FLOAT, ["batch", "sequence", STREAM]))
+    onnx.save(model, tmp_path / "m.onnx")
+    r = run("compress", tmp_path / "m.onnx", tmp_path / "c.onnx", "--prune", "width", "--steps", 0, "--method", "magnitude",
+            code=6)
+    assert "no group of kind width" in r.stderr
+
+
+# --- whole branches ---
+
+
+@pytest.mark.parametrize("post", [False, True], ids=["pre-norm", "post-norm"])
+def test_a_branch_that_goes_is_not_added_and_leaves_nothing_behind(tmp_path, post):
+    model = text_model(tmp_path / "m.onnx", post_norm=post)
+    report = compress(model, tmp_path / "c.onnx", "--prune", "depth", "--train", train(tmp_path / "t.npz"), "--steps", 0,
+                      "--save-masked", tmp_path / "masked.onnx")
+    attentions, feeds = kept(report, "depth")  # in the order of the graph
+    gone = {2 * i for i in range(LAYERS) if i not in attentions} | {2 * i + 1 for i in range(LAYERS) if i not in feeds}
+    assert len(gone) == LAYERS and report["validation"]["exact"]
+    truth = text_model(tmp_path / "truth.onnx", skip=gone, post_norm=post)
+    expect_same(lambda ids: outputs(truth, ids), tmp_path / "c.onnx")
+    check_ids = lambda ids: outputs(tmp_path / "masked.onnx", ids)  # noqa: E731
+    expect_same(check_ids, tmp_path / "c.onnx")
+    after = onnx.load(tmp_path / "c.onnx")
+    onnx.checker.check_model(after, full_check=True)
+    left = {n.split(".")[0] for n in weights(tmp_path / "c.onnx") if n[0].isdigit() and "attention" in n or "ffn" in n}
+    assert left == {str(i) for i in range(2 * LAYERS) if i not in gone}
+    read = {i for n in after.graph.node for i in n.input} | {o.name for o in after.graph.output}
+    made = {o for n in after.graph.node for o in n.output} | set(weights(tmp_path / "c.onnx"))
+    assert made <= read, f"nobody reads {made - read}"
+    assert [n.name for n in after.graph.node if n.op_type == "Identity" and n.name != "end"] == \
+        [n.name for n in onnx.load(model).graph.node if n.name not in {m.name for m in after.graph.node if m.op_type == "Add"}
+         and n.op_type == "Add" and n.name in {m.name for m in after.graph.node}]
+
+
+def test_heads_of_a_branch_that_went_are_no_groups_any_more(tmp_path):
+    model = text_model(tmp_path / "m.onnx")
+    report = compress(model, tmp_path / "c.onnx", "--prune", "heads,ffn,depth", "--train", train(tmp_path / "t.npz"),
+                      "--steps", 20, "--prune-every", 2, "--save-masked", tmp_path / "masked.onnx")
+    attentions, feeds = kept(report, "depth")
+    heads = [g for g in report["groups"] if g["kind"] == "heads"]
+    assert [i for i, g in enumerate(heads) if g["after"]] == attentions
+    assert sum(g["after"] for g in heads) == len(attentions) * HEADS // 2
+    assert sum(g["after"] for g in report["groups"] if g["kind"] == "ffn") == len(feeds) * FFN // 2
+    expect_same(lambda ids: outputs(tmp_path / "masked.onnx", ids), tmp_path / "c.onnx")
+
+
+def test_a_branch_whose_insides_are_an_output_stays(tmp_path):
+    model = onnx.load(text_model(tmp_path / "m.onnx"))
+    relu = next(n for n in model.graph.node if n.op_type == "Relu")
+    model.graph.output.append(helper.make_tensor_value_info(relu.output[0], TensorProto.FLOAT, ["batch", "sequence", FFN]))
+    onnx.save(model, tmp_path / "m.onnx")
+    report = compress(tmp_path / "m.onnx", tmp_path / "c.onnx", "--prune", "depth", "--steps", 0, "--method", "magnitude")
+    assert [g["before"] for g in report["groups"] if g["kind"] == "depth"] == [LAYERS, LAYERS - 1]
+
+
+def test_depth_beside_other_classes_has_no_target(tmp_path):
+    r = run("compress", text_model(tmp_path / "m.onnx"), tmp_path / "c.onnx", "--prune", "heads,depth", "--target",
+            "params=0.5", code=2)
+    assert "depth stands alone" in r.stderr
+
+
+@pytest.mark.parametrize("kinds", ["depth", "head-dim", "width", "heads,ffn,head-dim,width,depth"])
+@pytest.mark.parametrize("fixture", models(["tinybert-sst2-ts-op17", "deit-fashion-ts-op13-nofold", "deit-fashion-ts-op9-dyn",
+                                            "vespa-mlm-transformer", "tinybert-sst2-extdata"]))
+def test_real_exports_equal_their_masked_form(fixture, kinds, tmp_path):
+    _, path = fixture
+    run("compress", path, tmp_path / "c.onnx", "--prune", kinds, "--steps", 0, "--method", "magnitude", "--save-masked",
+        tmp_path / "masked.onnx")
+    check_equal(path, tmp_path / "masked.onnx", tmp_path / "c.onnx")
+
+
+# --- a vocabulary ---
+
+KEEP = [0, 1, 2, 3, 5, 8, 13, 21, 34]
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+def keep_ids(path, ids=KEEP):
+    path.write_text("".join(f"{i}\n" for i in ids))
+    return path
+
+
+def vocab_file(path):
+    """Token number i, special ones first, is written w<i>."""
+    path.write_text("\n".join(SPECIAL + [f"w{i}" for i in range(len(SPECIAL), TOKENS)]) + "\n")
+    return path
+
+
+def renumbered(ids):
+    return np.searchsorted(KEEP, ids)
+
+
+@pytest.mark.parametrize("tokens_out", [False, True], ids=["classes", "tied-tokens"])
+def test_tokens_that_stay_mean_the_same_under_new_ids(tmp_path, tokens_out):
+    model = text_model(tmp_path / "m.onnx", tokens_out=tokens_out)
+    report = compress(model, tmp_path / "c.onnx", "--prune", "vocab", "--vocab-keep", keep_ids(tmp_path / "keep.txt"),
+                      "--steps", 0)
+    assert all(k == KEEP for k in kept(report, "vocab")) and len(kept(report, "vocab")) == 1 + tokens_out
+    want = (lambda ids: outputs(model, ids)[..., KEEP]) if tokens_out else (lambda ids: outputs(model, ids))
+    expect_same(want, tmp_path / "c.onnx", renumbered, KEEP)
+    after = onnx.load(tmp_path / "c.onnx")
+    assert {p.key: p.value for p in after.metadata_props}["pare.vocab"] == str(len(KEEP))
+    assert np.array_equal(weights(tmp_path / "c.onnx")["embedding"], weights(model)["embedding"][KEEP])
+    onnx.checker.check_model(after, full_check=True)
+
+
+def test_an_id_that_the_graph_compares_with_is_numbered_anew_or_never_met(tmp_path):
+    model = text_model(tmp_path / "m.onnx")
+    for ids in (KEEP, [i for i in KEEP if i != PAD], [PAD, 30, 31]):
+        run("compress", model, tmp_path / "c.onnx", "--prune", "vocab", "--vocab-keep", keep_ids(tmp_path / "k.txt", ids),
+            "--steps", 0)
+        expect_same(lambda x: outputs(model, x), tmp_path / "c.onnx", lambda x: np.searchsorted(ids, x), ids)
+
+
+def test_a_list_of_tokens_keeps_the_special_ones_and_the_vocabulary_is_written_anew(tmp_path):
+    model = text_model(tmp_path / "m.onnx")
+    vocab = vocab_file(tmp_path / "vocab.txt")
+    (tmp_path / "keep.txt").write_text("w30\nw7\n\nw30\n")
+    data = train(tmp_path / "t.npz")
+    r = run("compress", model, tmp_path / "c.onnx", "--prune", "heads,ffn,vocab", "--vocab-keep", tmp_path / "keep.txt",
+            "--vocab", vocab, "--train", data, "--steps", 4, "--threads", 1, "--save-plan", tmp_path / "plan.json")
+    assert "7 of 40 tokens stay" in r.stderr and "0 of 24 samples are left out, the rest read [UNK]" in r.stderr
+    assert (tmp_path / "c.onnx.vocab.txt").read_text().split() == SPECIAL + ["w7", "w30"]
+    (tmp_path / "text.tsv").write_text("sentence\tlabel\nw7 w30 w8\t1\n")
+    run("data", "text", tmp_path / "text.tsv", "-o", tmp_path / "text.npz", "--vocab", tmp_path / "c.onnx.vocab.txt")
+    assert np.load(tmp_path / "text.npz")["input_ids"].tolist() == [[2, 5, 6, 1, 3]]
+    run("compress", model, tmp_path / "again.onnx", "--plan", tmp_path / "plan.json", "--vocab", vocab, "--train", data,
+        "--steps", 0)
+    assert {n: w.shape for n, w in weights(tmp_path / "again.onnx").items()} == \
+        {n: w.shape for n, w in weights(tmp_path / "c.onnx").items()}
+    assert (tmp_path / "again.onnx.vocab.txt").read_text() == (tmp_path / "c.onnx.vocab.txt").read_text()
+
+
+def test_samples_with_tokens_that_nobody_can_name_are_left_out(tmp_path):
+    data = tmp_path / "t.npz"
+    ids = np.array([[1, 2, 3], [1, 2, 4], [5, 8, 13], [21, 34, 0]])
+    np.savez(data, ids=ids, labels=np.arange(4) % CLASSES)
+    r = run("compress", text_model(tmp_path / "m.onnx"), tmp_path / "c.onnx", "--prune", "heads,vocab", "--vocab-keep",
+            keep_ids(tmp_path / "keep.txt"), "--train", data, "--steps", 2, "--batch", 2)
+    assert "1 of 4 samples are left out" in r.stderr
+
+
+def test_labels_that_are_tokens_follow_the_vocabulary(tmp_path):
+    rng = np.random.default_rng(0)
+    ids, labels = random_ids(rng, 12, 6, KEEP), random_ids(rng, 12, 6, range(TOKENS))
+    np.savez(tmp_path / "t.npz", ids=ids, labels=labels)
+    report = compress(text_model(tmp_path / "m.onnx", tokens_out=True), tmp_path / "c.onnx", "--prune", "vocab",
+                      "--vocab-keep", keep_ids(tmp_path / "keep.txt"), "--train", tmp_path / "t.npz", "--eval",
+                      tmp_path / "t.npz", "--steps", 0)
+    known = np.isin(labels, KEEP)
+    guesses = outputs(tmp_path / "c.onnx", renumbered(ids)).argmax(-1)
+    want = (guesses == renumbered(labels))[known].mean()
+    assert abs(report["metrics"]["compact"] - want) < 1e-6, (report["metrics"], want)
+
+
+@pytest.mark.parametrize("lines,options,code,says", [
+    ("1\n40\n", [], 4, "line 2: there is no id 40"),
+    ("w7\n", [], 2, "give --vocab"),
+    ("w7\nw99\n", ["--vocab", "vocab.txt"], 4, "line 2: 'w99' is no token"),
+    ("\n", [], 4, "keeps no token"),
+], ids=["no-such-id", "tokens-without-a-vocabulary", "no-such-token", "nothing"])
+def test_a_list_that_does_not_fit_is_refused_by_line(tmp_path, lines, options, code, says):
+    vocab_file(tmp_path / "vocab.txt")
+    (tmp_path / "keep.txt").write_text(lines)
+    options = [tmp_path / o if o.endswith(".txt") else o for o in options]
+    r = run("compress", text_model(tmp_path / "m.onnx"), tmp_path / "c.onnx", "--prune", "vocab", "--vocab-keep",
+            tmp_path / "keep.txt", *options, "--steps", 0, code=code)
+    assert says in r.stderr and not (tmp_path / "c.onnx").exists()
+
+
+def test_a_class_without_its_list_and_a_list_without_its_class_are_refused(tmp_path):
+    model = text_model(tmp_path / "m.onnx")
+    assert "--vocab-keep FILE" in run("compress", model, tmp_path / "c.onnx", "--prune", "vocab", code=2).stderr
+    assert "add it to --prune" in run("compress", model, tmp_path / "c.onnx", "--vocab-keep", "keep.txt", code=2).stderr
+
+
+def test_ids_that_are_computed_with_keep_their_vocabulary(tmp_path):
+    model = text_model(tmp_path / "m.onnx", numbers=True)
+    r = run("compress", model, tmp_path / "c.onnx", "--prune", "vocab", "--vocab-keep", keep_ids(tmp_path / "k.txt"),
+            "--steps", 0, code=6)
+    assert "the vocabulary cannot be cut" in r.stderr
+
+
+@pytest.mark.skipif(not FIXTURES.exists(), reason="no fixtures beside the project")
+@pytest.mark.parametrize("fixture", models(["tinybert-sst2-ts-op17", "tinybert-sst2-ortpy-fused", "tinybert-sst2-ts-op17-fp16",
+                                            "tinybert-sst2-ort-qdq", "tinybert-sst2-ort-dynint8"]))
+def test_the_vocabulary_of_a_real_export_is_cut(fixture, tmp_path):
+    _, path = fixture
+    ids = [0, 100, 101, 102, 103] + list(range(1000, 3000, 7))
+    run("compress", path, tmp_path / "c.onnx", "--prune", "vocab", "--vocab-keep", keep_ids(tmp_path / "k.txt", ids),
+        "--steps", 0)
+    rng = np.random.default_rng(3)
+    x = random_ids(rng, 3, 9, ids)
+    old = {"input_ids": x, "attention_mask": np.ones_like(x), "token_type_ids": np.zeros_like(x)}
+    new = dict(old, input_ids=np.searchsorted(ids, x))
+    for level in LEVELS:
+        a, b = session(path, level), session(tmp_path / "c.onnx", level)
+        names = [i.name for i in a.get_inputs()]
+        want, got = (s.run(None, {n: f[n] for n in names})[0] for s, f in ((a, old), (b, new)))
+        assert np.array_equal(want, got), (want, got)
