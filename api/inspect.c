@@ -22,6 +22,7 @@ typedef struct Inspect {
   PareCtx *c;
   PareArena *a; /* the result's */
   const char *shape;
+  unsigned kinds; /* classes to show beside the usual ones */
   PareModel *m;
   PareGraph *probe[2]; /* at two choices of sizes: what differs is dynamic */
   PareInspection *i;
@@ -91,10 +92,12 @@ static bool member_seen(const PareDim *d, size_t k) {
 }
 
 static PareStatus describe_group(Inspect *x, const PareDim *d, PareGroupInfo *out) {
-  const char **member = PARE_NEW_N(x->a, d->members.n, const char *);
+  const char **member = PARE_NEW_N(x->a, d->members.n + d->branches.n + 1, const char *);
   *out = (PareGroupInfo){.name = copy(x, d->name), .kind = pare_kind_name(d->kind), .count = d->count,
-                         .params = d->params, .members = member};
+                         .params = d->params, .members = member, .exact = d->exact};
   if (!member || !out->name) return pare_nomem(x->c);
+  for (size_t k = 0; k < d->branches.n; k++)
+    if (!(member[out->nmembers++] = copy(x, d->branches.at[k].sum.node->name))) return pare_nomem(x->c);
   for (size_t k = 0; k < d->members.n; k++) {
     const PareMember *m = &d->members.at[k];
     if (member_seen(d, k)) continue;
@@ -246,7 +249,7 @@ static PareStatus look(Inspect *x, PareArena *work) {
   PARE_TRY(pare_shapes_bind(c, work, x->m->graph, x->shape, 1, 1, &bound));
   PARE_TRY(pare_untie(c, x->m->graph));
   for (int salt = 0; salt < 2; salt++) PARE_TRY(pare_probe_dims(c, work, x->m->graph, salt, &x->probe[salt]));
-  PARE_TRY(pare_trace_dims(c, work, x->probe[0], &dims));
+  PARE_TRY(pare_trace_classes(c, work, x->probe[0], x->kinds, &dims));
   PARE_TRY(pare_graph_weights(c, x->m->graph, &weights));
   i->path = copy(x, x->m->path);
   i->producer = copy(x, x->m->producer);
@@ -265,7 +268,7 @@ static PareStatus look(Inspect *x, PareArena *work) {
 }
 
 typedef struct InspectCall {
-  const char *model, *shape;
+  const char *model, *shape, *prune;
   PareInspection **out;
 } InspectCall;
 
@@ -275,7 +278,10 @@ static PareStatus inspect_body(PareCtx *c, void *arg) {
   PareArena *work = pare_arena_new(1 << 16);
   Inspection *result = x.a ? PARE_NEW(x.a, Inspection) : NULL;
   if (result) x.i = &result->public, x.fingerprint = &result->fingerprint;
-  PareStatus s = result && work ? pare_model_load(c, call->model, &x.m) : pare_nomem(c);
+  PareStatus s = result && work ? PARE_OK : pare_nomem(c);
+  if (s == PARE_OK && call->prune && !pare_kinds_find(call->prune, &x.kinds))
+    s = pare_error(c, PARE_USAGE, "--prune knows no such class: '%s'", call->prune);
+  if (s == PARE_OK) s = pare_model_load(c, call->model, &x.m);
   c->file = call->model;
   if (s == PARE_OK) s = look(&x, work);
   pare_model_free(x.m);
@@ -286,9 +292,10 @@ static PareStatus inspect_body(PareCtx *c, void *arg) {
   return PARE_OK;
 }
 
-int pare_inspect(const char *model, const char *shape, const PareHooks *h, PareInspection **out, PareError *e) {
+int pare_inspect(const char *model, const char *shape, const char *prune, const PareHooks *h, PareInspection **out,
+                 PareError *e) {
   *out = NULL;
-  return pare_call(h, 0, e, inspect_body, &(InspectCall){model, shape, out});
+  return pare_call(h, 0, e, inspect_body, &(InspectCall){model, shape, prune, out});
 }
 
 void pare_inspection_free(PareInspection *i) {
@@ -318,8 +325,8 @@ static json_t *tensors_json(size_t n, const PareTensorInfo *t) {
 static json_t *group_json(const PareGroupInfo *g) {
   json_t *members = json_array();
   for (size_t k = 0; k < g->nmembers; k++) json_array_append_new(members, pare_json_text(g->members[k]));
-  return json_pack("{s:o, s:s, s:I, s:I, s:o}", "name", pare_json_text(g->name), "kind", g->kind, "count",
-                   (json_int_t)g->count, "params", (json_int_t)g->params, "members", members);
+  return json_pack("{s:o, s:s, s:I, s:I, s:b, s:o}", "name", pare_json_text(g->name), "kind", g->kind, "count",
+                   (json_int_t)g->count, "params", (json_int_t)g->params, "exact", g->exact, "members", members);
 }
 
 static json_t *opaque_json(const PareInspection *i) {

@@ -370,14 +370,8 @@ bool pare_option_target(const PareCompressOptions *o, const char **kind, double 
 }
 
 unsigned pare_option_kinds(const PareCompressOptions *o) {
-  PareKind kind;
-  unsigned kinds = 0;
-  for (const char *at = o->prune; *at; at += *at == ',') {
-    size_t n = strcspn(at, ",");
-    if (pare_kind_find(at, n, &kind)) kinds |= PARE_KIND_BIT(kind);
-    at += n;
-  }
-  return *o->plan ? ~0u : kinds;
+  unsigned kinds;
+  return *o->plan || !pare_kinds_find(o->prune, &kinds) ? ~0u : kinds;
 }
 
 static bool given(const PareCompressOptions *o, int id) { return pare_option_source(o, id) != PARE_FROM_DEFAULT; }

@@ -116,7 +116,7 @@ static int check_share(const PareInspection *i, double strict) {
 
 typedef struct Wanted {
   bool groups, json;
-  const char *shape, *why;
+  const char *shape, *why, *prune;
   double strict; /* -1: not asked for */
 } Wanted;
 
@@ -134,7 +134,7 @@ static int explain(const char *model, const Wanted *want, const PareHooks *h) {
 static int inspect(const char *model, const Wanted *want, const PareHooks *h) {
   PareInspection *i;
   PareError e;
-  if (pare_inspect(model, want->shape, h, &i, &e)) return cli_fail(&e);
+  if (pare_inspect(model, want->shape, want->prune, h, &i, &e)) return cli_fail(&e);
   int code = 0;
   if (want->json) code = print_json(pare_inspection_json(i));
   else {
@@ -157,6 +157,8 @@ int cli_inspect(int argc, char **argv, const volatile sig_atomic_t *stop) {
        "ties it to other weights or forbids cutting it", &want.why},
       {"strict", 0, CLI_NUMBER, "SHARE", "", "fail (exit 1) when a smaller share of the parameters lies in heads and FFN "
        "channels that can be pruned", &want.strict},
+      {"prune", 0, CLI_TEXT, "KINDS", "", "also look for what these classes can cut: head-dim (of q and k), width, depth, "
+       "vocab", &want.prune},
       {"shape", 0, CLI_TEXT, "NAME:DIMS", "", "sizes of dynamic axes for the MACs: input_ids:1x128", &want.shape},
       {"json", 0, CLI_FLAG, "", "", "print JSON", &want.json},
   };

@@ -16,6 +16,18 @@ bool pare_kind_find(const char *name, size_t len, PareKind *out) {
   return false;
 }
 
+bool pare_kinds_find(const char *list, unsigned *out) {
+  PareKind kind;
+  *out = 0;
+  for (const char *at = list; *at; at += *at == ',') {
+    size_t n = strcspn(at, ",");
+    if (!pare_kind_find(at, n, &kind)) return false;
+    *out |= PARE_KIND_BIT(kind);
+    at += n;
+  }
+  return true;
+}
+
 static bool name_taken(const PareDims *d, const char *name) {
   for (size_t i = 0; i < d->dims.n; i++)
     if (!strcmp(d->dims.at[i].name, name)) return true;

@@ -32,6 +32,8 @@ static inline bool pare_kind_is_block(PareKind k) {
   return k == PARE_KIND_HEADS || k == PARE_KIND_QUERIES || k == PARE_KIND_FFN;
 }
 bool pare_kind_find(const char *name, size_t len, PareKind *out);
+/* "heads,ffn" as a set of PARE_KIND_BIT; false when a name is none. */
+bool pare_kinds_find(const char *list, unsigned *out);
 
 /* A constant one of whose axes holds the dimension. */
 typedef struct PareMember {

@@ -173,5 +173,6 @@ PareStatus pare_trace_vocab(PareCtx *c, PareArena *a, PareDims *d) {
   for (size_t i = before; i < d->dims.n; i++) d->dims.at[i].leaf->dim = -1;
   d->dims.n = before;
   d->tokens.n = 0;
-  return s;
+  PareFrozen f = {.name = "vocabulary", .reason = d->no_vocab, .count = v.size};
+  return s != PARE_OK || pare_vec_push(a, &d->frozen, f) ? s : pare_nomem(c);
 }

@@ -75,7 +75,8 @@ typedef struct PareGroupInfo {
   const char *name, *kind;
   int64_t count, params; /* groups; parameters of one group */
   size_t nmembers;
-  const char *const *members; /* weight names with axis: "layer0.q.weight:1" */
+  const char *const *members; /* weight names with axis: "layer0.q.weight:1"; of whole branches the sums' names */
+  bool exact;                 /* what is cut equals what is masked; not where a norm is taken over it */
 } PareGroupInfo;
 
 typedef struct PareFrozenInfo {
@@ -102,8 +103,9 @@ typedef struct PareInspection {
   void *owner;
 } PareInspection;
 
-/* `shape` as in --shape, or NULL. MACs count one sample at that shape. */
-PARE_API int pare_inspect(const char *model, const char *shape, const PareHooks *h, PareInspection **out, PareError *e);
+/* `shape` as in --shape, `prune` classes to look for beside the usual ones, or NULL. MACs count one sample at that shape. */
+PARE_API int pare_inspect(const char *model, const char *shape, const char *prune, const PareHooks *h,
+                          PareInspection **out, PareError *e);
 PARE_API void pare_inspection_free(PareInspection *i);
 /* The JSON of DESIGN 3, indented, with a newline. Free with free(). */
 PARE_API char *pare_inspection_json(const PareInspection *i);

@@ -373,13 +373,18 @@ Test(cut, of_every_op_and_run_is_run_and_cut) {
 
 static const int64_t two_sizes[2][2] = {{2, 9}, {3, 14}}, one_sample[2][2] = {{1, 9}, {1, 14}};
 
-static PareDims *trace(Fix *f, const PareGraph *g) {
+static PareDims *trace_classes(Fix *f, const PareGraph *g, unsigned kinds) {
   PareGraph *bound;
   PareDims *d;
   MUST(f, pare_probe_dims(&f->c, f->arena, g, 0, &bound));
-  MUST(f, pare_trace_dims(&f->c, f->arena, bound, &d));
+  MUST(f, pare_trace_classes(&f->c, f->arena, bound, kinds, &d));
   return d;
 }
+
+static PareDims *trace(Fix *f, const PareGraph *g) { return trace_classes(f, g, 0); }
+
+/* Classes that are found when they are asked for, and whose cut equals a masked model. */
+enum { EXACT = PARE_KIND_BIT(PARE_KIND_HEAD_DIM) | PARE_KIND_BIT(PARE_KIND_DEPTH) };
 
 static void keep_some(Fix *f, PareDims *d, uint64_t seed, bool every_kind) {
   for (size_t i = 0; i < d->dims.n; i++) {
@@ -424,16 +429,18 @@ static double check_cut(Fix *f, const char *name, const PareGraph *g, const Pare
   PareGraph *zero, *cut;
   cr_assert_eq(pare_zero_fan_in(&f->c, f->arena, g, d, &zero), PARE_OK, "%s: %s", name, fix_why(f));
   cr_assert_eq(pare_cut_dims(&f->c, f->arena, g, d, &cut), PARE_OK, "%s: %s", name, fix_why(f));
+  cr_assert_eq(pare_drop_branches(&f->c, cut, d), PARE_OK, "%s: %s", name, fix_why(f));
+  cr_assert_eq(pare_graph_verify(&f->c, cut), PARE_OK, "%s: %s", name, fix_why(f));
   double changed = 0;
   for (int i = 0; i < 2; i++) changed = fmax(changed, check_at(f, name, g, zero, cut, sizes[i]));
   return changed;
 }
 
-static void check_fixture(Fix *f, const Row *row, uint64_t seed, bool every_kind) {
+static void check_fixture_classes(Fix *f, const Row *row, uint64_t seed, bool every_kind, unsigned kinds) {
   PareModel *m;
   PareMark mark = pare_arena_mark(f->arena);
   MUST(f, pare_model_load(&f->c, row->path, &m));
-  PareDims *d = trace(f, m->graph);
+  PareDims *d = trace_classes(f, m->graph, kinds);
   keep_some(f, d, seed, every_kind);
   const char *name = fmt(f, "%s, seed %d%s", row->name, (int)seed, every_kind ? ", every kind" : "");
   double changed = check_cut(f, name, m->graph, d, row->set == 'A' ? two_sizes : one_sample);
@@ -443,6 +450,10 @@ static void check_fixture(Fix *f, const Row *row, uint64_t seed, bool every_kind
   cr_expect(changed > 1e-4 || deaf, "%s: masking changed the outputs by %g", name, changed);
   pare_model_free(m);
   pare_arena_rewind(f->arena, mark);
+}
+
+static void check_fixture(Fix *f, const Row *row, uint64_t seed, bool every_kind) {
+  check_fixture_classes(f, row, seed, every_kind, 0);
 }
 
 Test(cut, of_every_fixture_equals_its_masked_form_at_two_sizes) {
@@ -462,6 +473,15 @@ Test(cut, of_every_dimension_that_is_found_equals_its_masked_form) {
   fix_free(f);
 }
 
+Test(cut, of_q_and_k_and_of_whole_branches_equals_their_masked_form) {
+  Fix fix, *f = &fix;
+  fix_init(f);
+  Row *rows;
+  for (size_t i = 0, n = fixtures(f, 'A', &rows); i < n; i++)
+    for (uint64_t seed = 1; seed <= 2; seed++) check_fixture_classes(f, &rows[i], seed, true, EXACT);
+  fix_free(f);
+}
+
 /* Weights in f16 and, behind DequantizeLinear, in 8 bits. */
 Test(cut, of_half_and_quantised_fixtures_equals_their_masked_form) {
   Fix fix, *f = &fix;
@@ -471,6 +491,7 @@ Test(cut, of_half_and_quantised_fixtures_equals_their_masked_form) {
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
     Row row = {.name = names[i], .path = fixture(f, names[i]), .set = 'A'};
     for (uint64_t seed = 1; seed <= 3; seed++) check_fixture(f, &row, seed, seed == 3);
+    check_fixture_classes(f, &row, 4, true, EXACT);
   }
   fix_free(f);
 }
@@ -520,13 +541,13 @@ Test(cut, of_nothing_is_the_same_graph) {
 
 /* --- shape arithmetic that has to follow --- */
 
-/* Cuts heads, ffn and all else of a graph in text. */
-static void check_text(const char *what, const char *text) {
+/* Cuts heads, ffn and all else, and what `kinds` allow, of a graph in text. */
+static void check_text_classes(const char *what, const char *text, unsigned kinds) {
   Fix fix, *f = &fix;
   fix_init(f);
   PareGraph *g = fix_parse(f, text);
   for (uint64_t seed = 1; seed <= 3; seed++) {
-    PareDims *d = trace(f, g);
+    PareDims *d = trace_classes(f, g, kinds);
     cr_expect(d->dims.n > 0, "%s: nothing to cut", what);
     keep_some(f, d, seed, true);
     double changed = check_cut(f, what, g, d, two_sizes);
@@ -534,6 +555,8 @@ static void check_text(const char *what, const char *text) {
   }
   fix_free(f);
 }
+
+static void check_text(const char *what, const char *text) { check_text_classes(what, text, 0); }
 
 #define HEADS_IN                             \
   "input %x : f32[batch=?,n=?,24]\n"         \
@@ -565,6 +588,19 @@ Test(shapes, a_width_that_is_divided_from_the_stream_is_replaced) {
   check_text("d = width of the stream / heads",
              HEADS_IN "%d = Div(%w, %h)\n%dd = Unsqueeze(%d, %ax)\n%to4 = Concat(%b1, %n1, %h1, %dd) {axis=0}\n"
                       "%to3 = Concat(%b1, %n1, %w1) {axis=0}\n" HEADS_OUT("to4", "to3"));
+}
+
+Test(shapes, a_scale_that_follows_from_the_width_of_q_stays) {
+  check_text_classes("scores / sqrt(float(width of q))",
+             HEADS_IN "%to4 = Concat(%b1, %n1, %h1, %m1) {axis=0}\n%to3 = Concat(%b1, %n1, %m1) {axis=0}\n"
+                      "const %i3 : i64[] = 3\n"
+                      "%q4 = Reshape(%q, %to4)\n%k4 = Reshape(%k, %to4)\n%v4 = Reshape(%v, %to4)\n"
+                      "%qt = Transpose(%q4) {perm=[0,2,1,3]}\n%kt = Transpose(%k4) {perm=[0,2,3,1]}\n"
+                      "%vt = Transpose(%v4) {perm=[0,2,1,3]}\n%s = MatMul(%qt, %kt)\n"
+                      "%sq = Shape(%qt)\n%dq = Gather(%sq, %i3)\n%df = Cast(%dq) {to=f32}\n%root = Sqrt(%df)\n"
+                      "%ss = Div(%s, %root) \"a/scale\"\n%sm = Softmax(%ss) {axis=-1}\n"
+                      "%o = MatMul(%sm, %vt)\n%ot = Transpose(%o) {perm=[0,2,1,3]}\n%om = Reshape(%ot, %to3)\n"
+                      "%y = MatMul(%om, %wo) \"a/out\"\noutput %y\n", EXACT);
 }
 
 Test(shapes, numbers_that_went_through_floats_are_replaced) { /* as opset 9 exports of floor division are */

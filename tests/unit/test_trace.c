@@ -330,6 +330,74 @@ Test(trace, a_class_token_is_joined_on_another_axis_than_the_width) {
               "f:ffn 10x12");
 }
 
+/* --- classes that are found when they are asked for --- */
+
+static void expect_classes(PareKind kind, const char *text, const char *want, const char *forbidden) {
+  Fix fix, *f = &fix;
+  fix_init(f);
+  PareGraph *bound;
+  PareDims *d;
+  MUST(f, pare_probe_dims(&f->c, f->arena, fix_parse(f, text), 0, &bound));
+  MUST(f, pare_trace_classes(&f->c, f->arena, bound, PARE_KIND_BIT(kind), &d));
+  cr_expect_str_eq(summary(f, d), want, "found '%s', expected '%s'; frozen: %s", summary(f, d), want, frozen(f, d));
+  cr_expect(strstr(frozen(f, d), forbidden), "frozen: '%s', which lacks '%s'", frozen(f, d), forbidden);
+  for (size_t i = 0; i < d->dims.n; i++)
+    cr_expect_eq(d->dims.at[i].exact, d->dims.at[i].kind != PARE_KIND_WIDTH, "%s", d->dims.at[i].name);
+  fix_free(f);
+}
+
+/* Two feed-forwards of 10 channels on a stream of 6 that 50 tokens give. */
+#define TEXT_IN                                                                                          \
+  "input %ids : i64[batch=?,n=?]\nconst %e : f32[50,6] = random(1)\nconst %g : f32[6] = random(2)\n" \
+  "const %w1 : f32[6,10] = random(3)\nconst %w2 : f32[10,6] = random(4)\n"                            \
+  "const %w3 : f32[6,10] = random(5)\nconst %w4 : f32[10,6] = random(6)\nconst %wc : f32[6,3] = random(7)\n"
+#define TEXT_LAYERS                                                                                      \
+  "%na = LayerNormalization(%x, %g) \"a/norm\"\n%ha = MatMul(%na, %w1) \"a/up\"\n"                   \
+  "%ya = MatMul(%ha, %w2) \"a/down\"\n%xa = Add(%x, %ya) \"a/sum\"\n"                               \
+  "%nb = LayerNormalization(%xa, %g) \"b/norm\"\n%hb = MatMul(%nb, %w3) \"b/up\"\n"                  \
+  "%yb = MatMul(%hb, %w4) \"b/down\"\n%xb = Add(%yb, %xa) \"b/sum\"\n"
+#define TEXT_OUT "%y = MatMul(%xb, %wc) \"head\"\noutput %y\n"
+#define LOOK_UP "%x = Gather(%e, %ids) {axis=0} \"emb/look\"\n"
+
+Test(classes, a_stream_that_norms_are_taken_over_is_a_width_where_that_is_asked_for) {
+  /* of each channel 50 in the table, 1 in the scale that both norms read, 10 in each of 4 weights, 3 in the last */
+  expect_classes(PARE_KIND_WIDTH, TEXT_IN LOOK_UP TEXT_LAYERS TEXT_OUT,
+                 "a/down:width 6x94 | a:ffn 10x12 | b:ffn 10x12", "");
+  expect_classes(PARE_KIND_OTHER, TEXT_IN LOOK_UP TEXT_LAYERS TEXT_OUT, "a:ffn 10x12 | b:ffn 10x12",
+                 "6: is normalised: node 'a/norm' (LayerNormalization); --prune width cuts it");
+  expect_classes(PARE_KIND_WIDTH, TEXT_IN LOOK_UP TEXT_LAYERS TEXT_OUT "output %xb\n", "a:ffn 10x12 | b:ffn 10x12",
+                 "6: is normalised: node 'a/norm' (LayerNormalization)");
+}
+
+Test(classes, branches_that_weigh_the_same_are_one_dimension) {
+  expect_classes(PARE_KIND_DEPTH, TEXT_IN LOOK_UP TEXT_LAYERS TEXT_OUT,
+                 "a:ffn 10x12 | b:ffn 10x12 | a/sum:depth 2x120", "");
+  /* what a branch computes is an output: it stays, and one of a kind always does */
+  expect_classes(PARE_KIND_DEPTH, TEXT_IN LOOK_UP TEXT_LAYERS TEXT_OUT "%o = Relu(%nb)\noutput %hb\n", "a:ffn 10x12", "");
+}
+
+Test(classes, a_sum_that_is_no_residual_is_no_branch) { /* siblings; GELU's x + 0.04·x³, which has no weight */
+  expect_classes(PARE_KIND_DEPTH,
+                 TEXT_IN LOOK_UP "const %c : f32[] = 0.04\n%ha = MatMul(%x, %w1) \"a/up\"\n%hb = MatMul(%x, %w3) \"b/up\"\n"
+                 "%s = Add(%ha, %hb) \"siblings\"\n%s2 = Mul(%s, %s)\n%s3 = Mul(%s2, %s)\n%t = Mul(%s3, %c)\n"
+                 "%u = Add(%s, %t) \"cube\"\n%xb = MatMul(%u, %w2) \"a/down\"\n" TEXT_OUT,
+                 "a/up:other 10x18 | a/down:other 6x13", "");
+}
+
+Test(classes, tokens_are_the_rows_of_the_largest_table_that_ids_look_up) {
+  expect_classes(PARE_KIND_VOCAB, TEXT_IN LOOK_UP TEXT_LAYERS TEXT_OUT, "a:ffn 10x12 | b:ffn 10x12 | emb:vocab 50x6", "");
+  expect_classes(PARE_KIND_VOCAB,
+                 "input %types : i64[batch=?,n=?]\nconst %et : f32[2,6] = random(9)\n" TEXT_IN
+                 "%xe = Gather(%e, %ids) {axis=0} \"emb/look\"\n%xt = Gather(%et, %types) {axis=0}\n%x = Add(%xe, %xt)\n"
+                 TEXT_LAYERS "%et2 = Transpose(%e) {perm=[1,0]}\n%y = MatMul(%xb, %et2) \"out/logits\"\noutput %y\n",
+                 "a:ffn 10x12 | b:ffn 10x12 | emb:vocab 50x6 | y:vocab 50x6", "");
+  expect_classes(PARE_KIND_VOCAB, TEXT_IN "const %one : i64[] = 1\n%k = Sub(%ids, %one) \"less\"\n"
+                 "%x = Gather(%e, %k) {axis=0} \"emb/look\"\n" TEXT_LAYERS TEXT_OUT, "a:ffn 10x12 | b:ffn 10x12",
+                 "no table is looked up by an input's elements alone");
+  expect_classes(PARE_KIND_VOCAB, TEXT_IN LOOK_UP "const %one : i64[] = 1\n%k = Sub(%ids, %one) \"less\"\noutput %k\n"
+                 TEXT_LAYERS TEXT_OUT, "a:ffn 10x12 | b:ffn 10x12", "token ids are used as numbers: node 'less' (Sub)");
+}
+
 /* --- what freezes --- */
 
 Test(trace, a_normalised_width_is_frozen_and_the_node_is_named) {
