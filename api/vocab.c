@@ -165,6 +165,8 @@ static PareStatus read_keep(Reader *r, PareDims *d, size_t dim, PareVocab *v) {
   PARE_TRY(load_vocab(r));
   if (*r->o->plan) PARE_TRY(take_plan(r, d, dim, &found));
   else PARE_TRY(load_keep(r));
+  if (!found && *r->o->vocab)
+    return pare_error(r->c, PARE_USAGE, "--vocab has no meaning: the plan %s says nothing about tokens", r->o->plan);
   if (!found) return v->keep = NULL, PARE_OK;
   PARE_TRY(number(r, v));
   give(d, v);

@@ -170,6 +170,7 @@ static PareStatus rename_calls(Diff *d) {
 
 /* The node is gone; of one that was expanded into several, all are. */
 static PareStatus remove_node(Diff *d, const PareNode *n) {
+  if (n->onnx_index == PARE_NO_INDEX) return PARE_OK; /* stood nowhere in the file */
   PareNodeEdit *e = node_edit(d, 0, n->onnx_index);
   if (!e) return pare_nomem(d->c);
   return e->gone = d->out->removes = true, PARE_OK;

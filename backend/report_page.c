@@ -298,8 +298,9 @@ static void facts(FILE *f, const PareReport *r) {
     text(f, r->target.classes[i].kind);
     fprintf(f, " %.4g", r->target.classes[i].reached);
   }
-  fprintf(f, "%s.</p>\n<p>Pruned and cut model, run side by side on %" PRId64 " samples, differ by at most %.2g (%.2g relative): "
-          "<span class=\"%s\">%s</span>.</p>\n<p>", r->target.nclasses ? ")" : "", r->validation.samples,
+  fprintf(f, "%s.</p>\n<p>%s and cut model, run side by side on %" PRId64 " samples, differ by at most %.2g (%.2g relative): "
+          "<span class=\"%s\">%s</span>.</p>\n<p>", r->target.nclasses ? ")" : "", r->validation.exact ? "Pruned" : "Re-specialised",
+          r->validation.samples,
           r->validation.max_abs, r->validation.max_rel, r->validation.passed ? "ok" : "bad",
           r->validation.passed ? "equal to rounding" : "not equal");
   fprintf(f, "%" PRId64 " steps in %.1f s, %.0f samples/s, on ", r->training.steps, r->training.seconds,
