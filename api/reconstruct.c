@@ -8,6 +8,7 @@
 #include "api/forward.h"
 #include "passes/pass.h"
 #include "passes/match.h"
+#include "passes/quantized.h"
 #include "runtime/least_squares.h"
 
 enum { SAMPLES = 512 };              /* some thousand rows for layers of some hundred to some thousand inputs */
@@ -50,7 +51,7 @@ typedef struct Loss {
 static void mark_lost(PareAxis *leaf, void *arg) {
   Loss *l = arg;
   const bool *keep = leaf->dim >= 0 ? l->t->keep[leaf->dim] : NULL;
-  if (!keep) return;
+  if (!keep || !l->t->dims->dims.at[leaf->dim].exact) return; /* behind a norm the rest has changed as well */
   pare_axis_kept_positions(l->axis, leaf, l->group);
   for (int64_t i = 0; i < l->size; i++) l->lost[i] |= l->group[i] >= 0 && !keep[l->group[i]];
 }
@@ -77,6 +78,21 @@ static PareStatus divide(PareTuner *t, PareArena *a, PareAxis *axis, Reader *r) 
   return PARE_OK;
 }
 
+/* What the product reads and makes, in floats: of dynamic quantisation what was quantised and what is scaled back. */
+static PareStatus floats_of(PareTuner *t, const PareGraph *g, const PareNode *n, int x, const PareValue **in,
+                            const PareValue **out) {
+  PareScaledProduct p;
+  *in = n->in[x];
+  *out = n->out[0];
+  if (n->op != PARE_OP_MATMULINTEGER) return PARE_OK;
+  const PareNode *q = n->in[x]->def;
+  if (!pare_scaled_product(g, n, &p) || !q || q->op != PARE_OP_DYNAMICQUANTIZELINEAR)
+    return pare_fail(t->c, n, PARE_UNSUPPORTED, "what it makes up for cannot be told: take --reconstruct off");
+  *in = q->in[0];
+  *out = p.scaled->out[0];
+  return PARE_OK;
+}
+
 /* Values by id of the model as it is, `g`: its nodes are those that were traced. */
 static PareStatus add_sites(PareTuner *t, PareArena *a, const PareGraph *g, Reader *r, Readers *all) {
   r->watched = all->result.n;
@@ -84,12 +100,14 @@ static PareStatus add_sites(PareTuner *t, PareArena *a, const PareGraph *g, Read
   for (size_t i = 0; i < r->a->sites.n; i++) {
     const PareSite *s = &r->a->sites.at[i];
     PareNode *n = (PareNode *)(uintptr_t)node_of(g, s->node), *reader;
+    const PareValue *x, *made;
     int input;
+    PARE_TRY(floats_of(t, g, n, s->x, &x, &made));
     bool bias = pare_bias_of(g, n, r->n, &reader, &input) != NULL;
     r->alpha = pare_attr_get(&n->attr, alpha, 1.0);
     r->bias &= bias;
-    if (!pare_vec_push(a, &all->input, n->in[s->x]->id) ||
-        !pare_vec_push(a, &all->result, bias ? reader->out[0]->id : n->out[0]->id))
+    if (!pare_vec_push(a, &all->input, x->id) ||
+        !pare_vec_push(a, &all->result, bias ? reader->out[0]->id : made->id))
       return pare_nomem(t->c);
   }
   return PARE_OK;
@@ -223,9 +241,13 @@ static PareStatus solve(PareTuner *t, const Reader *r) {
   if (!lost || !g) return pare_nomem(t->c);
   for (int64_t i = 0; i < r->nlost; i++)
     for (int64_t j = 0; j < r->n; j++) lost[i * r->n + j] = weight_at(r, r->lost[i], j);
-  PARE_TRY(pare_least_squares(t->c, r->k, h, r->nkept, r->kept, r->nlost, r->lost, r->n, lost, DAMPING, g));
-  PARE_TRY(take_over(t, r, g, lost, mean));
+  PareDiag before = t->c->diag;
+  PareStatus s = pare_least_squares(t->c, r->k, h, r->nkept, r->kept, r->nlost, r->lost, r->n, lost, DAMPING, g);
+  if (s == PARE_OK) PARE_TRY(take_over(t, r, g, lost, mean));
   pare_arena_rewind(t->c->scratch, mark);
+  if (s != PARE_DATA) return s;
+  t->c->diag = before;
+  pare_log(t->c, 0, "nothing takes over what '%s' loses: its inputs are not finite", r->a->name);
   return PARE_OK;
 }
 

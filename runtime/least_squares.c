@@ -9,6 +9,8 @@
 /* --- second moments --- */
 
 enum { BLOCK_ROWS = 1024 };
+/* Of f32's sums over a block, 2^-24 a row at most: what is left of inputs that hardly vary is no smaller than this. */
+static const double ROUNDING = BLOCK_ROWS * 0x1p-24;
 
 struct PareSecondMoments {
   PareArena *arena;
@@ -93,8 +95,10 @@ PareStatus pare_second_moments_get(PareCtx *c, PareSecondMoments *m, bool centre
   int64_t k = m->k;
   for (int64_t i = 0; i < k; i++) m->mean[i] = m->weight > 0 ? m->sum[i] / m->weight : 0;
   if (centred && !m->centred && !(m->centred = PARE_NEW_N(m->arena, k * k, double))) return pare_nomem(c);
-  for (int64_t i = 0; centred && i < k; i++)
+  for (int64_t i = 0; centred && i < k; i++) {
     for (int64_t j = 0; j < k; j++) m->centred[i * k + j] = m->h[i * k + j] - m->weight * m->mean[i] * m->mean[j];
+    m->centred[i * k + i] += ROUNDING * m->h[i * k + i];
+  }
   if (h) *h = centred ? m->centred : m->h;
   if (mean) *mean = m->mean;
   if (rows) *rows = m->rows;
@@ -214,6 +218,23 @@ static void transpose(int64_t rows, int64_t cols, const double *from, double *to
     for (int64_t j = 0; j < cols; j++) to[j * rows + i] = from[i * cols + j];
 }
 
+/* a [nkept, nkept] <- the factor of H[kept, kept] + ridge·I, of which a ridge that is too small for H's rounding grows. */
+static PareStatus factor_kept(PareCtx *c, int64_t k, const double *h, int64_t nkept, const int64_t *kept, double ridge,
+                              double *a) {
+  enum { TRIES = 12 };
+  PareDiag before = c->diag;
+  PareStatus s = PARE_DATA;
+  for (int try = 0; try < TRIES && s == PARE_DATA; try++, ridge *= 10) {
+    c->diag = before;
+    for (int64_t i = 0; i < nkept; i++) {
+      for (int64_t j = 0; j <= i; j++) a[i * nkept + j] = h[kept[i] * k + kept[j]];
+      a[i * nkept + i] += ridge;
+    }
+    s = pare_cholesky(c, nkept, a);
+  }
+  return s;
+}
+
 PareStatus pare_least_squares(PareCtx *c, int64_t k, const double *h, int64_t nkept, const int64_t *kept,
                               int64_t nlost, const int64_t *lost, int64_t n, const double *w, double damping,
                               double *g) {
@@ -222,11 +243,8 @@ PareStatus pare_least_squares(PareCtx *c, int64_t k, const double *h, int64_t nk
   if (!a || !b) return pare_nomem(c);
   double trace = 0;
   for (int64_t i = 0; i < k; i++) trace += h[i * k + i];
-  for (int64_t i = 0; i < nkept; i++) {
-    for (int64_t j = 0; j <= i; j++) a[i * nkept + j] = h[kept[i] * k + kept[j]];
-    a[i * nkept + i] += damping * trace / (double)k + 1e-30; /* a layer whose inputs are all zero has nothing to give */
-  }
-  PARE_TRY(pare_cholesky(c, nkept, a));
+  double ridge = damping * trace / (double)k + 1e-30; /* a layer whose inputs are all zero has nothing to give */
+  PARE_TRY(factor_kept(c, k, h, nkept, kept, ridge, a));
   lost_part(k, h, nkept, kept, nlost, lost, n, w, g);
   transpose(nkept, n, g, b);
   pare_cholesky_solve(nkept, a, n, b);
