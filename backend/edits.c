@@ -35,7 +35,9 @@ static PareNodeEdit *node_edit(Diff *d, uint32_t body, uint32_t index) {
   return *list ? (*list)[index] : NULL;
 }
 
+/* A list whose numbers are equal. */
 static bool all_equal(const PareValue *v) {
+  if (pare_type_count(&v->type) < 2) return false;
   for (int64_t i = 1; i < pare_type_count(&v->type); i++)
     if (pare_data_int(v, i) != pare_data_int(v, 0)) return false;
   return true;
@@ -108,7 +110,8 @@ static PareStatus settle(Diff *d, const PareValue *was) {
 static PareStatus check_attribute(Diff *d, const Reading *r) {
   const PareOrigin *o = &r->was->origin;
   PareNodeEdit **list = o->body ? d->out->body[o->body - 1] : d->out->node;
-  const PareNodeEdit *e = o->kind == PARE_ORIGIN_ATTRIBUTE && list ? list[o->index] : NULL;
+  bool attribute = o->kind == PARE_ORIGIN_ATTRIBUTE || o->kind == PARE_ORIGIN_ABSENT;
+  const PareNodeEdit *e = attribute && list ? list[o->index] : NULL;
   for (size_t i = 0; e && i < e->attrs.n; i++)
     if (!strcmp(e->attrs.at[i]->origin.attr, o->attr) && !same(e->attrs.at[i], r->is)) return refuse(d, r);
   return PARE_OK;

@@ -224,14 +224,24 @@ static const char *renamed(const PareNodeEdit *e, int input) {
   return NULL;
 }
 
-/* A list of integers under a name that the node does not have yet. */
+/* A list of integers under a name that the node does not have yet, or one number, a function's default. */
 static void add_attr(Writer *w, PareBuf *out, const PareValue *v) {
   PareBuf b = buf(w);
+  bool number = pare_type_count(&v->type) == 1;
   pare_buf_field_str(&b, PARE_ATTR_NAME, v->origin.attr);
-  put_list(&b, PARE_ATTR_INTS, v);
-  pare_buf_field_varint(&b, PARE_ATTR_TYPE, ONNX_INTS);
+  if (number) pare_buf_field_varint(&b, PARE_ATTR_I, (uint64_t)pare_data_int(v, 0));
+  else put_list(&b, PARE_ATTR_INTS, v);
+  pare_buf_field_varint(&b, PARE_ATTR_TYPE, number ? ONNX_INT : ONNX_INTS);
   if (b.failed) out->failed = true;
   else pare_buf_field_bytes(out, PARE_NODE_ATTRIBUTE, b.at, b.n);
+}
+
+/* Is it to be added, and the first of those that stand for the attribute? */
+static bool is_added(const PareNodeEdit *e, size_t at) {
+  const PareOrigin *o = &e->attrs.at[at]->origin;
+  for (size_t i = 0; i < at; i++)
+    if (!strcmp(e->attrs.at[i]->origin.attr, o->attr)) return false;
+  return o->kind == PARE_ORIGIN_ABSENT;
 }
 
 /* A node of the graph or of a function. */
@@ -252,7 +262,7 @@ static void put_node(Writer *w, const PareField *node, const PareNodeEdit *e) {
     else pare_buf_copy(&b, &f);
   }
   for (size_t i = 0; i < e->attrs.n; i++)
-    if (e->attrs.at[i]->origin.kind == PARE_ORIGIN_ABSENT) add_attr(w, &b, e->attrs.at[i]);
+    if (is_added(e, i)) add_attr(w, &b, e->attrs.at[i]);
   pare_buf_tag(&head, node->num, PARE_WIRE_BYTES);
   pare_buf_varint(&head, b.n);
   put_buf(&w->model, &head);

@@ -56,13 +56,10 @@ static const Onnx__AttributeProto *default_of(PareArena *a, const Onnx__Function
 }
 
 /* What the call says of an attribute, or the function's default; NULL where neither does. */
-static const Onnx__AttributeProto *value_of(PareArena *a, const PareCall *call, const char *name, bool *from_call) {
+static const Onnx__AttributeProto *value_of(PareArena *a, const PareCall *call, const char *name) {
   const Onnx__AttributeProto *v = named(call->node->n_attribute, call->node->attribute, name);
-  *from_call = v != NULL;
   return v ? v : default_of(a, call->f, name);
 }
-
-static char is_default[] = "a function's default"; /* ref_attr_name of what nobody calls by a name */
 
 const Onnx__NodeProto *pare_function_node(PareArena *a, const PareCall *call, const Onnx__NodeProto *n) {
   Onnx__NodeProto *out = PARE_NEW(a, Onnx__NodeProto);
@@ -73,15 +70,14 @@ const Onnx__NodeProto *pare_function_node(PareArena *a, const PareCall *call, co
   out->n_attribute = 0;
   for (size_t i = 0; i < n->n_attribute; i++) {
     Onnx__AttributeProto *inner = n->attribute[i];
-    bool from_call = false;
     if (*pare_text(inner->ref_attr_name)) {
-      const Onnx__AttributeProto *value = value_of(a, call, inner->ref_attr_name, &from_call);
+      const Onnx__AttributeProto *value = value_of(a, call, inner->ref_attr_name);
       if (!value) continue;
       Onnx__AttributeProto *copy = PARE_NEW(a, Onnx__AttributeProto);
       if (!copy) return NULL;
       *copy = *value;
       copy->name = inner->name;
-      copy->ref_attr_name = from_call ? inner->ref_attr_name : is_default;
+      copy->ref_attr_name = inner->ref_attr_name;
       inner = copy;
     }
     list[out->n_attribute++] = inner;
@@ -91,9 +87,13 @@ const Onnx__NodeProto *pare_function_node(PareArena *a, const PareCall *call, co
 
 PareOrigin pare_attribute_origin(const PareCall *call, uint32_t at, const Onnx__AttributeProto *attr) {
   for (; call && *pare_text(attr->ref_attr_name); call = call->outer) {
-    if (attr->ref_attr_name == is_default) return (PareOrigin){.kind = PARE_ORIGIN_NONE};
+    const Onnx__AttributeProto *said = named(call->node->n_attribute, call->node->attribute, attr->ref_attr_name);
+    bool number = attr->type == ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INT;
+    if (!said)
+      return (PareOrigin){number ? PARE_ORIGIN_ABSENT : PARE_ORIGIN_NONE, call->at, attr->ref_attr_name,
+                          call->outer ? call->outer->body : 0};
     at = call->at;
-    attr = named(call->node->n_attribute, call->node->attribute, attr->ref_attr_name);
+    attr = said;
   }
   return (PareOrigin){PARE_ORIGIN_ATTRIBUTE, at, attr->name, call ? call->body : 0};
 }

@@ -71,8 +71,8 @@ typedef enum PareOriginKind {
   PARE_ORIGIN_INITIALIZER, /* index: number among GraphProto.initializer */
   PARE_ORIGIN_NODE,        /* index: a Constant node's number among GraphProto.node */
   PARE_ORIGIN_ATTRIBUTE,   /* index: node number; attr: an attribute that the IR has as an input */
-  PARE_ORIGIN_ABSENT,      /* the same for a list that the file leaves out since its numbers are equal: it is added
-                              when they no longer are */
+  PARE_ORIGIN_ABSENT,      /* the same for what the file leaves out: a list whose numbers are equal is added when they no
+                              longer are, one number, a function's default, when it is another */
 } PareOriginKind;
 
 typedef struct PareOrigin {

@@ -630,17 +630,27 @@ def test_half_of_it_can_go(small, tmp_path):
     assert params[1] < params[0], params
 
 
-def test_a_default_of_a_function_that_would_have_to_change_is_named(tmp_path):
+def test_a_call_says_what_the_default_of_its_function_was_once_it_has_to_change(tmp_path):
+    """One call inside another: the default is that of the inner function."""
     b = Build(23)
     function(b, "attend", ["q", "k", "v"], ["y"],
              "y = Attention<q_num_heads: int = @heads, kv_num_heads: int = @heads>(q, k, v)",
              defaults=[helper.make_attribute("heads", HEADS)])
-    path = tmp_path / "model.onnx"
-    b.save(project(b, call(b, "attend", *qkv(b))), path)
+    function(b, "outer", ["q", "k", "v"], ["y"], "y = local.attend(q, k, v)")
+    path, compact, masked = (tmp_path / f"{n}.onnx" for n in ("model", "compact", "masked"))
+    y = project(b, call(b, "attend", *qkv(b)))
+    b.save(b.op("Add", y, b.linear(call(b, "outer", *qkv(b, y)), HIDDEN, HIDDEN)), path)
     training_data(onnx.load(str(path)), tmp_path / "train.npz")
-    said = run("compress", path, tmp_path / "c.onnx", "--method", "magnitude", "--steps", 0, "--train",
-               tmp_path / "train.npz", code=3).stderr
-    assert "_attend/y" in said and "q_num_heads' would have to change" in said, said
+    run("compress", path, compact, "--method", "magnitude", "--steps", 0, "--train", tmp_path / "train.npz",
+        "--save-masked", masked, "-q")
+    check_equal(path, masked, compact)
+    before, after = onnx.load(str(path)), onnx.load(str(compact))
+    used = [f for f in after.functions if f.name in {n.op_type for n in after.graph.node}]
+    calls = [n for body in (after.graph, *used) for n in body.node if n.op_type == "attend"]
+    said = [(a.name, a.type, a.i) for n in calls for a in n.attribute]
+    assert said == [("heads", onnx.AttributeProto.INT, HEADS // 2)] * 2, said
+    assert after.functions[:len(before.functions)] == before.functions
+    assert not [n for n in onnx.load(str(masked)).graph.node if n.op_type == "attend"][0].attribute
 
 
 def test_functions_are_cloned_for_the_calls_that_are_cut(tmp_path):
