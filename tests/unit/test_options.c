@@ -94,7 +94,6 @@ Test(options, refuse_what_they_do_not_take_with_a_sentence) {
       {"target", "latency=0.5", "not built"},
       {"target", "params", "params=X"},
       {"target", "params=1.5", "at most 1"},
-      {"prune", "heads,layers", "knows no class 'layers'"},
       {"prune", "heads,tails", "tails"},
       {"include", "[", "regular expression"},
       {"train", NULL, "wants a value"},
