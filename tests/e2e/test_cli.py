@@ -186,7 +186,7 @@ USAGE = [
     ["compress", "a.onnx", "b.onnx", "--adapter", "sequential"],
     ["compress", "a.onnx", "b.onnx", "--granularity", "2:4"],
     ["compress", "a.onnx", "b.onnx", "--align", "8"],
-    ["compress", "a.onnx", "b.onnx", "--prune", "depth"],
+    ["compress", "a.onnx", "b.onnx", "--prune", "vocab"],
 ]
 
 
