@@ -71,7 +71,7 @@ static const struct {
 static const struct {
   const char *name, *word;
 } not_built[] = {
-    {"align", NULL},        {"adapter", "sequential"}, {"granularity", "unstructured"}, {"granularity", "2:4"},
+    {"align", NULL},        {"granularity", "unstructured"}, {"granularity", "2:4"},
     {"method", "obs"},      {"target", "latency"},
 };
 

@@ -12,10 +12,10 @@ static PareStatus moments_new(PareCtx *c, PareArena *a, int64_t n, PareMoments *
   return m->value && m->m && m->v ? PARE_OK : pare_nomem(c);
 }
 
-PareStatus pare_params_new(PareCtx *c, PareArena *arena, const PareDims *d, int64_t rank, double alpha, uint64_t seed,
-                           PareParams *out) {
+PareStatus pare_params_new(PareCtx *c, PareArena *arena, const PareDims *d, int64_t rank, double alpha, bool sequential,
+                           uint64_t seed, PareParams *out) {
   *out = (PareParams){.arena = arena};
-  PARE_TRY(pare_find_adapters(c, arena, d, rank, alpha, &out->full));
+  PARE_TRY(pare_find_adapters(c, arena, d, rank, alpha, sequential, &out->full));
   size_t n = out->full.at.n;
   out->a = PARE_NEW_N(arena, n + 1, PareMoments);
   out->b = PARE_NEW_N(arena, n + 1, PareMoments);
@@ -24,11 +24,12 @@ PareStatus pare_params_new(PareCtx *c, PareArena *arena, const PareDims *d, int6
   if (!out->a || !out->b || !out->dense || !out->bias) return pare_nomem(c);
   for (size_t i = 0; i < n; i++) {
     const PareAdapter *x = &out->full.at.at[i];
-    PARE_TRY(moments_new(c, arena, x->k * rank, &out->a[i]));
+    int64_t rows = pare_adapter_rows(x);
+    PARE_TRY(moments_new(c, arena, rows * rank, &out->a[i]));
     PARE_TRY(moments_new(c, arena, x->n * rank, &out->b[i]));
-    double bound = 1 / sqrt((double)x->k);
+    double bound = 1 / sqrt((double)rows);
     uint64_t key = pare_rng_u64(seed, 0xada0 + i);
-    for (int64_t j = 0; j < x->k * rank; j++)
+    for (int64_t j = 0; j < rows * rank; j++)
       out->a[i].value[j] = (float)(bound * (2 * pare_rng_uniform(key, (uint64_t)j) - 1));
   }
   return PARE_OK;
@@ -101,7 +102,8 @@ static PareStatus transfer(PareCtx *c, const PareParams *p, const PareDims *d, c
     if (!rows || !cols) return pare_nomem(c);
     pare_axis_indices(k, rows);
     pare_axis_indices(m, cols);
-    Copy of_a = {.rows = nk, .cols = a->rank, .full_cols = a->rank, .row = rows, .save = save};
+    Copy of_a = {.rows = a->sequential ? nn : nk, .cols = a->rank, .full_cols = a->rank,
+                 .row = a->sequential ? cols : rows, .save = save};
     Copy of_b = {.rows = a->rank, .cols = nn, .full_cols = a->n, .col = cols, .save = save};
     PARE_TRY(copy_moments(c, of_a, &p->a[i], &t->a[i], program));
     PARE_TRY(copy_moments(c, of_b, &p->b[i], &t->b[i], program));

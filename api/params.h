@@ -17,13 +17,13 @@ typedef struct PareMoments {
 typedef struct PareParams {
   PareArena *arena;
   PareAdapters full; /* sizes of the uncut model */
-  PareMoments *a, *b; /* by adapter: [K, r], [r, N] */
+  PareMoments *a, *b; /* by adapter: [its rows, r], [r, N] */
   float **dense, **bias; /* by adapter: what reconstruction has added to weight [K, N] and bias [N]; NULL: nothing */
 } PareParams;
 
-/* A Kaiming-uniform (bound 1/sqrt(K)), drawn from the seed; B zero. */
+/* A Kaiming-uniform (bound 1/sqrt(its rows)), drawn from the seed; B zero. */
 PARE_MUST_USE PareStatus pare_params_new(PareCtx *c, PareArena *arena, const PareDims *d, int64_t rank, double alpha,
-                                         uint64_t seed, PareParams *out);
+                                         bool sequential, uint64_t seed, PareParams *out);
 /* The adapters with the sizes of the cut by the leaves' `keep`. Lives in arena. */
 PARE_MUST_USE PareStatus pare_params_cut(PareCtx *c, PareArena *arena, const PareParams *p, const PareDims *d,
                                          PareAdapters *out);

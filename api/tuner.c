@@ -163,7 +163,7 @@ static PareStatus hand_over_planned(PareTuner *t) {
 /* The program for what comes next: cut to what lives, unless that may change its mind, and with scores or without. */
 static PareStatus restage(PareTuner *t, bool scored) {
   PARE_TRY(hand_over(t));
-  if (!t->o->regrow || pruning_is_over(t)) pare_tuner_set_leaves(t);
+  if (!t->sequential && (!t->o->regrow || pruning_is_over(t))) pare_tuner_set_leaves(t);
   t->spec.criterion = scored ? t->criterion : pare_criterion_find("random");
   PARE_TRY(pare_tuner_enter_stage(t));
   return pare_tuner_update_masks(t);
@@ -212,7 +212,7 @@ static PareStatus prune_now(PareTuner *t) {
   if (t->step >= t->schedule.steps) return hand_over(t);
   if (pruning_is_over(t)) return restage(t, false);
   bool much = (double)(t->stage_alive - (all - after)) >= RESTAGE_SHARE * (double)t->stage_alive || must_cut(t);
-  if (after > before && much && !t->o->regrow) return restage(t, true);
+  if (after > before && much && !t->o->regrow && !t->sequential) return restage(t, true);
   if (!t->reconstructs) return pare_tuner_update_masks(t);
   put_off(t);
   return PARE_OK;
@@ -328,7 +328,10 @@ static PareStatus choose_reconstruction(PareTuner *t) {
     return pare_error(t->c, PARE_USAGE, "--reconstruct on needs data: give --train");
   if (o->reconstruct == ON && o->regrow)
     return pare_error(t->c, PARE_USAGE, "--reconstruct on and --regrow: what was made up for cannot come back");
-  t->reconstructs = t->data && !o->regrow && (o->reconstruct == ON || o->reconstruct == AUTO);
+  if (o->reconstruct == ON && t->sequential)
+    return pare_error(t->c, PARE_USAGE, "--reconstruct on adds to weights, which --adapter sequential stands behind: take "
+                      "--adapter parallel");
+  t->reconstructs = t->data && !o->regrow && !t->sequential && (o->reconstruct == ON || o->reconstruct == AUTO);
   return PARE_OK;
 }
 
@@ -380,6 +383,7 @@ PareStatus pare_tuner_init(PareTuner *t, PareCtx *c, PareArena *arena, const Par
   *t = (PareTuner){.c = c, .o = o, .h = h, .model = model, .dense = dense, .data = data, .samples = samples, .nsamples = nsamples,
                    .arena = arena, .device = device, .dims = dims, .loss = NAN};
   t->ratio = o->sparsity;
+  t->sequential = o->adapter == 1;
   PARE_TRY(pare_tuner_choose(t));
   t->criterion = t->planned ? pare_criterion_find("random") /* scores nothing */ : &pare_criteria[o->method];
   PARE_TRY(choose_loss(t));
@@ -394,7 +398,7 @@ PareStatus pare_tuner_init(PareTuner *t, PareCtx *c, PareArena *arena, const Par
   t->spec.pruned = t->pruned;
   t->spec.dump_after = o->dump_after;
   t->spec.bf16 = o->precision == 2 || (o->precision == 0 && !device->host); /* auto is fp32 on a CPU */
-  PARE_TRY(pare_params_new(c, arena, dims, o->rank, o->alpha, (uint64_t)o->seed, &t->params));
+  PARE_TRY(pare_params_new(c, arena, dims, o->rank, o->alpha, t->sequential, (uint64_t)o->seed, &t->params));
   PARE_TRY(choose_reconstruction(t));
   if (!data) return stand_in(t);
   return choose_teacher(t);

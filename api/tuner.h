@@ -47,6 +47,7 @@ typedef struct PareTuner {
   double ratio;     /* of the groups of each kind, at the end; global ranking to a goal has its own */
   PareGoal goal;
   bool planned;     /* what goes has been said: nothing is ranked */
+  bool sequential;  /* adapters read whole outputs: nothing is cut before the end */
   PareParams params;
   PareGraph *base; /* the model with what was reconstructed (reconstruct.h); NULL: nothing was */
   PareArena *base_arena;

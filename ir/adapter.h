@@ -1,5 +1,7 @@
-/* adapter.h - a low-rank adapter of one weight (METHOD 1): y = x·(W + s·A·B),
- * W [K, N] as the node multiplies, A [K, r], B [r, N]. */
+/* adapter.h - a low-rank adapter of one weight W [K, N] as the node multiplies, with bias b (METHOD 1).
+ *   parallel:    y = x·(W + s·A·B) + b      A [K, r], B [r, N]
+ *   sequential:  y = (x·W + b)·(I + s·A·B)  A [N, r], B [r, N]
+ * A sequential one is the parallel one of W·A and B, and changes the bias as well. */
 #ifndef PARE_IR_ADAPTER_H
 #define PARE_IR_ADAPTER_H
 
@@ -9,15 +11,21 @@
 typedef struct PareSite {
   uint32_t node; /* id: the same in every clone and cut of the graph */
   int x, w;      /* input numbers */
+  uint32_t bias_node; /* sequential: what adds the bias, the product itself or the one node behind it */
+  int bias;           /* input number of the bias there; -1: there is none */
 } PareSite;
 
 typedef struct PareAdapter {
   const char *name;    /* of the weight */
   bool transposed;     /* the nodes read W as [N, K] */
+  bool sequential;
   int64_t k, n, rank;  /* sizes now */
   double scale;        /* s = alpha / rank */
   PARE_VEC(PareSite) sites; /* more than one where layers share the weight */
 } PareAdapter;
+
+/* Rows of A. */
+static inline int64_t pare_adapter_rows(const PareAdapter *a) { return a->sequential ? a->n : a->k; }
 
 typedef struct PareAdapters {
   PARE_VEC(PareAdapter) at;

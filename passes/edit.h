@@ -22,12 +22,12 @@ PareValue *pare_bias_of(const PareGraph *g, PareNode *product, int64_t n, PareNo
 typedef struct PareDelta {
   const PareAdapter *adapter; /* its sites, orientation and scale */
   int64_t k, n;
-  const float *a, *b;  /* [k, rank], [rank, n]; both NULL: zero */
+  const float *a, *b;  /* [k, rank] or, sequential, [n, rank]; [rank, n]; both NULL: zero */
   const float *dense;  /* [k, n], or NULL */
   const float *bias;   /* [n], or NULL: all sites have one that pare_bias_of finds */
 } PareDelta;
 
-/* Folds adapters: W <- W + s·A·B + dense, rounded to W's dtype (METHOD 6). Readers that
+/* Folds adapters: W <- W + s·A·B or W·(I + s·A·B), + dense, rounded to W's dtype (METHOD 6). Readers that
  * share a weight and its adapter go on sharing it. */
 PARE_MUST_USE PareStatus pare_fold_adapters(PareCtx *c, PareArena *a, const PareGraph *g, size_t n,
                                             const PareDelta *delta, PareGraph **out);

@@ -1,4 +1,5 @@
-/* fold_adapters - W <- W + s·A·B + D, in W's own place, layout and dtype (METHOD 6);
+/* fold_adapters - W <- W + s·A·B + D or, of sequential adapters, W <- W·(I + s·A·B) and the bias
+ * likewise, in their own place, layout and dtype (METHOD 6);
  * quantised weights keep their scales and zero points. */
 #include <math.h>
 #include <string.h>
@@ -100,19 +101,48 @@ static bool add(Fold *f, int64_t i, double x) {
   return !isfinite(was) || isfinite(read_float(f->dtype, f->w, (size_t)i));
 }
 
-/* w[map[i]] += s · (A·B)[k, n] + D[k, n], i running over the operand as the nodes read it. */
-static bool add_delta(const PareDelta *d, const int64_t *map, double *row, Fold *f) {
+/* Element i as a number. */
+static double number(const Fold *f, int64_t i) {
+  if (!f->integers) return read_float(f->dtype, f->w, (size_t)i);
+  PareValue w = {.type.dtype = f->dtype, .data = f->w};
+  return (double)(pare_data_int(&w, i) - pare_zero_at(&f->stored, i)) * pare_scale_at(&f->stored, i);
+}
+
+/* The matrix that the nodes read, [k, n] or transposed; map: where its elements are, NULL: in order. */
+typedef struct Operand {
+  int64_t k, n;
+  bool transposed;
+  const int64_t *map;
+  const float *dense; /* D [k, n]; NULL: zero */
+} Operand;
+
+static int64_t place(const Operand *o, int64_t k, int64_t n) {
+  int64_t i = o->transposed ? n * o->k + k : k * o->n + n;
+  return o->map ? o->map[i] : i;
+}
+
+/* u[rank]: row k of the factor to the left of B: A or, of a sequential adapter, W·A. */
+static void left_row(const PareDelta *d, const Operand *o, const Fold *f, int64_t k, double *u) {
   int64_t rank = d->a ? d->adapter->rank : 0;
-  for (int64_t k = 0; k < d->k; k++) {
-    for (int64_t n = 0; n < d->n; n++) row[n] = d->dense ? (double)d->dense[k * d->n + n] : 0;
-    for (int64_t r = 0; r < rank; r++) {
-      double x = (double)d->a[k * rank + r] * d->adapter->scale;
-      for (int64_t n = 0; n < d->n; n++) row[n] += x * (double)d->b[r * d->n + n];
+  for (int64_t r = 0; r < rank; r++) u[r] = d->adapter->sequential ? 0 : (double)d->a[k * rank + r];
+  for (int64_t n = 0; d->adapter->sequential && n < o->n; n++) {
+    double w = number(f, place(o, k, n));
+    for (int64_t r = 0; r < rank; r++) u[r] += w * (double)d->a[n * rank + r];
+  }
+}
+
+/* w[k, n] += s · (left·B)[k, n] + D[k, n]. work: [n + rank]. False: a sum is too large for the type. */
+static bool add_delta(const PareDelta *d, const Operand *o, double *work, Fold *f) {
+  double *row = work, *u = work + o->n;
+  for (int64_t k = 0; k < o->k; k++) {
+    left_row(d, o, f, k, u);
+    for (int64_t n = 0; n < o->n; n++) row[n] = o->dense ? (double)o->dense[k * o->n + n] : 0;
+    for (int64_t r = 0; d->a && r < d->adapter->rank; r++) {
+      double x = u[r] * d->adapter->scale;
+      for (int64_t n = 0; n < o->n; n++) row[n] += x * (double)d->b[r * o->n + n];
     }
-    for (int64_t n = 0; n < d->n; n++) {
-      int64_t i = d->adapter->transposed ? n * d->k + k : k * d->n + n;
-      if (row[n] != 0 && !add(f, map ? map[i] : i, row[n])) return false;
-    }
+    for (int64_t n = 0; n < o->n; n++)
+      if (row[n] != 0 && !add(f, place(o, k, n), row[n])) return false;
   }
   return true;
 }
@@ -124,22 +154,23 @@ static PareStatus how_stored(PareCtx *c, const PareGraph *g, const PareNode *n, 
   return pare_fail(c, n, PARE_UNSUPPORTED, "its weight '%s' is of integers whose scale is not known", w->name);
 }
 
-/* f->w <- the sum, in the graph's arena. */
-static PareStatus folded_weight(PareCtx *c, PareGraph *g, PareNode *n, int k, const PareDelta *d, const PareValue *w,
-                                Fold *f) {
+/* f->w <- the constant w that n reads as input k, with the adapter, in the graph's arena. */
+static PareStatus folded_constant(PareCtx *c, PareGraph *g, PareNode *n, int k, const PareDelta *d, Operand o,
+                                  const PareValue *w, Fold *f) {
   size_t bytes;
   if (!pare_type_bytes(&w->type, &bytes)) return pare_nomem(c);
-  if (pare_type_count(&w->type) != d->k * d->n)
+  if (pare_type_count(&w->type) != o.k * o.n)
     return pare_fail(c, n, PARE_UNSUPPORTED, "its weight '%s' is not the matrix that was adapted", w->name);
   PARE_TRY(how_stored(c, g, n, k, w, f));
   PareArena *tmp = pare_arena_new(1 << 16);
-  double *row = tmp ? PARE_NEW_N(tmp, d->n, double) : NULL;
+  double *work = tmp ? PARE_NEW_N(tmp, o.n + d->adapter->rank, double) : NULL;
   int64_t *map;
   f->w = pare_arena_alloc(g->arena, bytes, 1);
-  PareStatus s = row && f->w ? map_views(c, tmp, n, k, &map) : pare_nomem(c);
+  PareStatus s = work && f->w ? map_views(c, tmp, n, k, &map) : pare_nomem(c);
   if (s == PARE_OK) {
+    o.map = map;
     memcpy(f->w, w->data, bytes);
-    if (!add_delta(d, map, row, f))
+    if (!add_delta(d, &o, work, f))
       s = pare_fail(c, n, PARE_GATE, "with its adapter, the weight '%s' is too large for %s: lower --lr", w->name,
                     pare_dtype_name(w->type.dtype));
   }
@@ -147,27 +178,42 @@ static PareStatus folded_weight(PareCtx *c, PareGraph *g, PareNode *n, int k, co
   return s;
 }
 
-/* All sites of one adapter: the first makes the new constant, the others take it. */
+/* A constant that was folded, and what it has become: the next reader takes it. */
+typedef struct Folded {
+  PareValue *was, *is;
+} Folded;
+
+static PareStatus fold_input(PareCtx *c, PareGraph *g, PareNode *n, int k, const PareDelta *d, Operand o, Folded *last,
+                             Clipped *total) {
+  PareNode *root;
+  int input;
+  PareValue *w = pare_root_constant(n, k, &root, &input);
+  if (!w) return pare_fail(c, n, PARE_UNSUPPORTED, "its weight is not a constant");
+  if (w == last->is) return PARE_OK; /* read through the same chain of views */
+  if (w == last->was) {
+    root->in[input] = last->is;
+    return PARE_OK;
+  }
+  Fold f = {0};
+  PARE_TRY(folded_constant(c, g, n, k, d, o, w, &f));
+  PARE_TRY(pare_replace_constant(c, g, root, input, w->type, f.w));
+  total->clipped += f.clipped;
+  total->numbers += f.integers ? o.k * o.n : 0;
+  *last = (Folded){w, root->in[input]};
+  return PARE_OK;
+}
+
+/* All sites of one adapter: the first makes the new constants, the others take them. A bias is a row of numbers that a
+ * sequential adapter changes as it changes those of the weight. */
 static PareStatus fold(PareCtx *c, PareGraph *g, PareNode *const *by_id, const PareDelta *d, Clipped *total) {
-  PareValue *was = NULL, *is = NULL;
-  for (size_t i = 0; i < d->adapter->sites.n; i++) {
-    const PareSite *s = &d->adapter->sites.at[i];
-    PareNode *n = by_id[s->node], *root;
-    int input;
-    PareValue *w = pare_root_constant(n, s->w, &root, &input);
-    if (!w) return pare_fail(c, n, PARE_UNSUPPORTED, "its weight is not a constant");
-    if (w == is) continue; /* read through the same chain of views */
-    if (w == was) {
-      root->in[input] = is;
-      continue;
-    }
-    Fold f = {0};
-    PARE_TRY(folded_weight(c, g, n, s->w, d, w, &f));
-    PARE_TRY(pare_replace_constant(c, g, root, input, w->type, f.w));
-    total->clipped += f.clipped;
-    total->numbers += f.integers ? d->k * d->n : 0;
-    was = w;
-    is = root->in[input];
+  const PareAdapter *a = d->adapter;
+  Folded weight = {0}, bias = {0};
+  for (size_t i = 0; i < a->sites.n; i++) {
+    const PareSite *s = &a->sites.at[i];
+    Operand matrix = {d->k, d->n, a->transposed, NULL, d->dense}, row = {1, d->n, false, NULL, NULL};
+    PARE_TRY(fold_input(c, g, by_id[s->node], s->w, d, matrix, &weight, total));
+    if (a->sequential && s->bias >= 0)
+      PARE_TRY(fold_input(c, g, by_id[s->bias_node], s->bias, d, row, &bias, total));
   }
   return PARE_OK;
 }

@@ -5,6 +5,7 @@
 
 #include "ir/op_columns.h"
 #include "passes/edit.h"
+#include "passes/match.h"
 #include "passes/quantized.h"
 
 static bool is_product(const PareNode *n) {
@@ -64,8 +65,28 @@ static bool shares_adapter(const PareDims *d, PareNode *const *by_id, const Pare
   return true;
 }
 
+/* What the layer adds to the product, if it is a constant [N] that nothing stands before. */
+static PareStatus find_bias(PareCtx *c, const PareGraph *g, PareNode *n, PareSite *s) {
+  int64_t cols = n->out[0]->type.dim[n->out[0]->type.rank - 1];
+  PareNode *add = pare_sole_reader_op(g, n->out[0], PARE_OP_ADD), *root;
+  int input;
+  s->bias = -1;
+  if (n->op == PARE_OP_GEMM && n->nin > 2 && n->in[2]) {
+    add = n;
+    s->bias = 2;
+    if (!pare_is_vector(n->in[2], cols) || !pare_root_constant(n, 2, &root, &input))
+      return pare_fail(c, n, PARE_UNSUPPORTED, "its bias '%s' is not one constant for each output, so a sequential adapter "
+                       "cannot be folded: take --adapter parallel", n->in[2]->name);
+  } else if (add) {
+    int k = add->in[0] == n->out[0];
+    if (pare_is_vector(add->in[k], cols) && pare_root_constant(add, k, &root, &input)) s->bias = k;
+  }
+  if (s->bias >= 0) s->bias_node = add->id;
+  return PARE_OK;
+}
+
 PareStatus pare_find_adapters(PareCtx *c, PareArena *a, const PareDims *d, int64_t rank, double alpha,
-                              PareAdapters *out) {
+                              bool sequential, PareAdapters *out) {
   const PareTracer *t = d->tracer;
   PareNode **by_id = PARE_NEW_N(a, t->g->nnodes + 1, PareNode *);
   *out = (PareAdapters){0};
@@ -77,7 +98,8 @@ PareStatus pare_find_adapters(PareCtx *c, PareArena *a, const PareDims *d, int64
     int input;
     if (!is_site(d, x)) continue;
     PareValue *weight = pare_root_constant(x->node, x->weight, &root, &input);
-    PareSite site = {x->node->id, x->input, x->weight};
+    PareSite site = {x->node->id, x->input, x->weight, 0, -1};
+    if (sequential) PARE_TRY(find_bias(c, t->g, x->node, &site));
     PareAdapter *found = NULL;
     for (size_t j = 0; weight && j < out->at.n && !found; j++)
       if (shares_adapter(d, by_id, &out->at.at[j], x)) found = &out->at.at[j];
@@ -85,7 +107,7 @@ PareStatus pare_find_adapters(PareCtx *c, PareArena *a, const PareDims *d, int64
     if (!found) {
       const PareType *type = &x->node->in[x->weight]->type;
       bool transposed = x->weight_axis == 1;
-      PareAdapter fresh = {.name = weight->name, .transposed = transposed, .k = type->dim[transposed],
+      PareAdapter fresh = {.name = weight->name, .transposed = transposed, .sequential = sequential, .k = type->dim[transposed],
                            .n = type->dim[!transposed], .rank = rank, .scale = alpha / (double)rank};
       if (!pare_vec_push(a, &out->at, fresh)) return pare_nomem(c);
       found = &out->at.at[out->at.n - 1];
@@ -95,18 +117,30 @@ PareStatus pare_find_adapters(PareCtx *c, PareArena *a, const PareDims *d, int64
   return PARE_OK;
 }
 
-static PareStatus add_branch(PareCtx *c, PareGraph *g, PareNode *n, const PareSite *s, const PareLora *l,
-                             double scale) {
-  PareNode *next = n->next;
-  PareValue *y = n->out[0];
-  double alpha = pare_attr_get(&n->attr, alpha, 1.0);
-  PareValue *u = PARE_EMIT(c, g, next, PARE_OP_MATMUL, n->name, NULL, n->in[s->x], l->a);
-  PareValue *v = u ? PARE_EMIT(c, g, next, PARE_OP_MATMUL, n->name, NULL, u, l->b) : NULL;
-  PareValue *k = v ? pare_const_float(c, g, "", y->type.dtype, scale * alpha) : NULL;
-  PareValue *scaled = k ? PARE_EMIT(c, g, next, PARE_OP_MUL, n->name, NULL, v, k) : NULL;
-  PareValue *sum = scaled ? PARE_EMIT(c, g, next, PARE_OP_ADD, n->name, NULL, y, scaled) : NULL;
+/* Behind `last`, whose result is y: y += scale·(x·A)·B. */
+static PareStatus add_branch(PareCtx *c, PareGraph *g, PareNode *last, PareValue *x, const PareLora *l, double scale) {
+  PareNode *next = last->next;
+  PareValue *y = last->out[0];
+  PareValue *u = PARE_EMIT(c, g, next, PARE_OP_MATMUL, last->name, NULL, x, l->a);
+  PareValue *v = u ? PARE_EMIT(c, g, next, PARE_OP_MATMUL, last->name, NULL, u, l->b) : NULL;
+  PareValue *k = v ? pare_const_float(c, g, "", y->type.dtype, scale) : NULL;
+  PareValue *scaled = k ? PARE_EMIT(c, g, next, PARE_OP_MUL, last->name, NULL, v, k) : NULL;
+  PareValue *sum = scaled ? PARE_EMIT(c, g, next, PARE_OP_ADD, last->name, NULL, y, scaled) : NULL;
   if (!sum) return c->diag.code;
   pare_replace_uses(g, y, sum, sum->def);
+  if (x == y) u->def->in[0] = y;
+  return PARE_OK;
+}
+
+static PareStatus add_branches(PareCtx *c, PareGraph *g, PareNode *const *by_id, const PareAdapter *a,
+                               const PareLora *l) {
+  for (size_t i = 0; i < a->sites.n; i++) {
+    const PareSite *s = &a->sites.at[i];
+    PareNode *n = by_id[s->node], *last = a->sequential && s->bias >= 0 ? by_id[s->bias_node] : n;
+    double alpha = pare_attr_get(&n->attr, alpha, 1.0);
+    if (a->sequential) PARE_TRY(add_branch(c, g, last, last->out[0], l, a->scale));
+    else PARE_TRY(add_branch(c, g, n, n->in[s->x], l, a->scale * alpha));
+  }
   return PARE_OK;
 }
 
@@ -117,7 +151,7 @@ PareStatus pare_insert_lora(PareCtx *c, PareGraph *g, const PareAdapters *adapte
   for (PareNode *n = g->first; n; n = n->next) by_id[n->id] = n;
   for (size_t i = 0; i < adapters->at.n; i++) {
     const PareAdapter *a = &adapters->at.at[i];
-    lora[i].a = pare_value_add(c, g, PARE_STATE, a->name, (PareType){dtype, 2, {a->k, a->rank}});
+    lora[i].a = pare_value_add(c, g, PARE_STATE, a->name, (PareType){dtype, 2, {pare_adapter_rows(a), a->rank}});
     lora[i].b = pare_value_add(c, g, PARE_STATE, a->name, (PareType){dtype, 2, {a->rank, a->n}});
     lora[i].reads = PARE_NEW_N(g->arena, a->sites.n, PareValue *);
     if (!lora[i].a || !lora[i].b) return c->diag.code;
@@ -128,8 +162,7 @@ PareStatus pare_insert_lora(PareCtx *c, PareGraph *g, const PareAdapters *adapte
       return pare_error(c, PARE_UNSUPPORTED, "node '%s' multiplies in %s: tuning is done in %s",
                         by_id[a->sites.at[0].node]->name, pare_dtype_name(lora[i].w->type.dtype),
                         pare_dtype_name(dtype));
-    for (size_t s = 0; s < a->sites.n; s++)
-      PARE_TRY(add_branch(c, g, by_id[a->sites.at[s].node], &a->sites.at[s], &lora[i], a->scale));
+    PARE_TRY(add_branches(c, g, by_id, a, &lora[i]));
   }
   pare_arena_rewind(c->scratch, mark);
   return PARE_OK;

@@ -5,18 +5,20 @@
 #include "ir/adapter.h"
 
 /* The weights that carry adapters: matrices on an axis of heads or FFN channels.
- * Layers that share a weight and its cut share the adapter. Lives in a. */
+ * Layers that share a weight and its cut share the adapter. Lives in a.
+ * PARE_UNSUPPORTED where a sequential one would meet a bias that it cannot be
+ * folded into. */
 PARE_MUST_USE PareStatus pare_find_adapters(PareCtx *c, PareArena *a, const PareDims *d, int64_t rank, double alpha,
-                                            PareAdapters *out);
+                                            bool sequential, PareAdapters *out);
 
 /* An adapter in a program's graph. */
 typedef struct PareLora {
   PareValue *w;    /* as the first site reads it */
   PareValue **reads; /* W as each site reads it */
-  PareValue *a, *b; /* states [K, r], [r, N] */
+  PareValue *a, *b; /* states [K, r] or, sequential, [N, r]; [r, N] */
 } PareLora;
 
-/* Adds y += s·(x·A)·B behind every site of a bound graph, and the states. With
+/* Adds y += s·(x·A)·B behind every site of a bound graph or, sequential, s·(y·A)·B, and the states. With
  * B = 0 nothing changes. lora[] has a place for each adapter. */
 PARE_MUST_USE PareStatus pare_insert_lora(PareCtx *c, PareGraph *g, const PareAdapters *adapters, PareDtype dtype,
                                           PareLora *lora);

@@ -15,6 +15,20 @@ static bool listed(const PareProducts *list, const PareNode *n) {
   return false;
 }
 
+/* Behind a product n and its bias: y + s·(y·A)·B, of a sequential adapter; NULL if there is none. */
+static PareValue *behind_adapter(const PareGraph *g, const PareNode *n, const PareLora *l) {
+  for (const PareNode *u = g->first; u; u = u->next) {
+    if (u->op != PARE_OP_MATMUL || u->in[1] != l->a) continue;
+    const PareNode *by = u->in[0]->def;
+    bool own = by == n || (by && by->op == PARE_OP_ADD && (by->in[0] == n->out[0] || by->in[1] == n->out[0]));
+    const PareNode *v = own ? pare_sole_reader_op(g, u->out[0], PARE_OP_MATMUL) : NULL;
+    const PareNode *scaled = v ? pare_sole_reader_op(g, v->out[0], PARE_OP_MUL) : NULL;
+    const PareNode *sum = scaled ? pare_sole_reader_op(g, scaled->out[0], PARE_OP_ADD) : NULL;
+    if (sum) return sum->out[0];
+  }
+  return NULL;
+}
+
 PareStatus pare_find_products(PareCtx *c, PareGraph *g, const PareAdapters *adapters, const PareLora *lora,
                               PareProducts *out) {
   *out = (PareProducts){0};
@@ -23,6 +37,7 @@ PareStatus pare_find_products(PareCtx *c, PareGraph *g, const PareAdapters *adap
       for (PareNode *n = g->first; n; n = n->next) {
         if (!multiplies(n, lora[i].reads[s]) || listed(out, n)) continue;
         PareProduct p = {.adapter = i, .node = n};
+        if (adapters->at.at[i].sequential) p.y = behind_adapter(g, n, &lora[i]);
         if (!pare_vec_push(g->arena, &out->at, p)) return pare_nomem(c);
       }
   return PARE_OK;
@@ -42,7 +57,7 @@ PareValue *pare_product_input(const PareMasks *masks, const PareProduct *p) {
   return x;
 }
 
-PareValue *pare_product_output(const PareProduct *p) { return p->node->out[0]; }
+PareValue *pare_product_output(const PareProduct *p) { return p->y ? p->y : p->node->out[0]; }
 
 /* --- what masks multiply --- */
 

@@ -11,7 +11,7 @@ PARE_MUST_USE PareStatus pare_find_products(PareCtx *c, PareGraph *g, const Pare
                                             const PareLora *lora, PareProducts *out);
 /* What the product reads: before the mask, if there is one. */
 PareValue *pare_product_input(const PareMasks *masks, const PareProduct *p);
-/* The result that dy belongs to. */
+/* The result that dy belongs to, also where the node's own type has changed since it was found. */
 PareValue *pare_product_output(const PareProduct *p);
 
 /* By mask: what it multiplies, the product (in *product) and how samples lie in it. `g` is a bound clone of the graph

@@ -48,6 +48,16 @@ PareStatus pare_score_groups(PareCtx *c, PareGraph *g, const PareScoreInputs *in
   return sum ? pare_score_add(c, g, &score[i->dim], sum) : c->diag.code;
 }
 
+PareValue *pare_score_factor(PareCtx *c, PareGraph *g, const PareScoreInputs *in, size_t adapter, PareValue *m) {
+  const PareAdapter *a = &in->adapters->at.at[adapter];
+  if (!a->sequential || !m) return m;
+  PareAttrs attr = {0};
+  if (!a->transposed) pare_attr_set(&attr, transB, 1);
+  PareValue *t = PARE_EMIT(c, g, NULL, PARE_OP_TRANSPOSE, "score", NULL, m);
+  PareValue *y = t ? PARE_EMIT(c, g, NULL, PARE_OP_LINEAR, a->name, &attr, t, in->lora[adapter].w) : NULL;
+  return y ? PARE_EMIT(c, g, NULL, PARE_OP_TRANSPOSE, "score", NULL, y) : NULL;
+}
+
 PareStatus pare_score_axes(PareCtx *c, PareGraph *g, const PareScoreInputs *in, size_t adapter,
                            PareValue *const row_col[2], PareValue **score) {
   for (size_t k = 0; k < in->incidences->at.n; k++) {
@@ -60,8 +70,10 @@ PareStatus pare_score_axes(PareCtx *c, PareGraph *g, const PareScoreInputs *in, 
 PareStatus pare_score_weights(PareCtx *c, PareGraph *g, const PareScoreInputs *in, bool gradients, PareValue **score) {
   for (size_t i = 0; i < in->adapters->at.n; i++) {
     const PareAdapter *a = &in->adapters->at.at[i];
-    PareValue *operand[5] = {in->lora[i].w, in->lora[i].a, in->lora[i].b, gradients ? in->da[i] : NULL,
-                             gradients ? in->db[i] : NULL};
+    PareValue *left = pare_score_factor(c, g, in, i, in->lora[i].a);
+    PareValue *dleft = left && gradients ? pare_score_factor(c, g, in, i, in->da[i]) : NULL;
+    if (!left || (gradients && !dleft)) return c->diag.code;
+    PareValue *operand[5] = {in->lora[i].w, left, in->lora[i].b, dleft, gradients ? in->db[i] : NULL};
     PareNode *n = pare_node_add(c, g, NULL, PARE_OP_IMPORTANCE, a->name, gradients ? 5 : 3, operand, 2);
     if (!n) return c->diag.code;
     pare_attr_set(&n->attr, scale, a->scale);
@@ -88,11 +100,10 @@ PareStatus pare_score_collected(PareCtx *c, PareGraph *g, const PareScoreInputs 
   return PARE_OK;
 }
 
-/* The operands of a WeightScore: W, A, B and what the gradient of adapter i is made of. Their number. */
-static int weight_operands(const PareScoreInputs *in, size_t i, PareValue **operand) {
+/* Behind W, A and B, what the gradient of adapter i's weight is made of. The number of all operands, 0 without any. */
+static int list_pairs(const PareScoreInputs *in, size_t i, PareValue **operand) {
   enum { PAIRS = 6 };
   int n = PAIRS;
-  operand[0] = in->lora[i].w, operand[1] = in->lora[i].a, operand[2] = in->lora[i].b;
   for (size_t k = 0; k < in->products->at.n; k++) {
     const PareProduct *p = &in->products->at.at[k];
     if (p->adapter != i || !p->dy) continue;
@@ -107,8 +118,10 @@ static PareStatus score_product(PareCtx *c, PareGraph *g, const PareScoreInputs 
                                 PareValue **score) {
   PareValue **operand = PARE_NEW_N(c->scratch, 2 * in->products->at.n + 6, PareValue *);
   if (!operand) return pare_nomem(c);
-  int count = weight_operands(in, i, operand);
+  int count = list_pairs(in, i, operand);
   if (!count) return PARE_OK;
+  operand[0] = in->lora[i].w, operand[2] = in->lora[i].b;
+  if (!(operand[1] = pare_score_factor(c, g, in, i, in->lora[i].a))) return c->diag.code;
   PareNode *n = pare_node_add(c, g, NULL, PARE_OP_WEIGHTSCORE, in->adapters->at.at[i].name, count, operand, 2);
   if (!n) return c->diag.code;
   pare_attr_set(&n->attr, scale, in->adapters->at.at[i].scale);

@@ -22,6 +22,7 @@ typedef struct PareIncidences {
 typedef struct PareProduct {
   size_t adapter;
   PareNode *node;
+  PareValue *y;  /* behind a sequential adapter; NULL: what the node makes */
   PareValue *x;  /* before the mask, if there is one: a dead row keeps its gradient */
   PareValue *dy; /* NULL where the loss does not depend on it, or no gradients are asked for */
 } PareProduct;
@@ -101,6 +102,9 @@ PARE_MUST_USE PareStatus pare_score_groups(PareCtx *c, PareGraph *g, const PareS
 PareCriterionFn pare_score_collected;
 /* sums[i] += v, over the runs of a step; the state is made when it is first added to. */
 PARE_MUST_USE PareStatus pare_score_collect(PareCtx *c, PareGraph *g, const PareScoreInputs *in, size_t i, PareValue *v);
+/* m [K, r] of a parallel adapter as it is; of a sequential one, m [N, r] is behind the weight, and the same in front of
+ * it is W·m: with A and dA so moved, G and W' are a parallel adapter's. NULL: out of memory. */
+PareValue *pare_score_factor(PareCtx *c, PareGraph *g, const PareScoreInputs *in, size_t adapter, PareValue *m);
 /* The scores of an adapted weight by its rows [K] and columns [N], summed into the groups of its incidences. */
 PARE_MUST_USE PareStatus pare_score_axes(PareCtx *c, PareGraph *g, const PareScoreInputs *in, size_t adapter,
                                          PareValue *const row_col[2], PareValue **score);

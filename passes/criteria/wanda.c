@@ -27,8 +27,9 @@ PareStatus pare_collect_wanda(PareCtx *c, PareGraph *g, const PareScoreInputs *i
 static PareStatus score_weight(PareCtx *c, PareGraph *g, const PareScoreInputs *in, size_t i, PareValue **score) {
   const PareAdapter *a = &in->adapters->at.at[i];
   PareValue *norm = PARE_EMIT(c, g, NULL, PARE_OP_SQRT, "score", NULL, in->sums[i]);
-  if (!norm) return c->diag.code;
-  PareValue *operand[] = {in->lora[i].w, in->lora[i].a, in->lora[i].b, NULL, NULL, norm};
+  PareValue *left = norm ? pare_score_factor(c, g, in, i, in->lora[i].a) : NULL;
+  if (!left) return c->diag.code;
+  PareValue *operand[] = {in->lora[i].w, left, in->lora[i].b, NULL, NULL, norm};
   PareNode *n = pare_node_add(c, g, NULL, PARE_OP_WEIGHTSCORE, a->name, 6, operand, 2);
   if (!n) return c->diag.code;
   pare_attr_set(&n->attr, scale, a->scale);

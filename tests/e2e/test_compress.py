@@ -181,6 +181,18 @@ def test_the_same_input_gives_the_same_bytes(fixture, tmp_path):
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
 
 
+@pytest.mark.parametrize("fixture", example() + models("A"))
+def test_sequential_adapters_fold_into_weights_and_biases(fixture, tmp_path):
+    row, path = fixture
+    compact, masked, plan = tmp_path / "compact.onnx", tmp_path / "masked.onnx", tmp_path / "plan.json"
+    args = "--adapter", "sequential", "--batch", 4, "--prune-every", 2, "--train", data(path, tmp_path), "-q"
+    run("compress", path, compact, "--steps", 6, "--save-masked", masked, "--save-plan", plan, *args)
+    check_equal(path, masked, compact)
+    run("compress", path, tmp_path / "again.onnx", "--steps", 2, "--plan", plan, *args)
+    shapes = [[(t.name, t.dims) for t in onnx.load(str(p)).graph.initializer] for p in (compact, tmp_path / "again.onnx")]
+    assert shapes[0] == shapes[1]
+
+
 @pytest.mark.parametrize("method", ("loraprune", "gate", "grad", "fisher", "movement", "magnitude", "wanda", "random"))
 def test_every_method_prunes_while_it_tunes_without_labels(method, tmp_path):
     row, path = example()[0].values[0]

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "passes/autodiff.h"
+#include "passes/edit.h"
 #include "passes/probe_dims.h"
 #include "passes/trace_dims.h"
 #include "passes/training.h"
@@ -19,7 +20,7 @@ typedef struct Bench {
   PareDims *d;
   PareGraph *plain, *g; /* bound: the model, the training graph */
   PareAdapters adapters;
-  bool *pruned;
+  bool *pruned, sequential, unfused;
   PareTrainSpec spec;
   PareTrainGraph t;
   PareProgram *p;
@@ -38,14 +39,15 @@ static void load_for(Bench *b, const char *path, int64_t samples) {
   MUST(f, pare_model_load(&f->c, path, &b->m));
   MUST(f, pare_probe_dims(&f->c, f->arena, b->m->graph, 0, &probe));
   MUST(f, pare_trace_dims(&f->c, f->arena, probe, &b->d));
-  MUST(f, pare_find_adapters(&f->c, f->arena, b->d, RANK, 6, &b->adapters));
+  MUST(f, pare_find_adapters(&f->c, f->arena, b->d, RANK, 6, b->sequential, &b->adapters));
   b->plain = bound_at(f, b->m->graph, 2, sizes);
   b->g = bound_at(f, b->m->graph, 2, sizes);
   b->pruned = PARE_NEW_N(f->arena, b->d->dims.n + 1, bool);
   for (size_t i = 0; i < b->d->dims.n; i++)
     b->pruned[i] = b->d->dims.at[i].kind == PARE_KIND_HEADS || b->d->dims.at[i].kind == PARE_KIND_FFN;
-  b->spec = (PareTrainSpec){.loss = PARE_LOSS_KD, .teach_outputs = true, .temperature = 2, .criterion = criterion("loraprune"), .power = 2,
-                            .eta = 1, .ema = 0.9, .pruned = b->pruned};
+  b->spec = (PareTrainSpec){.loss = PARE_LOSS_KD, .teach_outputs = true, .temperature = 2,
+                            .criterion = criterion("loraprune"), .power = 2, .eta = 1, .ema = 0.9,
+                            .pruned = b->pruned, .plain = b->unfused};
 }
 
 static void load(Bench *b, const char *path) { load_for(b, path, 3); }
@@ -105,8 +107,8 @@ static double outputs_apart(Bench *b) {
   return apart;
 }
 
-Test(training, leaves_the_outputs_of_every_model_as_they_are_while_b_is_zero) {
-  Bench b = {0};
+static void check_zero_b(bool sequential) {
+  Bench b = {.sequential = sequential};
   Row *rows;
   fix_init(&b.f);
   for (size_t i = 0, n = fixtures(&b.f, 'A', &rows); i < n; i++) {
@@ -118,6 +120,53 @@ Test(training, leaves_the_outputs_of_every_model_as_they_are_while_b_is_zero) {
     unload(&b);
   }
   fix_free(&b.f);
+}
+
+Test(training, leaves_the_outputs_of_every_model_as_they_are_while_b_is_zero) {
+  check_zero_b(false);
+  check_zero_b(true);
+}
+
+/* Adding to integers rounds, and that is another function. */
+static bool stores_integers(const Bench *b) {
+  for (const PareNode *n = b->plain->first; n; n = n->next)
+    if (n->op == PARE_OP_DEQUANTIZELINEAR || n->op == PARE_OP_MATMULINTEGER) return true;
+  return false;
+}
+
+static void check_folding(bool sequential) {
+  Bench b = {.sequential = sequential};
+  Row *rows;
+  size_t checked = 0;
+  fix_init(&b.f);
+  for (size_t i = 0, n = fixtures(&b.f, 'A', &rows); i < n; i++) {
+    const int64_t sizes[] = {3, 7};
+    PareDelta delta[200];
+    PareGraph *folded;
+    load(&b, rows[i].path);
+    build(&b);
+    cr_assert_lt(b.t.nadapters, 200);
+    for (size_t k = 0; k < b.t.nadapters; k++) {
+      const PareAdapter *a = &b.adapters.at.at[k];
+      randomise(&b, b.t.a[k].value, k), randomise(&b, b.t.b[k].value, 100 + k);
+      delta[k] = (PareDelta){a, a->k, a->n, buffer(&b, b.t.a[k].value), buffer(&b, b.t.b[k].value)};
+    }
+    bool integers = stores_integers(&b);
+    MUST(&b.f, pare_fold_adapters(&b.f.c, b.f.arena, b.m->graph, b.t.nadapters, delta, &folded));
+    b.plain = bound_at(&b.f, folded, 2, sizes);
+    double apart = outputs_apart(&b), limit = rounding_tolerance(b.plain);
+    checked += !integers;
+    cr_assert(integers || apart <= limit, "%s: folded and running, outputs differ by %g, rounding is %g", rows[i].name,
+              apart, limit);
+    unload(&b);
+  }
+  cr_assert_gt(checked, 5);
+  fix_free(&b.f);
+}
+
+Test(training, a_folded_adapter_is_the_running_one_on_every_model_of_float_weights) {
+  check_folding(false);
+  check_folding(true);
 }
 
 /* --- scores --- */
@@ -157,13 +206,27 @@ static const PareValue *weight(const Bench *b, size_t i) {
   return NULL;
 }
 
+/* m [K, r] of a parallel adapter; of a sequential one W·m, m [N, r]: in our orientation METHOD 2's W = W0·(I + s·A·B)
+ * and Ĝ = W0·(A·dB + dA·B − η·dA·dB). */
+static const double *left_factor(const Bench *b, size_t i, const PareValue *m) {
+  const PareAdapter *x = &b->adapters.at.at[i];
+  double *out = PARE_NEW_N(b->f.arena, x->k * RANK, double);
+  for (int64_t k = 0; k < x->k; k++)
+    for (int r = 0; r < RANK; r++) {
+      if (!x->sequential) out[k * RANK + r] = (double)buffer(b, m)[k * RANK + r];
+      for (int64_t n = 0; x->sequential && n < x->n; n++)
+        out[k * RANK + r] += pare_data_float(weight(b, i), k * x->n + n) * (double)buffer(b, m)[n * RANK + r];
+    }
+  return out;
+}
+
 /* Adds (Ĝ ⊙ W)^power of adapter i to its groups: Ĝ = dB·A + B·dA − η·dB·dA, W = W0 + s·B·A (METHOD 2), in our
  * orientation W [K, N], A [K, r], B [r, N]. */
 static void add_importance(const Bench *b, size_t i, double *group) {
   const PareAdapter *x = &b->adapters.at.at[i];
   const PareValue *w = weight(b, i);
-  const float *a = buffer(b, b->t.a[i].value), *bb = buffer(b, b->t.b[i].value);
-  const float *da = buffer(b, b->t.a[i].score_grad), *db = buffer(b, b->t.b[i].score_grad);
+  const double *a = left_factor(b, i, b->t.a[i].value), *da = left_factor(b, i, b->t.a[i].score_grad);
+  const float *bb = buffer(b, b->t.b[i].value), *db = buffer(b, b->t.b[i].score_grad);
   cr_assert(w && w->data && !x->transposed);
   for (int64_t k = 0; k < x->k; k++)
     for (int64_t n = 0; n < x->n; n++) {
@@ -202,8 +265,8 @@ static void compare_scores(const Bench *b, double average[8][CHANNELS], const ch
   }
 }
 
-static void check_scores(const char *name, int power, double eta) {
-  Bench b = {0};
+static void check_scores(const char *name, int power, double eta, bool sequential) {
+  Bench b = {.sequential = sequential};
   double average[8][CHANNELS] = {{0}};
   fix_init(&b.f);
   supervised(&b, name, power, eta);
@@ -220,13 +283,15 @@ static void check_scores(const char *name, int power, double eta) {
 }
 
 Test(scores, of_the_adapters_are_those_of_double_arithmetic_over_three_steps) {
-  check_scores("loraprune", 2, 1);
-  check_scores("loraprune", 1, 0.5);
+  check_scores("loraprune", 2, 1, false);
+  check_scores("loraprune", 1, 0.5, false);
+  check_scores("loraprune", 2, 0.5, true);
 }
 
 Test(scores, of_magnitude_are_those_of_the_merged_weights) {
-  check_scores("magnitude", 2, 1);
-  check_scores("magnitude", 1, 1);
+  check_scores("magnitude", 2, 1, false);
+  check_scores("magnitude", 1, 1, false);
+  check_scores("magnitude", 1, 1, true);
 }
 
 static double loss(Bench *b) {
@@ -302,18 +367,43 @@ typedef struct Truth {
 
 enum { DEAD = 1 }; /* the group that is masked, in every block */
 
-static double merged(const Bench *b, size_t i, int64_t k, int64_t n) {
+/* W + s·A·B of adapter i, [K, N]. */
+static double *merged(const Bench *b, size_t i) {
   const PareAdapter *x = &b->adapters.at.at[i];
-  double delta = 0;
-  for (int r = 0; r < RANK; r++)
-    delta += (double)buffer(b, b->t.a[i].value)[k * RANK + r] * (double)buffer(b, b->t.b[i].value)[r * x->n + n];
-  return pare_data_float(weight(b, i), k * x->n + n) + x->scale * delta;
+  const double *a = left_factor(b, i, b->t.a[i].value);
+  double *w = PARE_NEW_N(b->f.arena, x->k * x->n, double);
+  for (int64_t k = 0; k < x->k; k++)
+    for (int64_t n = 0; n < x->n; n++) {
+      double delta = 0;
+      for (int r = 0; r < RANK; r++) delta += a[k * RANK + r] * (double)buffer(b, b->t.b[i].value)[r * x->n + n];
+      w[k * x->n + n] = pare_data_float(weight(b, i), k * x->n + n) + x->scale * delta;
+    }
+  return w;
 }
 
 static PareNode *site(const Bench *b, PareGraph *g, size_t i) {
   PareNode *n = g->first;
   while (n && n->id != b->adapters.at.at[i].sites.at[0].node) n = n->next;
   return n;
+}
+
+/* b + s·(b·A)·B */
+static void merge_bias(Bench *b, PareGraph *g, size_t i) {
+  const PareAdapter *x = &b->adapters.at.at[i];
+  PareNode *n = g->first;
+  cr_assert_geq(x->sites.at[0].bias, 0);
+  while (n->id != x->sites.at[0].bias_node) n = n->next;
+  PareValue *v = n->in[x->sites.at[0].bias];
+  float *is = PARE_NEW_N(b->f.arena, x->n, float);
+  for (int64_t j = 0; j < x->n; j++) {
+    double sum = pare_data_float(v, j);
+    for (int64_t k = 0; k < x->n; k++)
+      for (int r = 0; r < RANK; r++)
+        sum += x->scale * pare_data_float(v, k) * (double)buffer(b, b->t.a[i].value)[k * RANK + r] *
+               (double)buffer(b, b->t.b[i].value)[r * x->n + j];
+    is[j] = (float)sum;
+  }
+  n->in[x->sites.at[0].bias] = pare_const_add(&b->f.c, g, v->name, v->type, is);
 }
 
 /* The model with merged weights, less the dead groups' rows. */
@@ -323,10 +413,12 @@ static PareGraph *merged_model(Bench *b) {
   for (size_t i = 0; i < 16; i++) {
     const PareAdapter *x = &b->adapters.at.at[i];
     float *w = PARE_NEW_N(b->f.arena, x->k * x->n, float);
+    const double *full = merged(b, i);
     for (int64_t k = 0; k < x->k; k++)
       for (int64_t n = 0; n < x->n; n++)
-        w[k * x->n + n] = i % 2 && group_of(i, k, n) == DEAD ? 0 : (float)merged(b, i, k, n);
+        w[k * x->n + n] = i % 2 && group_of(i, k, n) == DEAD ? 0 : (float)full[k * x->n + n];
     site(b, g, i)->in[1]->data = w;
+    if (x->sequential) merge_bias(b, g, i);
   }
   return g;
 }
@@ -359,9 +451,10 @@ static void find_truth(Bench *b, Truth *out) {
 static void add_true_scores(const Bench *b, const Truth *t, size_t i, int runs, double *group) {
   const PareAdapter *x = &b->adapters.at.at[i];
   const char *name = b->spec.criterion->name;
+  const double *full = merged(b, i);
   for (int64_t k = 0; k < x->k; k++)
     for (int64_t n = 0; n < x->n; n++) {
-      double w = merged(b, i, k, n), e = (double)t->gradient[i][k * x->n + n] * w;
+      double w = full[k * x->n + n], e = (double)t->gradient[i][k * x->n + n] * w;
       if (!strcmp(name, "movement")) e = -e * runs;
       else if (!strcmp(name, "wanda")) e = fabs(w) * sqrt(t->square[i][k] * runs);
       else e = runs * (b->spec.power == 2 ? e * e : fabs(e));
@@ -386,11 +479,10 @@ static void expect_near(const Bench *b, double want[8][CHANNELS], const char *wh
   }
 }
 
-static void check_true_scores(const char *name, int power, bool plain) {
-  Bench b = {0};
+static void check_true_scores(const char *name, int power, bool unfused, bool sequential) {
+  Bench b = {.sequential = sequential, .unfused = unfused};
   double want[8][CHANNELS] = {{0}};
   fix_init(&b.f);
-  b.spec.plain = plain;
   supervised(&b, name, power, 1);
   for (size_t i = 0; i < b.t.masks.at.n; i++)
     for (int64_t k = 0; k < b.t.masks.at.at[i].k; k++)
@@ -415,16 +507,20 @@ static void check_true_scores(const char *name, int power, bool plain) {
 }
 
 Test(scores, of_grad_are_those_of_the_weights_true_gradients) {
-  check_true_scores("grad", 2, false);
-  check_true_scores("grad", 1, false);
-  check_true_scores("grad", 2, true);
+  check_true_scores("grad", 2, false, false);
+  check_true_scores("grad", 1, false, true);
+  check_true_scores("grad", 2, true, false);
+  check_true_scores("grad", 2, true, true);
 }
 
 Test(scores, of_movement_add_up_what_the_gradient_does_to_the_weights_over_the_steps) {
-  check_true_scores("movement", 2, false);
+  check_true_scores("movement", 2, false, false);
 }
 
-Test(scores, of_wanda_are_magnitudes_times_the_norms_of_their_inputs) { check_true_scores("wanda", 2, false); }
+Test(scores, of_wanda_are_magnitudes_times_the_norms_of_their_inputs) { 
+  check_true_scores("wanda", 2, false, false);
+  check_true_scores("wanda", 2, false, true);
+}
 
 /* --- fisher: the sum over the samples of gate, each sample alone --- */
 
