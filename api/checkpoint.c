@@ -35,7 +35,7 @@ static uint64_t fingerprint(const PareTuner *t) {
   int64_t ints[] = {o->seed, o->batch, o->rank, o->method, o->ranking, o->importance, o->loss, o->prune_every,
                     o->lr_decay, t->spec.bf16, o->steps, t->nsamples, (int64_t)t->model->file.len,
                     (int64_t)t->dims->dims.n, t->planned, o->schedule, o->curve, o->regrow, o->distill,
-                    t->reconstructs, o->adapter};
+                    t->reconstructs, o->adapter, o->granularity};
   double reals[] = {o->alpha, o->eta, o->ema, o->lr, o->lr_warmup, o->weight_decay, o->clip, o->temperature,
                     o->prune_warmup, o->prune_cooldown, o->epochs, t->ratio, o->floor, o->hidden_weight};
   h = hash(hash(h, ints, sizeof ints), reals, sizeof reals);
@@ -97,6 +97,10 @@ static PareStatus walk(Walk *w, PareTuner *t) {
   }
   for (size_t i = 0; i < t->params.full.at.n; i++) {
     const PareAdapter *a = &t->params.full.at.at[i];
+    if (a->elementwise) {
+      item(w, t->element[i].score, (size_t)(a->k * a->n) * sizeof(float));
+      item(w, t->element[i].alive, (size_t)(a->k * a->n));
+    }
     moments(w, &t->params.a[i], (size_t)(pare_adapter_rows(a) * a->rank));
     moments(w, &t->params.b[i], (size_t)(a->n * a->rank));
     PARE_TRY(added(w, t, i));

@@ -105,5 +105,6 @@ void pare_tuner_count_in(const PareTuner *t, bool *const *keep, int64_t *all, in
 }
 
 void pare_tuner_count(const PareTuner *t, int64_t *all, int64_t *dead) {
-  pare_tuner_count_in(t, t->keep, all, dead);
+  if (t->element) pare_tuner_count_elements(t, all, dead);
+  else pare_tuner_count_in(t, t->keep, all, dead);
 }

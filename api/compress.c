@@ -202,6 +202,7 @@ static PareStatus prove(Compress *k) {
     if (!(list = PARE_NEW_N(k->arena, n, int64_t))) return pare_nomem(k->c);
     for (int64_t i = 0; i < n; i++) list[i] = i;
   }
+  PARE_TRY(pare_prove_elements(k->c, k->masked, k->emitted->graph, &k->tuner.params.full));
   PARE_TRY(pare_prove(k->c, k->masked, k->emitted->graph, k->dims, k->vocab, data, list, n, &k->proof));
   if (k->proof.max_rel > PARE_PROOF_TOLERANCE)
     return pare_error(k->c, PARE_GATE, "the compact model differs from the masked one by %.3g at '%s' (%.1g is rounding): "
@@ -297,8 +298,8 @@ static void tell_plan(Compress *k) {
   pare_tuner_count(&k->tuner, &all, &dead);
   if (!all) return;
   double share = k->tuner.planned ? k->target.requested : k->tuner.ratio;
-  pare_log(k->c, 0, "%s: %lld groups may go, %.1f %% of %s shall; %lld steps of %lld samples, method %s", k->path,
-           (long long)all, 100 * share, k->o->ranking == PARE_RANK_COST ? "their cost" : "them",
+  pare_log(k->c, 0, "%s: %lld %s may go, %.1f %% of %s shall; %lld steps of %lld samples, method %s", k->path,
+           (long long)all, k->tuner.element ? "elements" : "groups", 100 * share, k->o->ranking == PARE_RANK_COST && !k->tuner.element ? "their cost" : "them",
            (long long)k->tuner.schedule.steps, (long long)k->o->batch, pare_tuner_method(&k->tuner));
 }
 

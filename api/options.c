@@ -71,8 +71,9 @@ static const struct {
 static const struct {
   const char *name, *word;
 } not_built[] = {
-    {"align", NULL},        {"granularity", "unstructured"}, {"granularity", "2:4"},
-    {"method", "obs"},      {"target", "latency"},
+    {"align", NULL},
+    {"method", "obs"},
+    {"target", "latency"},
 };
 
 /* --- where values live --- */
@@ -343,6 +344,17 @@ void pare_options_free(PareCompressOptions *o) {
 
 /* --- for the pipeline --- */
 
+/* The word in force, which ends at a blank or at the end. */
+static const char *words_of(int id, int word) {
+  const char *at = rows[id].words;
+  for (; word > 0; word--) at += strcspn(at, " ") + 1;
+  return at;
+}
+
+static bool is_word(const char *at, const char *word) {
+  return strcspn(at, " ") == strlen(word) && !memcmp(at, word, strlen(word));
+}
+
 const char *pare_option_text(PareArena *a, const PareCompressOptions *o, int id, bool *quoted) {
   const Row *r = &rows[id];
   const void *f = field_in(o, r);
@@ -355,8 +367,7 @@ const char *pare_option_text(PareArena *a, const PareCompressOptions *o, int id,
     case FLAG: return *(const bool *)f ? "true" : "false";
     case WORD: break;
   }
-  const char *at = r->words;
-  for (int i = *(const int *)f; i > 0; i--) at += strcspn(at, " ") + 1;
+  const char *at = words_of(id, *(const int *)f);
   return pare_arena_strndup(a, at, strcspn(at, " "));
 }
 
@@ -396,6 +407,31 @@ static PareStatus check_classes(PareCtx *c, const PareCompressOptions *o) {
   return PARE_OK;
 }
 
+/* What has a meaning for groups only. */
+static PareStatus check_granularity(PareCtx *c, const PareCompressOptions *o) {
+  static const int groups_only[] = {PARE_OPTION_ID_target, PARE_OPTION_ID_plan, PARE_OPTION_ID_save_plan,
+                                    PARE_OPTION_ID_floor, PARE_OPTION_ID_save_masked, PARE_OPTION_ID_vocab_keep};
+  enum { TWO_FOUR = 2, SEQUENTIAL = 1 };
+  if (!o->granularity) return PARE_OK;
+  for (size_t i = 0; i < sizeof groups_only / sizeof *groups_only; i++)
+    if (given(o, groups_only[i]))
+      return pare_error(c, PARE_USAGE, "--%s is about groups: it needs --granularity structured",
+                        rows[groups_only[i]].name);
+  if (o->adapter == SEQUENTIAL)
+    return pare_error(c, PARE_USAGE, "--adapter sequential needs --granularity structured");
+  const char *method = words_of(PARE_OPTION_ID_method, o->method);
+  static const char *const of_groups[] = {"gate", "fisher"};
+  for (size_t i = 0; i < sizeof of_groups / sizeof *of_groups && given(o, PARE_OPTION_ID_method); i++)
+    if (is_word(method, of_groups[i]))
+      return pare_error(c, PARE_USAGE, "--method %s scores groups, not elements: take another, or --granularity "
+                        "structured", of_groups[i]);
+  if (o->granularity != TWO_FOUR) return PARE_OK;
+  if (given(o, PARE_OPTION_ID_sparsity) || given(o, PARE_OPTION_ID_ranking))
+    return pare_error(c, PARE_USAGE, "--granularity 2:4 takes two of every four: --sparsity and --ranking have no meaning "
+                      "beside it");
+  return PARE_OK;
+}
+
 PareStatus pare_options_check(PareCtx *c, const PareCompressOptions *o) {
   static const int either[][2] = {{PARE_OPTION_ID_sparsity, PARE_OPTION_ID_target},
                                   {PARE_OPTION_ID_epochs, PARE_OPTION_ID_steps}};
@@ -405,6 +441,7 @@ PareStatus pare_options_check(PareCtx *c, const PareCompressOptions *o) {
                         rows[either[i][0]].name, rows[either[i][1]].name);
   PARE_TRY(check_classes(c, o));
   if (o->resume && !*o->checkpoint) return pare_error(c, PARE_USAGE, "--resume needs --checkpoint DIR");
+  PARE_TRY(check_granularity(c, o));
   if (o->regrow && o->schedule != PARE_GRADUAL)
     return pare_error(c, PARE_USAGE, "--regrow needs more than one prune: take --schedule gradual");
   if (o->prune_warmup + o->prune_cooldown > 1)

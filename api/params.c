@@ -21,7 +21,8 @@ PareStatus pare_params_new(PareCtx *c, PareArena *arena, const PareDims *d, int6
   out->b = PARE_NEW_N(arena, n + 1, PareMoments);
   out->dense = PARE_NEW_N(arena, n + 1, float *);
   out->bias = PARE_NEW_N(arena, n + 1, float *);
-  if (!out->a || !out->b || !out->dense || !out->bias) return pare_nomem(c);
+  out->alive = PARE_NEW_N(arena, n + 1, const uint8_t *);
+  if (!out->a || !out->b || !out->dense || !out->bias || !out->alive) return pare_nomem(c);
   for (size_t i = 0; i < n; i++) {
     const PareAdapter *x = &out->full.at.at[i];
     int64_t rows = pare_adapter_rows(x);
@@ -146,9 +147,10 @@ size_t pare_params_deltas(const PareParams *p, PareFolding what, PareDelta *out)
   for (size_t i = 0; i < p->full.at.n; i++) {
     const PareAdapter *a = &p->full.at.at[i];
     bool adapted = what == PARE_FOLD_ALL && !all_zero(p->b[i].value, a->n * a->rank);
-    if (!adapted && !p->dense[i] && !p->bias[i]) continue;
+    if (!adapted && !p->dense[i] && !p->bias[i] && !p->alive[i]) continue;
     out[count++] = (PareDelta){.adapter = a, .k = a->k, .n = a->n, .a = adapted ? p->a[i].value : NULL,
-                               .b = adapted ? p->b[i].value : NULL, .dense = p->dense[i], .bias = p->bias[i]};
+                               .b = adapted ? p->b[i].value : NULL, .dense = p->dense[i], .bias = p->bias[i],
+                               .alive = p->alive[i]};
   }
   return count;
 }

@@ -19,6 +19,7 @@ typedef struct PareParams {
   PareAdapters full; /* sizes of the uncut model */
   PareMoments *a, *b; /* by adapter: [its rows, r], [r, N] */
   float **dense, **bias; /* by adapter: what reconstruction has added to weight [K, N] and bias [N]; NULL: nothing */
+  const uint8_t **alive; /* by adapter: elements that go are 0, [K·N] as the nodes read the weight; NULL: none do */
 } PareParams;
 
 /* A Kaiming-uniform (bound 1/sqrt(its rows)), drawn from the seed; B zero. */

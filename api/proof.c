@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "passes/edit.h"
 #include "passes/probe_dims.h"
 #include "passes/quantized.h"
 #include "runtime/metrics.h"
@@ -172,4 +173,34 @@ PareStatus pare_prove(PareCtx *c, const PareGraph *masked, const PareGraph *comp
   pare_arena_rewind(c->scratch, mark);
   pare_arena_free(a);
   return s;
+}
+
+static PareValue *weight_at(const PareGraph *g, const char *made, const PareSite *s) {
+  PareValue *v = pare_graph_find(g, made);
+  PareNode *root;
+  int input;
+  return v && v->def ? pare_root_constant(v->def, s->w, &root, &input) : NULL;
+}
+
+static const PareNode *node_of(const PareGraph *g, uint32_t id) {
+  const PareNode *n = g->first;
+  while (n && n->id != id) n = n->next;
+  return n;
+}
+
+PareStatus pare_prove_elements(PareCtx *c, const PareGraph *masked, const PareGraph *written,
+                               const PareAdapters *adapters) {
+  for (size_t i = 0; i < adapters->at.n; i++)
+    for (size_t k = 0; adapters->at.at[i].elementwise && k < adapters->at.at[i].sites.n; k++) {
+      const PareSite *s = &adapters->at.at[i].sites.at[k];
+      const char *made = node_of(masked, s->node)->out[0]->name;
+      const PareValue *want = weight_at(masked, made, s), *got = weight_at(written, made, s);
+      size_t bytes;
+      bool same = want && got && pare_type_equal(&want->type, &got->type) && pare_type_bytes(&want->type, &bytes) &&
+                  !memcmp(want->data, got->data, bytes);
+      if (!same)
+        return pare_error(c, PARE_GATE, "the written weight '%s' is not the masked one: nothing was written",
+                          adapters->at.at[i].name);
+    }
+  return PARE_OK;
 }

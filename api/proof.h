@@ -6,7 +6,7 @@
 
 #include "api/forward.h"
 #include "api/vocab.h"
-#include "ir/dims.h"
+#include "ir/adapter.h"
 
 typedef struct PareProof {
   double max_abs, max_rel; /* rel: max|a-b| / max|a| of the worst value */
@@ -21,5 +21,10 @@ PARE_MUST_USE PareStatus pare_prove(PareCtx *c, const PareGraph *masked, const P
 
 /* What rounding explains of max_rel. Half-precision models run in f32 too (passes/widen), on the same weights. */
 #define PARE_PROOF_TOLERANCE 1e-4
+
+/* Where elements of weights went: the written weights are `masked`'s, bit by bit. PARE_GATE naming the first that is
+ * not. */
+PARE_MUST_USE PareStatus pare_prove_elements(PareCtx *c, const PareGraph *masked, const PareGraph *written,
+                                             const PareAdapters *adapters);
 
 #endif

@@ -15,7 +15,7 @@ PareStatus pare_tuner_carry_scores(PareTuner *t, bool to_program) {
     }
     if (to_program) PARE_TRY(pare_program_push(t->c, t->program, v));
   }
-  return PARE_OK;
+  return pare_tuner_carry_elements(t, to_program);
 }
 
 PareStatus pare_tuner_save_stage(PareTuner *t) {
@@ -130,5 +130,5 @@ PareStatus pare_tuner_update_masks(PareTuner *t) {
       if (m->group[k] >= 0) mask[k] = t->keep[m->dim][m->group[k]];
     if (mask) PARE_TRY(pare_program_push(t->c, t->program, m->mask));
   }
-  return PARE_OK;
+  return pare_tuner_mask_elements(t);
 }

@@ -6,6 +6,7 @@
 #include "api/call.h"
 #include "api/checkpoint.h"
 #include "api/forward.h"
+#include "api/options.h"
 #include "api/reconstruct.h"
 #include "api/tuner_parts.h"
 #include "base/rng.h"
@@ -129,6 +130,7 @@ static PareStatus prune_layers(PareTuner *t, double share, bool branches) {
 /* Branches first: what they hold goes with them and is not ranked. */
 static PareStatus prune(PareTuner *t, double share) {
   if (t->program) PARE_TRY(pare_tuner_carry_scores(t, false));
+  if (t->element) return pare_tuner_prune_elements(t, share);
   PARE_TRY(prune_layers(t, share, true));
   return prune_layers(t, share, false);
 }
@@ -212,7 +214,8 @@ static PareStatus prune_now(PareTuner *t) {
   if (t->step >= t->schedule.steps) return hand_over(t);
   if (pruning_is_over(t)) return restage(t, false);
   bool much = (double)(t->stage_alive - (all - after)) >= RESTAGE_SHARE * (double)t->stage_alive || must_cut(t);
-  if (after > before && much && !t->o->regrow && !t->sequential) return restage(t, true);
+  bool whole = t->o->regrow || t->sequential || t->element;
+  if (after > before && much && !whole) return restage(t, true);
   if (!t->reconstructs) return pare_tuner_update_masks(t);
   put_off(t);
   return PARE_OK;
@@ -224,6 +227,7 @@ static void draw_scores(PareTuner *t) {
   for (size_t i = 0; i < t->dims->dims.n; i++)
     for (int64_t k = 0; t->score[i] && k < t->dims->dims.at[i].count; k++)
       t->score[i][k] = pare_rng_uniform(pare_rng_u64((uint64_t)t->o->seed, 0x5c0 + i), (uint64_t)k);
+  pare_tuner_draw_elements(t);
 }
 
 /* --- the whole --- */
@@ -331,7 +335,10 @@ static PareStatus choose_reconstruction(PareTuner *t) {
   if (o->reconstruct == ON && t->sequential)
     return pare_error(t->c, PARE_USAGE, "--reconstruct on adds to weights, which --adapter sequential stands behind: take "
                       "--adapter parallel");
-  t->reconstructs = t->data && !o->regrow && !t->sequential && (o->reconstruct == ON || o->reconstruct == AUTO);
+  if (o->reconstruct == ON && t->element)
+    return pare_error(t->c, PARE_USAGE, "--reconstruct on is about groups: it needs --granularity structured");
+  bool wanted = o->reconstruct == ON || o->reconstruct == AUTO;
+  t->reconstructs = wanted && t->data && !o->regrow && !t->sequential && !t->element;
   return PARE_OK;
 }
 
@@ -377,6 +384,12 @@ static PareStatus choose_steps(PareTuner *t) {
   return PARE_OK;
 }
 
+/* gate, the default, is about groups: elements are scored as the paper does. */
+static const PareCriterion *choose_criterion(const PareCompressOptions *o) {
+  bool chosen = pare_option_source(o, PARE_OPTION_ID_method) != PARE_FROM_DEFAULT;
+  return o->granularity && !chosen ? pare_criterion_find("loraprune") : &pare_criteria[o->method];
+}
+
 PareStatus pare_tuner_init(PareTuner *t, PareCtx *c, PareArena *arena, const PareModel *model, const PareGraph *dense,
                            PareDims *dims, const PareCompressOptions *o, const PareHooks *h, const PareData *data,
                            const int64_t *samples, int64_t nsamples, PareDevice *device) {
@@ -385,7 +398,7 @@ PareStatus pare_tuner_init(PareTuner *t, PareCtx *c, PareArena *arena, const Par
   t->ratio = o->sparsity;
   t->sequential = o->adapter == 1;
   PARE_TRY(pare_tuner_choose(t));
-  t->criterion = t->planned ? pare_criterion_find("random") /* scores nothing */ : &pare_criteria[o->method];
+  t->criterion = t->planned ? pare_criterion_find("random") /* scores nothing */ : choose_criterion(o);
   PARE_TRY(choose_loss(t));
   PARE_TRY(choose_steps(t));
   t->spec.temperature = o->temperature;
@@ -399,6 +412,7 @@ PareStatus pare_tuner_init(PareTuner *t, PareCtx *c, PareArena *arena, const Par
   t->spec.dump_after = o->dump_after;
   t->spec.bf16 = o->precision == 2 || (o->precision == 0 && !device->host); /* auto is fp32 on a CPU */
   PARE_TRY(pare_params_new(c, arena, dims, o->rank, o->alpha, t->sequential, (uint64_t)o->seed, &t->params));
+  if (o->granularity) PARE_TRY(pare_tuner_choose_elements(t));
   PARE_TRY(choose_reconstruction(t));
   if (!data) return stand_in(t);
   return choose_teacher(t);
@@ -411,6 +425,11 @@ double pare_tuner_cost(const PareTuner *t, size_t dim) {
 
 double pare_tuner_share(const PareTuner *t) {
   double all = 0, dead = 0;
+  if (t->element) {
+    int64_t elements, gone;
+    pare_tuner_count_elements(t, &elements, &gone);
+    return (double)gone / (double)elements;
+  }
   for (size_t i = 0; i < t->dims->dims.n; i++)
     for (int64_t k = 0; pare_tuner_ranks(t, t->keep, i) && k < t->dims->dims.at[i].count; k++) {
       double cost = t->o->ranking == PARE_RANK_COST && !t->planned ? pare_tuner_cost(t, i) : 1;

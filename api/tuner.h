@@ -25,6 +25,12 @@ typedef struct PareMetricPoint {
   double value;
 } PareMetricPoint;
 
+/* Of a weight whose elements go one by one, as the nodes read it: both [K·N]. */
+typedef struct PareElementMask {
+  float *score;
+  uint8_t *alive; /* 0 or 1 */
+} PareElementMask;
+
 typedef struct PareTuner {
   PareCtx *c;
   const PareCompressOptions *o;
@@ -48,6 +54,7 @@ typedef struct PareTuner {
   PareGoal goal;
   bool planned;     /* what goes has been said: nothing is ranked */
   bool sequential;  /* adapters read whole outputs: nothing is cut before the end */
+  PareElementMask *element; /* by adapter; NULL where groups go */
   PareParams params;
   PareGraph *base; /* the model with what was reconstructed (reconstruct.h); NULL: nothing was */
   PareArena *base_arena;
@@ -94,7 +101,7 @@ const char *pare_tuner_method(const PareTuner *t);
 double pare_tuner_cost(const PareTuner *t, size_t dim);
 /* The share of the groups that is dead or, under --ranking cost, of what they cost. */
 double pare_tuner_share(const PareTuner *t);
-/* Groups that may go, and of these the dead ones. */
+/* Groups, or elements, that may go, and of these the dead ones. */
 void pare_tuner_count(const PareTuner *t, int64_t *all, int64_t *dead);
 
 #endif

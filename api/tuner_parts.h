@@ -25,6 +25,17 @@ void pare_tuner_set_leaves(PareTuner *t);
 /* Zeroes the masks of groups that died since the program was made; those of others are one. */
 PARE_MUST_USE PareStatus pare_tuner_update_masks(PareTuner *t);
 
+/* --granularity other than structured (elements.c): which weights lose elements, PARE_TARGET when there are none. */
+PARE_MUST_USE PareStatus pare_tuner_choose_elements(PareTuner *t);
+/* These do nothing where no elements go: the scores to the host or to the program, and the masks to the program. */
+PARE_MUST_USE PareStatus pare_tuner_carry_elements(PareTuner *t, bool to_program);
+PARE_MUST_USE PareStatus pare_tuner_mask_elements(PareTuner *t);
+/* Random scores. */
+void pare_tuner_draw_elements(PareTuner *t);
+/* Kills elements to a share, 0 to 1, of what shall go in the end. */
+PARE_MUST_USE PareStatus pare_tuner_prune_elements(PareTuner *t, double share);
+void pare_tuner_count_elements(const PareTuner *t, int64_t *all, int64_t *dead);
+
 /* Fills the inputs of run number `run`: samples are places in an endless sequence of shuffled epochs. */
 PARE_MUST_USE PareStatus pare_tuner_feed(PareTuner *t, int64_t run);
 

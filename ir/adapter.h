@@ -19,6 +19,7 @@ typedef struct PareAdapter {
   const char *name;    /* of the weight */
   bool transposed;     /* the nodes read W as [N, K] */
   bool sequential;
+  bool elementwise;    /* elements of the weight go one by one */
   int64_t k, n, rank;  /* sizes now */
   double scale;        /* s = alpha / rank */
   PARE_VEC(PareSite) sites; /* more than one where layers share the weight */

@@ -25,6 +25,7 @@ typedef struct PareDelta {
   const float *a, *b;  /* [k, rank] or, sequential, [n, rank]; [rank, n]; both NULL: zero */
   const float *dense;  /* [k, n], or NULL */
   const float *bias;   /* [n], or NULL: all sites have one that pare_bias_of finds */
+  const uint8_t *alive; /* [k, n] as the nodes read it: elements that become zero are 0; NULL: none do */
 } PareDelta;
 
 /* Folds adapters: W <- W + s·A·B or W·(I + s·A·B), + dense, rounded to W's dtype (METHOD 6). Readers that

@@ -113,12 +113,24 @@ typedef struct Operand {
   int64_t k, n;
   bool transposed;
   const int64_t *map;
-  const float *dense; /* D [k, n]; NULL: zero */
+  const float *dense;   /* D [k, n]; NULL: zero */
+  const uint8_t *alive; /* in the order of the nodes; NULL: all */
 } Operand;
 
 static int64_t place(const Operand *o, int64_t k, int64_t n) {
   int64_t i = o->transposed ? n * o->k + k : k * o->n + n;
   return o->map ? o->map[i] : i;
+}
+
+static void clear(Fold *f, int64_t i) {
+  if (f->integers) pare_put_int(f->dtype, f->w, i, pare_zero_at(&f->stored, i));
+  else write_float(f->dtype, f->w, (size_t)i, 0);
+}
+
+/* Elements that have gone are zero; integers are at their zero points. */
+static void clear_dead(const Operand *o, Fold *f) {
+  for (int64_t i = 0; o->alive && i < o->k * o->n; i++)
+    if (!o->alive[i]) clear(f, o->map ? o->map[i] : i);
 }
 
 /* u[rank]: row k of the factor to the left of B: A or, of a sequential adapter, W·A. */
@@ -173,6 +185,7 @@ static PareStatus folded_constant(PareCtx *c, PareGraph *g, PareNode *n, int k, 
     if (!add_delta(d, &o, work, f))
       s = pare_fail(c, n, PARE_GATE, "with its adapter, the weight '%s' is too large for %s: lower --lr", w->name,
                     pare_dtype_name(w->type.dtype));
+    clear_dead(&o, f);
   }
   pare_arena_free(tmp);
   return s;
@@ -210,7 +223,7 @@ static PareStatus fold(PareCtx *c, PareGraph *g, PareNode *const *by_id, const P
   Folded weight = {0}, bias = {0};
   for (size_t i = 0; i < a->sites.n; i++) {
     const PareSite *s = &a->sites.at[i];
-    Operand matrix = {d->k, d->n, a->transposed, NULL, d->dense}, row = {1, d->n, false, NULL, NULL};
+    Operand matrix = {d->k, d->n, a->transposed, NULL, d->dense, d->alive}, row = {.k = 1, .n = d->n};
     PARE_TRY(fold_input(c, g, by_id[s->node], s->w, d, matrix, &weight, total));
     if (a->sequential && s->bias >= 0)
       PARE_TRY(fold_input(c, g, by_id[s->bias_node], s->bias, d, row, &bias, total));

@@ -162,7 +162,8 @@ PareStatus pare_insert_lora(PareCtx *c, PareGraph *g, const PareAdapters *adapte
       return pare_error(c, PARE_UNSUPPORTED, "node '%s' multiplies in %s: tuning is done in %s",
                         by_id[a->sites.at[0].node]->name, pare_dtype_name(lora[i].w->type.dtype),
                         pare_dtype_name(dtype));
-    PARE_TRY(add_branches(c, g, by_id, a, &lora[i]));
+    if (a->elementwise) PARE_TRY(pare_mask_elements(c, g, by_id, a, &lora[i]));
+    else PARE_TRY(add_branches(c, g, by_id, a, &lora[i]));
   }
   pare_arena_rewind(c->scratch, mark);
   return PARE_OK;

@@ -15,12 +15,17 @@ PARE_MUST_USE PareStatus pare_find_adapters(PareCtx *c, PareArena *a, const Pare
 typedef struct PareLora {
   PareValue *w;    /* as the first site reads it */
   PareValue **reads; /* W as each site reads it */
+  PareValue *mask;  /* elementwise: state of bools like W, ones; else NULL */
   PareValue *a, *b; /* states [K, r] or, sequential, [N, r]; [r, N] */
 } PareLora;
 
-/* Adds y += s·(x·A)·B behind every site of a bound graph or, sequential, s·(y·A)·B, and the states. With
+/* Adds, where no elements are masked, y += s·(x·A)·B behind every site of a bound graph or, sequential, s·(y·A)·B, and the states. With
  * B = 0 nothing changes. lora[] has a place for each adapter. */
 PARE_MUST_USE PareStatus pare_insert_lora(PareCtx *c, PareGraph *g, const PareAdapters *adapters, PareDtype dtype,
                                           PareLora *lora);
+
+/* For an elementwise adapter: all sites read M ? W + s·A·B : 0 of one mask instead of W, and l->reads says so. */
+PARE_MUST_USE PareStatus pare_mask_elements(PareCtx *c, PareGraph *g, PareNode *const *by_id, const PareAdapter *a,
+                                            PareLora *l);
 
 #endif

@@ -252,7 +252,7 @@ static PareStatus zero(Build *b, PareValue *s) {
 static PareScoreInputs score_inputs(Build *b) {
   return (PareScoreInputs){.adapters = b->adapters, .lora = b->lora, .masks = &b->t->masks, .dmask = b->dmask,
                            .mask_group = b->mask_group, .incidences = &b->incidences, .products = &b->products,
-                           .masked = b->masked, .sums = b->sums, .like = b->t->score, .ndims = b->t->ndims,
+                           .masked = b->masked, .sums = b->sums, .like = b->t->score, .ndims = b->t->ndims, .nscored = b->t->nscored,
                            .power = b->spec->power, .eta = b->spec->eta, .normalise = b->spec->normalise};
 }
 
@@ -269,7 +269,7 @@ static PareStatus scores(Build *b) {
   PareTrainGraph *t = b->t;
   size_t n = b->adapters->at.n;
   PareValue **da = PARE_NEW_N(b->g->arena, n + 1, PareValue *), **db = PARE_NEW_N(b->g->arena, n + 1, PareValue *);
-  PareValue **sum = PARE_NEW_N(b->g->arena, t->ndims + 1, PareValue *);
+  PareValue **sum = PARE_NEW_N(b->g->arena, t->nscored + 1, PareValue *);
   if (!da || !db || !sum) return pare_nomem(b->c);
   for (size_t i = 0; i < n; i++) da[i] = t->a[i].score_grad, db[i] = t->b[i].score_grad;
   PareScoreInputs in = score_inputs(b);
@@ -279,7 +279,7 @@ static PareStatus scores(Build *b) {
   PareAttrs decay = {0};
   pare_attr_set(&decay, alpha, b->spec->ema);
   bool average = b->spec->criterion->over_time == PARE_SCORES_AVERAGE && !b->spec->sum;
-  for (size_t i = 0; i < t->ndims; i++)
+  for (size_t i = 0; i < t->nscored; i++)
     if (sum[i] && t->score[i])
       PARE_TRY(effect(b, average ? PARE_OP_EMA : PARE_OP_ACCUMULATE, "score", average ? &decay : NULL, 2,
                       (PareValue *[]){t->score[i], sum[i]}));
@@ -288,7 +288,7 @@ static PareStatus scores(Build *b) {
     PARE_TRY(zero(b, t->b[i].score_grad));
   }
   for (size_t i = 0; i < t->masks.at.n && b->dmask[i]; i++) PARE_TRY(zero(b, b->dmask[i]));
-  for (size_t i = 0; i < t->ndims + n; i++)
+  for (size_t i = 0; i < t->nscored; i++)
     if (b->sums[i]) PARE_TRY(zero(b, b->sums[i]));
   return PARE_OK;
 }
@@ -336,6 +336,10 @@ static PareStatus add_states(Build *b) {
     if (!b->spec->pruned[i]) continue;
     if (!(t->score[i] = state(b, "score", (PareType){PARE_F32, 1, {b->d->dims.at[i].count}}))) return oom(b);
   }
+  for (size_t i = 0; i < b->adapters->at.n; i++) {
+    t->mask[i] = b->lora[i].mask;
+    if (t->mask[i] && !(t->score[t->ndims + i] = state(b, "score", b->lora[i].w->type))) return oom(b);
+  }
   return PARE_OK;
 }
 
@@ -343,16 +347,17 @@ static PareStatus start(Build *b) {
   PareTrainGraph *t = b->t;
   PareArena *a = b->g->arena;
   size_t n = b->adapters->at.n;
-  *t = (PareTrainGraph){.g = b->g, .nadapters = n, .ndims = b->d->dims.n};
+  *t = (PareTrainGraph){.g = b->g, .nadapters = n, .ndims = b->d->dims.n, .nscored = b->d->dims.n + n};
   t->nhidden = b->spec->hidden.at.n;
   t->hidden = PARE_NEW_N(a, t->nhidden + 1, PareTeacherHidden);
   t->score_phase = b->spec->loss == PARE_LOSS_KD && (needs(b) & PARE_NEEDS_GRADIENTS);
   t->a = PARE_NEW_N(a, n + 1, PareParam);
   t->b = PARE_NEW_N(a, n + 1, PareParam);
-  t->score = PARE_NEW_N(a, t->ndims + 1, PareValue *);
+  t->score = PARE_NEW_N(a, t->nscored + 1, PareValue *);
+  t->mask = PARE_NEW_N(a, n + 1, PareValue *);
   t->outputs = PARE_NEW_N(a, b->g->outputs.n + 1, PareTeacherOutput);
   b->lora = PARE_NEW_N(a, n + 1, PareLora);
-  if (!t->a || !t->b || !t->score || !t->outputs || !t->hidden || !b->lora) return pare_nomem(b->c);
+  if (!t->a || !t->b || !t->score || !t->mask || !t->outputs || !t->hidden || !b->lora) return pare_nomem(b->c);
   for (size_t i = 0; i < b->g->outputs.n; i++)
     if (pare_dtype_is_float(b->g->outputs.at[i]->type.dtype))
       t->outputs[t->noutputs++] = (PareTeacherOutput){.output = b->g->outputs.at[i]};
@@ -431,19 +436,25 @@ static PareStatus optimise(Build *b) {
              ? pare_find_masked(b->c, b->g, b->d, &b->t->masks, b->masked, b->masked_out) : PARE_OK;
 }
 
+static bool any_elementwise(const PareAdapters *adapters) {
+  for (size_t i = 0; i < adapters->at.n; i++)
+    if (adapters->at.at[i].elementwise) return true;
+  return false;
+}
+
 PareStatus pare_build_training(PareCtx *c, PareGraph *g, const PareDims *d, const PareAdapters *adapters,
                                const PareTrainSpec *spec, PareTrainGraph *out) {
   Build b = {.c = c, .g = g, .d = d, .adapters = adapters, .spec = spec, .t = out};
   PARE_TRY(check_dump(&b));
   PARE_TRY(pare_run_passes(c, g, "widen,float-products", spec->dump_after));
   PARE_TRY(start(&b));
-  PARE_TRY(pare_insert_masks(c, g, d, spec->pruned, &out->masks));
+  if (!any_elementwise(adapters)) PARE_TRY(pare_insert_masks(c, g, d, spec->pruned, &out->masks));
   PARE_TRY(done(&b, "insert-masks"));
   b.dmask = PARE_NEW_N(g->arena, out->masks.at.n + 1, PareValue *);
   b.mask_group = PARE_NEW_N(g->arena, out->masks.at.n + 1, PareValue *);
   b.masked = PARE_NEW_N(g->arena, out->masks.at.n + 1, PareMasked);
   b.masked_out = PARE_NEW_N(g->arena, out->masks.at.n + 1, PareValue *);
-  b.sums = PARE_NEW_N(g->arena, out->ndims + adapters->at.n + 1, PareValue *);
+  b.sums = PARE_NEW_N(g->arena, out->nscored + 1, PareValue *);
   if (!b.dmask || !b.mask_group || !b.masked || !b.masked_out || !b.sums) return pare_nomem(c);
   PARE_TRY(pare_insert_lora(c, g, adapters, PARE_F32, b.lora));
   PARE_TRY(done(&b, "insert-lora"));

@@ -67,14 +67,18 @@ typedef struct PareTrainGraph {
   PareValue *loss;    /* output, scalar */
   bool score_phase;   /* the SCORE phase has nodes */
   size_t nadapters, noutputs, ndims, nhidden;
+  size_t nscored;     /* dimensions, then adapters */
   PareParam *a, *b;   /* by adapter */
   PareTeacherOutput *outputs;
   PareTeacherHidden *hidden;
   PareMasks masks;
-  PareValue **score;  /* by dimension: state [count], the moving average; NULL where not scored */
+  PareValue **score;  /* moving averages, states: by dimension [count], then by adapter like its weight; NULL where not
+                       * scored */
+  PareValue **mask;   /* by adapter: state of bools like its weight; NULL where no elements go */
 } PareTrainGraph;
 
-/* `g` is a bound clone of the graph that was traced into `d`, or of its cut by the
+/* Where elements of weights go, groups stay: no masks of groups are made.
+ * `g` is a bound clone of the graph that was traced into `d`, or of its cut by the
  * leaves' `keep`; it is extended. Adapters have the sizes that g has; scores and
  * groups are numbered as before the cut. */
 PARE_MUST_USE PareStatus pare_build_training(PareCtx *c, PareGraph *g, const PareDims *d,

@@ -58,8 +58,8 @@ PareValue *pare_score_factor(PareCtx *c, PareGraph *g, const PareScoreInputs *in
   return y ? PARE_EMIT(c, g, NULL, PARE_OP_TRANSPOSE, "score", NULL, y) : NULL;
 }
 
-PareStatus pare_score_axes(PareCtx *c, PareGraph *g, const PareScoreInputs *in, size_t adapter,
-                           PareValue *const row_col[2], PareValue **score) {
+static PareStatus score_axes(PareCtx *c, PareGraph *g, const PareScoreInputs *in, size_t adapter,
+                             PareValue *const row_col[2], PareValue **score) {
   for (size_t k = 0; k < in->incidences->at.n; k++) {
     const PareIncidence *x = &in->incidences->at.at[k];
     if (x->adapter == adapter) PARE_TRY(pare_score_groups(c, g, in, x, row_col[x->out_axis], score));
@@ -67,21 +67,37 @@ PareStatus pare_score_axes(PareCtx *c, PareGraph *g, const PareScoreInputs *in, 
   return PARE_OK;
 }
 
+/* The node makes its last result alone. */
+static void leave_sums_out(PareNode *n) {
+  for (int i = 0; i < 2; i++) n->out[i]->def = NULL, n->out[i] = NULL;
+}
+
+PareStatus pare_score_weight(PareCtx *c, PareGraph *g, const PareScoreInputs *in, size_t adapter, int noperands,
+                             PareValue *const *operand, int power, double alpha, PareValue **score) {
+  enum { SUMS = 2, ELEMENTS, IMPORTANCE_OPERANDS = 5 };
+  const PareAdapter *a = &in->adapters->at.at[adapter];
+  bool elements = in->like[in->ndims + adapter] != NULL;
+  PareOp op = elements || noperands > IMPORTANCE_OPERANDS ? PARE_OP_WEIGHTSCORE : PARE_OP_IMPORTANCE;
+  PareNode *n = pare_node_add(c, g, NULL, op, a->name, noperands, operand, elements ? ELEMENTS : SUMS);
+  if (!n) return c->diag.code;
+  pare_attr_set(&n->attr, scale, a->scale);
+  pare_attr_set(&n->attr, alpha, alpha);
+  pare_attr_set(&n->attr, power, power);
+  pare_attr_set(&n->attr, transB, a->transposed);
+  if (elements) leave_sums_out(n);
+  PARE_TRY(pare_infer(c, n));
+  if (!elements) return score_axes(c, g, in, adapter, n->out, score);
+  PareValue *each = in->normalise && power ? unit_norm(c, g, n->out[SUMS]) : n->out[SUMS];
+  return each ? pare_score_add(c, g, &score[in->ndims + adapter], each) : c->diag.code;
+}
+
 PareStatus pare_score_weights(PareCtx *c, PareGraph *g, const PareScoreInputs *in, bool gradients, PareValue **score) {
   for (size_t i = 0; i < in->adapters->at.n; i++) {
-    const PareAdapter *a = &in->adapters->at.at[i];
     PareValue *left = pare_score_factor(c, g, in, i, in->lora[i].a);
     PareValue *dleft = left && gradients ? pare_score_factor(c, g, in, i, in->da[i]) : NULL;
     if (!left || (gradients && !dleft)) return c->diag.code;
     PareValue *operand[5] = {in->lora[i].w, left, in->lora[i].b, dleft, gradients ? in->db[i] : NULL};
-    PareNode *n = pare_node_add(c, g, NULL, PARE_OP_IMPORTANCE, a->name, gradients ? 5 : 3, operand, 2);
-    if (!n) return c->diag.code;
-    pare_attr_set(&n->attr, scale, a->scale);
-    pare_attr_set(&n->attr, alpha, in->eta);
-    pare_attr_set(&n->attr, power, in->power);
-    pare_attr_set(&n->attr, transB, a->transposed);
-    PARE_TRY(pare_infer(c, n));
-    PARE_TRY(pare_score_axes(c, g, in, i, n->out, score));
+    PARE_TRY(pare_score_weight(c, g, in, i, gradients ? 5 : 3, operand, in->power, in->eta, score));
   }
   return PARE_OK;
 }
@@ -95,7 +111,7 @@ PareStatus pare_score_collect(PareCtx *c, PareGraph *g, const PareScoreInputs *i
 }
 
 PareStatus pare_score_collected(PareCtx *c, PareGraph *g, const PareScoreInputs *in, PareValue **score) {
-  for (size_t d = 0; d < in->ndims; d++)
+  for (size_t d = 0; d < in->nscored; d++)
     if (in->like[d] && in->sums[d]) PARE_TRY(pare_score_add(c, g, &score[d], in->sums[d]));
   return PARE_OK;
 }
@@ -122,21 +138,15 @@ static PareStatus score_product(PareCtx *c, PareGraph *g, const PareScoreInputs 
   if (!count) return PARE_OK;
   operand[0] = in->lora[i].w, operand[2] = in->lora[i].b;
   if (!(operand[1] = pare_score_factor(c, g, in, i, in->lora[i].a))) return c->diag.code;
-  PareNode *n = pare_node_add(c, g, NULL, PARE_OP_WEIGHTSCORE, in->adapters->at.at[i].name, count, operand, 2);
-  if (!n) return c->diag.code;
-  pare_attr_set(&n->attr, scale, in->adapters->at.at[i].scale);
-  pare_attr_set(&n->attr, power, power);
-  pare_attr_set(&n->attr, transB, in->adapters->at.at[i].transposed);
-  PARE_TRY(pare_infer(c, n));
-  return pare_score_axes(c, g, in, i, n->out, score);
+  return pare_score_weight(c, g, in, i, count, operand, power, 1, score);
 }
 
 PareStatus pare_collect_weights(PareCtx *c, PareGraph *g, const PareScoreInputs *in, int power) {
   PareMark mark = pare_arena_mark(c->scratch);
-  PareValue **score = PARE_NEW_N(c->scratch, in->ndims + 1, PareValue *);
+  PareValue **score = PARE_NEW_N(c->scratch, in->nscored + 1, PareValue *);
   if (!score) return pare_nomem(c);
   for (size_t i = 0; i < in->adapters->at.n; i++) PARE_TRY(score_product(c, g, in, i, power, score));
-  for (size_t d = 0; d < in->ndims; d++)
+  for (size_t d = 0; d < in->nscored; d++)
     if (score[d]) PARE_TRY(pare_score_collect(c, g, in, d, score[d]));
   pare_arena_rewind(c->scratch, mark);
   return PARE_OK;

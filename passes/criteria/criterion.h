@@ -50,10 +50,12 @@ typedef struct PareScoreInputs {
   PareValue *const *mask_group; /* by mask: constant i32, as PareMask.group */
   const PareProducts *products; /* in `collect`: values of the run */
   const PareMasked *masked;     /* the same, by mask */
-  PareValue **sums;             /* states that `collect` adds up over a step's runs; by dimension or by adapter */
+  PareValue **sums;             /* [nscored] states that `collect` adds up over a step's runs; by what is scored or
+                                 * by adapter */
   const PareIncidences *incidences;
-  PareValue *const *like;    /* by dimension: a value of type [count]; NULL where it is not pruned */
-  size_t ndims;
+  PareValue *const *like;    /* what is scored: by dimension a value of type [count], then by adapter a value like
+                              * its weight, whose elements are scored; NULL where nothing is pruned */
+  size_t ndims, nscored;     /* dimensions, those and adapters */
   int power;                 /* 1: absolute value, 2: square */
   double eta;                /* weight of the cross term (METHOD 2) */
   bool normalise;            /* divide each weight's scores by their L2 norm (METHOD 2, "Scale") */
@@ -75,7 +77,7 @@ enum {
 /* What becomes of the scores of one step after another. */
 typedef enum PareOverTime { PARE_SCORES_AVERAGE, PARE_SCORES_SUM } PareOverTime;
 
-/* Sets score[dim] to a value of type [count] wherever like[dim] is given; one
+/* Sets score[i] to a value of the type of like[i] wherever that is given, i < nscored; one
  * that leaves it NULL has its scores drawn by the loop. */
 typedef PareStatus PareCriterionFn(PareCtx *c, PareGraph *g, const PareScoreInputs *in, PareValue **score);
 /* For what must be read while a run's values are there: appends nodes that add to in->sums. */
@@ -98,16 +100,19 @@ PARE_MUST_USE PareStatus pare_score_add(PareCtx *c, PareGraph *g, PareValue **su
 /* Sums an [K] or [N] vector of an adapted weight into the groups of an incidence. */
 PARE_MUST_USE PareStatus pare_score_groups(PareCtx *c, PareGraph *g, const PareScoreInputs *in,
                                            const PareIncidence *i, PareValue *vector, PareValue **score);
-/* The score is what `collect` has added up by dimension. */
+/* The score is what `collect` has added up. */
 PareCriterionFn pare_score_collected;
 /* sums[i] += v, over the runs of a step; the state is made when it is first added to. */
 PARE_MUST_USE PareStatus pare_score_collect(PareCtx *c, PareGraph *g, const PareScoreInputs *in, size_t i, PareValue *v);
 /* m [K, r] of a parallel adapter as it is; of a sequential one, m [N, r] is behind the weight, and the same in front of
  * it is W·m: with A and dA so moved, G and W' are a parallel adapter's. NULL: out of memory. */
 PareValue *pare_score_factor(PareCtx *c, PareGraph *g, const PareScoreInputs *in, size_t adapter, PareValue *m);
-/* The scores of an adapted weight by its rows [K] and columns [N], summed into the groups of its incidences. */
-PARE_MUST_USE PareStatus pare_score_axes(PareCtx *c, PareGraph *g, const PareScoreInputs *in, size_t adapter,
-                                         PareValue *const row_col[2], PareValue **score);
+/* Appends a WeightScore (or, where its elements are not asked for, an Importance, which knows no more than five
+ * operands) of an adapted weight with attributes `power` and `alpha`, and adds what it yields to what is scored: the
+ * sums of rows and columns to the groups of the weight's incidences, or the elements. */
+PARE_MUST_USE PareStatus pare_score_weight(PareCtx *c, PareGraph *g, const PareScoreInputs *in, size_t adapter,
+                                           int noperands, PareValue *const *operand, int power, double alpha,
+                                           PareValue **score);
 /* Adds the scores of every weight from its true gradient, summed over the groups of every incidence: |G·W|^power or,
  * of power 0, -G·W. */
 PARE_MUST_USE PareStatus pare_collect_weights(PareCtx *c, PareGraph *g, const PareScoreInputs *in, int power);

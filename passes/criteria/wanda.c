@@ -25,18 +25,12 @@ PareStatus pare_collect_wanda(PareCtx *c, PareGraph *g, const PareScoreInputs *i
 }
 
 static PareStatus score_weight(PareCtx *c, PareGraph *g, const PareScoreInputs *in, size_t i, PareValue **score) {
-  const PareAdapter *a = &in->adapters->at.at[i];
+  enum { OPERANDS = 6 };
   PareValue *norm = PARE_EMIT(c, g, NULL, PARE_OP_SQRT, "score", NULL, in->sums[i]);
   PareValue *left = norm ? pare_score_factor(c, g, in, i, in->lora[i].a) : NULL;
   if (!left) return c->diag.code;
-  PareValue *operand[] = {in->lora[i].w, left, in->lora[i].b, NULL, NULL, norm};
-  PareNode *n = pare_node_add(c, g, NULL, PARE_OP_WEIGHTSCORE, a->name, 6, operand, 2);
-  if (!n) return c->diag.code;
-  pare_attr_set(&n->attr, scale, a->scale);
-  pare_attr_set(&n->attr, power, 1);
-  pare_attr_set(&n->attr, transB, a->transposed);
-  PARE_TRY(pare_infer(c, n));
-  return pare_score_axes(c, g, in, i, n->out, score);
+  PareValue *operand[OPERANDS] = {in->lora[i].w, left, in->lora[i].b, NULL, NULL, norm};
+  return pare_score_weight(c, g, in, i, OPERANDS, operand, 1, 1, score);
 }
 
 PareStatus pare_criterion_wanda(PareCtx *c, PareGraph *g, const PareScoreInputs *in, PareValue **score) {

@@ -183,8 +183,10 @@ USAGE = [
     ["compress", "a.onnx", "b.onnx", "--sparsity"],
     ["compress", "a.onnx", "b.onnx", "--target", "latency=0.5"],
     ["compress", "a.onnx", "b.onnx", "--method", "obs"],
-    ["compress", "a.onnx", "b.onnx", "--granularity", "unstructured"],
-    ["compress", "a.onnx", "b.onnx", "--granularity", "2:4"],
+    ["compress", "a.onnx", "b.onnx", "--granularity", "unstructured", "--target", "params=0.5"],
+    ["compress", "a.onnx", "b.onnx", "--granularity", "unstructured", "--adapter", "sequential"],
+    ["compress", "a.onnx", "b.onnx", "--granularity", "unstructured", "--method", "gate"],
+    ["compress", "a.onnx", "b.onnx", "--granularity", "2:4", "--sparsity", "0.3"],
     ["compress", "a.onnx", "b.onnx", "--align", "8"],
     ["compress", "a.onnx", "b.onnx", "--prune", "vocab"],
 ]
@@ -202,7 +204,7 @@ def test_mistakes_of_usage_exit_2(args):
 def test_help_names_no_option_that_is_refused(words):
     text = pare(*words, "--help").stdout
     assert text.startswith("usage: pare")
-    for absent in ("--align", "unstructured", "latency="):
+    for absent in ("--align", "latency="):
         assert absent not in text
 
 

@@ -52,6 +52,7 @@ def weights(path):
     (VIT, 10, ["--schedule", "tune-then-one-shot", "--prune-cooldown", "0.5"]),
     (VIT, 0, ["--regrow", "--method", "grad"]),
     (VIT, 0, ["--adapter", "sequential", "--method", "loraprune"]),
+    (VIT, 10, ["--granularity", "unstructured", "--regrow"]),
     (SHARED, 0, []),  # its teacher's last bits depend on the batch that a sample is in
 ], ids=lambda v: " ".join(v) if isinstance(v, list) else str(v))
 def test_a_run_that_is_interrupted_and_killed_ends_with_the_bytes_of_an_unbroken_one(tmp_path, name, labels, options):

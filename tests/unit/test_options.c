@@ -85,7 +85,7 @@ Test(options, refuse_what_they_do_not_take_with_a_sentence) {
       {"rank", "0", "between 1"},
       {"method", "best", "loraprune, gate, grad, fisher, movement, magnitude, wanda or random"},
       {"method", "obs", "not built"},
-      {"granularity", "2:4", "not built"},
+      {"granularity", "4:8", "structured, unstructured or 2:4"},
       {"granularity", "2:4", "not built"},
       {"align", "8", "not built"},
       {"device", "gpu", "cuda:N"},

@@ -20,7 +20,7 @@ typedef struct Bench {
   PareDims *d;
   PareGraph *plain, *g; /* bound: the model, the training graph */
   PareAdapters adapters;
-  bool *pruned, sequential, unfused;
+  bool *pruned, sequential, unfused, elements;
   PareTrainSpec spec;
   PareTrainGraph t;
   PareProgram *p;
@@ -40,11 +40,12 @@ static void load_for(Bench *b, const char *path, int64_t samples) {
   MUST(f, pare_probe_dims(&f->c, f->arena, b->m->graph, 0, &probe));
   MUST(f, pare_trace_dims(&f->c, f->arena, probe, &b->d));
   MUST(f, pare_find_adapters(&f->c, f->arena, b->d, RANK, 6, b->sequential, &b->adapters));
+  for (size_t i = 0; i < b->adapters.at.n; i++) b->adapters.at.at[i].elementwise = b->elements;
   b->plain = bound_at(f, b->m->graph, 2, sizes);
   b->g = bound_at(f, b->m->graph, 2, sizes);
   b->pruned = PARE_NEW_N(f->arena, b->d->dims.n + 1, bool);
   for (size_t i = 0; i < b->d->dims.n; i++)
-    b->pruned[i] = b->d->dims.at[i].kind == PARE_KIND_HEADS || b->d->dims.at[i].kind == PARE_KIND_FFN;
+    b->pruned[i] = !b->elements && (b->d->dims.at[i].kind == PARE_KIND_HEADS || b->d->dims.at[i].kind == PARE_KIND_FFN);
   b->spec = (PareTrainSpec){.loss = PARE_LOSS_KD, .teach_outputs = true, .temperature = 2,
                             .criterion = criterion("loraprune"), .power = 2, .eta = 1, .ema = 0.9,
                             .pruned = b->pruned, .plain = b->unfused};
@@ -107,8 +108,8 @@ static double outputs_apart(Bench *b) {
   return apart;
 }
 
-static void check_zero_b(bool sequential) {
-  Bench b = {.sequential = sequential};
+static void check_zero_b(bool sequential, bool elements) {
+  Bench b = {.sequential = sequential, .elements = elements};
   Row *rows;
   fix_init(&b.f);
   for (size_t i = 0, n = fixtures(&b.f, 'A', &rows); i < n; i++) {
@@ -123,8 +124,9 @@ static void check_zero_b(bool sequential) {
 }
 
 Test(training, leaves_the_outputs_of_every_model_as_they_are_while_b_is_zero) {
-  check_zero_b(false);
-  check_zero_b(true);
+  check_zero_b(false, false);
+  check_zero_b(true, false);
+  check_zero_b(false, true);
 }
 
 /* Adding to integers rounds, and that is another function. */
@@ -134,8 +136,17 @@ static bool stores_integers(const Bench *b) {
   return false;
 }
 
-static void check_folding(bool sequential) {
-  Bench b = {.sequential = sequential};
+/* Every third element dies. */
+static uint8_t *kill_some(const Bench *b, size_t i) {
+  int64_t n = b->adapters.at.at[i].k * b->adapters.at.at[i].n;
+  uint8_t *alive = PARE_NEW_N(b->f.arena, n, uint8_t);
+  for (int64_t k = 0; k < n; k++) alive[k] = k % 3 != 0;
+  memcpy(pare_program_buffer(b->p, b->t.mask[i]), alive, (size_t)n);
+  return alive;
+}
+
+static void check_folding(bool sequential, bool elements) {
+  Bench b = {.sequential = sequential, .elements = elements};
   Row *rows;
   size_t checked = 0;
   fix_init(&b.f);
@@ -149,7 +160,8 @@ static void check_folding(bool sequential) {
     for (size_t k = 0; k < b.t.nadapters; k++) {
       const PareAdapter *a = &b.adapters.at.at[k];
       randomise(&b, b.t.a[k].value, k), randomise(&b, b.t.b[k].value, 100 + k);
-      delta[k] = (PareDelta){a, a->k, a->n, buffer(&b, b.t.a[k].value), buffer(&b, b.t.b[k].value)};
+      delta[k] = (PareDelta){.adapter = a, .k = a->k, .n = a->n, .a = buffer(&b, b.t.a[k].value),
+                             .b = buffer(&b, b.t.b[k].value), .alive = elements ? kill_some(&b, k) : NULL};
     }
     bool integers = stores_integers(&b);
     MUST(&b.f, pare_fold_adapters(&b.f.c, b.f.arena, b.m->graph, b.t.nadapters, delta, &folded));
@@ -165,8 +177,9 @@ static void check_folding(bool sequential) {
 }
 
 Test(training, a_folded_adapter_is_the_running_one_on_every_model_of_float_weights) {
-  check_folding(false);
-  check_folding(true);
+  check_folding(false, false);
+  check_folding(true, false);
+  check_folding(false, true);
 }
 
 /* --- scores --- */
@@ -416,7 +429,7 @@ static PareGraph *merged_model(Bench *b) {
     const double *full = merged(b, i);
     for (int64_t k = 0; k < x->k; k++)
       for (int64_t n = 0; n < x->n; n++)
-        w[k * x->n + n] = i % 2 && group_of(i, k, n) == DEAD ? 0 : (float)full[k * x->n + n];
+        w[k * x->n + n] = !b->elements && i % 2 && group_of(i, k, n) == DEAD ? 0 : (float)full[k * x->n + n];
     site(b, g, i)->in[1]->data = w;
     if (x->sequential) merge_bias(b, g, i);
   }
@@ -520,6 +533,67 @@ Test(scores, of_movement_add_up_what_the_gradient_does_to_the_weights_over_the_s
 Test(scores, of_wanda_are_magnitudes_times_the_norms_of_their_inputs) { 
   check_true_scores("wanda", 2, false, false);
   check_true_scores("wanda", 2, false, true);
+}
+
+/* --- scores of elements --- */
+
+/* The score of element (k, n) of adapter i, of one run. */
+static double element_score(const Bench *b, const Truth *t, size_t i, const double *full, int64_t k, int64_t n) {
+  const PareAdapter *x = &b->adapters.at.at[i];
+  const char *name = b->spec.criterion->name;
+  int64_t at = k * x->n + n;
+  double g = 0, w = full[at];
+  if (!strcmp(name, "magnitude")) g = 1;
+  else if (!strcmp(name, "wanda")) return fabs(w) * sqrt(t->square[i][k]);
+  else if (strcmp(name, "loraprune")) g = (double)t->gradient[i][at];
+  else
+    for (int r = 0; r < RANK; r++) {
+      double A = (double)buffer(b, b->t.a[i].value)[k * RANK + r], B = (double)buffer(b, b->t.b[i].value)[r * x->n + n];
+      double dA = (double)buffer(b, b->t.a[i].grad)[k * RANK + r], dB = (double)buffer(b, b->t.b[i].grad)[r * x->n + n];
+      g += A * dB + dA * B - b->spec.eta * dA * dB;
+    }
+  double e = -g * w;
+  return !strcmp(name, "movement") ? e : b->spec.power == 2 ? e * e : fabs(e);
+}
+
+/* Against the same truth; the adapters' gradients are those of the masked program. */
+static void check_elements(const char *name, int power) {
+  Bench b = {.elements = true};
+  Truth truth;
+  fix_init(&b.f);
+  supervised(&b, name, power, 0.5);
+  find_truth(&b, &truth);
+  run(&b, PARE_PHASE_TUNE);
+  bool sum = !strcmp(name, "movement");
+  double limit = 4 * rounding_tolerance(b.plain), *want[16];
+  for (size_t i = 0; i < 16; i++) {
+    const PareAdapter *x = &b.adapters.at.at[i];
+    const double *full = merged(&b, i);
+    want[i] = PARE_NEW_N(b.f.arena, x->k * x->n, double);
+    for (int64_t k = 0; k < x->k * x->n; k++)
+      want[i][k] = (sum ? 1 : 1 - b.spec.ema) * element_score(&b, &truth, i, full, k / x->n, k % x->n);
+  }
+  run(&b, PARE_PHASE_RANK);
+  for (size_t i = 0; i < 16; i++) {
+    int64_t n = b.adapters.at.at[i].k * b.adapters.at.at[i].n;
+    const float *got = buffer(&b, b.t.score[b.t.ndims + i]);
+    double most = 0;
+    for (int64_t k = 0; k < n; k++) most = fmax(most, fabs(want[i][k]));
+    for (int64_t k = 0; k < n; k++)
+      cr_assert(fabs((double)got[k] - want[i][k]) <= limit * most, "%s^%d, weight %zu, element %ld: %.8g, not %.8g", name,
+                power, i, (long)k, (double)got[k], want[i][k]);
+  }
+  unload(&b);
+  fix_free(&b.f);
+}
+
+Test(scores, of_elements_are_those_of_double_arithmetic) {
+  check_elements("loraprune", 2);
+  check_elements("loraprune", 1);
+  check_elements("magnitude", 1);
+  check_elements("grad", 2);
+  check_elements("movement", 2);
+  check_elements("wanda", 2);
 }
 
 /* --- fisher: the sum over the samples of gate, each sample alone --- */
