@@ -72,7 +72,6 @@ static const struct {
   const char *name, *word;
 } not_built[] = {
     {"align", NULL},
-    {"method", "obs"},
     {"target", "latency"},
 };
 
@@ -420,7 +419,7 @@ static PareStatus check_granularity(PareCtx *c, const PareCompressOptions *o) {
   if (o->adapter == SEQUENTIAL)
     return pare_error(c, PARE_USAGE, "--adapter sequential needs --granularity structured");
   const char *method = words_of(PARE_OPTION_ID_method, o->method);
-  static const char *const of_groups[] = {"gate", "fisher"};
+  static const char *const of_groups[] = {"gate", "fisher", "obs"};
   for (size_t i = 0; i < sizeof of_groups / sizeof *of_groups && given(o, PARE_OPTION_ID_method); i++)
     if (is_word(method, of_groups[i]))
       return pare_error(c, PARE_USAGE, "--method %s scores groups, not elements: take another, or --granularity "

@@ -147,10 +147,11 @@ size_t pare_params_deltas(const PareParams *p, PareFolding what, PareDelta *out)
   for (size_t i = 0; i < p->full.at.n; i++) {
     const PareAdapter *a = &p->full.at.at[i];
     bool adapted = what == PARE_FOLD_ALL && !all_zero(p->b[i].value, a->n * a->rank);
-    if (!adapted && !p->dense[i] && !p->bias[i] && !p->alive[i]) continue;
+    const uint8_t *alive = what == PARE_FOLD_ALL ? p->alive[i] : NULL;
+    if (!adapted && !p->dense[i] && !p->bias[i] && !alive) continue;
     out[count++] = (PareDelta){.adapter = a, .k = a->k, .n = a->n, .a = adapted ? p->a[i].value : NULL,
                                .b = adapted ? p->b[i].value : NULL, .dense = p->dense[i], .bias = p->bias[i],
-                               .alive = p->alive[i]};
+                               .alive = alive};
   }
   return count;
 }

@@ -1,7 +1,8 @@
-/* reconstruct.c - see reconstruct.h. Rows are weighed by how much the outputs feel them, so that padding and what
+/* reconstruct.c - see reconstruct.h: what is taken over, and what it would cost to lose a group. Rows are weighed by how much the outputs feel them, so that padding and what
  * nobody reads decide nothing. */
 #include "api/reconstruct.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "api/call.h"
@@ -10,6 +11,7 @@
 #include "passes/match.h"
 #include "passes/quantized.h"
 #include "runtime/least_squares.h"
+#include "runtime/obs.h"
 
 enum { SAMPLES = 512 };              /* some thousand rows for layers of some hundred to some thousand inputs */
 static const double DAMPING = 1e-2;  /* of the moments' mean diagonal, as is usual (Frantar et al. 2022) */
@@ -113,7 +115,21 @@ static PareStatus add_sites(PareTuner *t, PareArena *a, const PareGraph *g, Read
   return PARE_OK;
 }
 
-static PareStatus find_readers(PareTuner *t, PareArena *a, const PareGraph *g, Readers *out) {
+static void may_lose(PareAxis *leaf, void *arg) {
+  Loss *l = arg;
+  *l->lost |= leaf->dim >= 0 && l->t->pruned[leaf->dim];
+}
+
+/* The axis holds groups that may go. */
+static bool has_groups(PareTuner *t, PareAxis *axis) {
+  bool any = false;
+  Loss l = {.t = t, .lost = &any};
+  pare_axis_leaves(axis, may_lose, &l);
+  return any;
+}
+
+/* Weights whose inputs lose groups now or, with `may`, that may do so. */
+static PareStatus find_readers(PareTuner *t, PareArena *a, const PareGraph *g, bool may, Readers *out) {
   PareTracer *tr = t->dims->tracer;
   for (size_t i = 0; i < t->params.full.at.n; i++) {
     Reader r = {.adapter = i, .a = &t->params.full.at.at[i]};
@@ -123,7 +139,7 @@ static PareStatus find_readers(PareTuner *t, PareArena *a, const PareGraph *g, R
     r.k = pare_axis_count(k);
     r.n = pare_axis_count(cols);
     PARE_TRY(divide(t, a, k, &r));
-    if (!r.nlost || !r.nkept) continue;
+    if (may ? !has_groups(t, k) : !r.nlost || !r.nkept) continue;
     PARE_TRY(indices_of(t->c, a, k, &r.row));
     PARE_TRY(indices_of(t->c, a, cols, &r.col));
     PARE_TRY(add_sites(t, a, g, &r, out));
@@ -251,15 +267,21 @@ static PareStatus solve(PareTuner *t, const Reader *r) {
   return PARE_OK;
 }
 
-static PareStatus reconstruct(PareTuner *t, PareArena *a, Readers *all) {
+/* The readers, their weights, and the moments of their inputs. */
+static PareStatus look(PareTuner *t, PareArena *a, bool may, Readers *all) {
   PareGraph *now;
   PARE_TRY(model_now(t, a, &now));
-  PARE_TRY(find_readers(t, a, now, all));
+  PARE_TRY(find_readers(t, a, now, may, all));
   if (!all->at.n) return PARE_OK;
   PARE_TRY(read_weights(t, a, now, all));
   for (size_t i = 0; i < all->at.n; i++)
     PARE_TRY(pare_second_moments_new(t->c, all->at.at[i].k, &all->at.at[i].moments));
-  PARE_TRY(observe(t, a, now, all));
+  return observe(t, a, now, all);
+}
+
+static PareStatus reconstruct(PareTuner *t, PareArena *a, Readers *all) {
+  PARE_TRY(look(t, a, false, all));
+  if (!all->at.n) return PARE_OK;
   for (size_t i = 0; i < all->at.n; i++)
     if (all->at.at[i].w) PARE_TRY(solve(t, &all->at.at[i]));
   return pare_tuner_make_base(t);
@@ -290,4 +312,85 @@ PareStatus pare_tuner_make_base(PareTuner *t) {
   t->base_arena = a;
   t->base = base;
   return PARE_OK;
+}
+
+/* --- what a group would cost --- */
+
+typedef struct Scoring {
+  PareTuner *t;
+  const Reader *r;
+  PareAxis *axis;
+  const double *h, *w; /* moments of the inputs, weights [K, N] */
+  double ridge;
+  PareStatus status;
+} Scoring;
+
+static PareStatus score_dim(Scoring *s, PareAxis *leaf) {
+  PareTuner *t = s->t;
+  int64_t *group = PARE_NEW_N(t->c->scratch, s->r->k + 1, int64_t);
+  if (!group) return pare_nomem(t->c);
+  pare_axis_kept_positions(s->axis, leaf, group);
+  return pare_obs_scores(t->c, s->r->k, s->h, s->ridge, s->r->n, s->w, t->dims->dims.at[leaf->dim].count, group,
+                         t->score[leaf->dim]);
+}
+
+static void score_leaf(PareAxis *leaf, void *arg) {
+  Scoring *s = arg;
+  if (s->status == PARE_OK && leaf->dim >= 0 && s->t->pruned[leaf->dim]) s->status = score_dim(s, leaf);
+}
+
+static double mean_diagonal(int64_t k, const double *h) {
+  double trace = 0;
+  for (int64_t i = 0; i < k; i++) trace += h[i * k + i];
+  return trace / (double)k;
+}
+
+static PareStatus score_reader(PareTuner *t, const Reader *r) {
+  static const double ROUNDING = 1e-6; /* of moments in f32, some of which the mean may take away */
+  const double *h;
+  int64_t rows;
+  PARE_TRY(pare_second_moments_get(t->c, r->moments, false, &h, NULL, &rows));
+  double ridge = ROUNDING * mean_diagonal(r->k, h);
+  PARE_TRY(pare_second_moments_get(t->c, r->moments, r->bias, &h, NULL, NULL));
+  ridge += DAMPING * fmax(mean_diagonal(r->k, h), 0);
+  const PareSite *site = &r->a->sites.at[0];
+  PareMark mark = pare_arena_mark(t->c->scratch);
+  double *w = PARE_NEW_N(t->c->scratch, r->k * r->n + 1, double);
+  if (!w) return pare_nomem(t->c);
+  for (int64_t i = 0; i < r->k; i++)
+    for (int64_t j = 0; j < r->n; j++) w[i * r->n + j] = r->alpha * weight_at(r, i, j);
+  Scoring s = {.t = t, .r = r, .h = h, .w = w, .ridge = ridge,
+               .axis = pare_axis_in(t->dims->tracer, node_of(t->dims->tracer->g, site->node), site->w,
+                                    r->a->transposed)};
+  if (rows) pare_axis_leaves(s.axis, score_leaf, &s);
+  pare_arena_rewind(t->c->scratch, mark);
+  return s.status;
+}
+
+/* Errors of different layers are of different things (METHOD 2, "Scale"). */
+static void to_unit_norm(int64_t n, double *x) {
+  double sum = 0;
+  for (int64_t i = 0; i < n; i++) sum += x[i] * x[i];
+  for (int64_t i = 0; i < n && sum > 0; i++) x[i] /= sqrt(sum);
+}
+
+static PareStatus score_all(PareTuner *t, PareArena *a, Readers *all) {
+  PARE_TRY(look(t, a, true, all));
+  for (size_t i = 0; i < t->dims->dims.n; i++)
+    for (int64_t k = 0; t->score[i] && k < t->dims->dims.at[i].count; k++) t->score[i][k] = 0;
+  for (size_t i = 0; i < all->at.n; i++)
+    if (all->at.at[i].w) PARE_TRY(score_reader(t, &all->at.at[i]));
+  for (size_t i = 0; i < t->dims->dims.n && t->spec.normalise; i++)
+    if (t->score[i]) to_unit_norm(t->dims->dims.at[i].count, t->score[i]);
+  return PARE_OK;
+}
+
+PareStatus pare_tuner_score_obs(PareTuner *t) {
+  Readers all = {0};
+  PareArena *a = pare_arena_new(1 << 20);
+  if (!a) return pare_nomem(t->c);
+  PareStatus s = score_all(t, a, &all);
+  for (size_t i = 0; i < all.at.n; i++) pare_second_moments_free(all.at.at[i].moments);
+  pare_arena_free(a);
+  return s;
 }

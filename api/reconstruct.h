@@ -8,6 +8,9 @@
 /* The leaves' flags say what the model on the host holds, keep[] what of it shall stay. Adds to the params' `dense`
  * and `bias` and makes t->base anew. The same numbers for the same seed, whatever came before. */
 PARE_MUST_USE PareStatus pare_tuner_reconstruct(PareTuner *t);
+/* Scores of all groups (METHOD 4, obs): the error that is left when a group goes and the rest of its layer takes over,
+ * from the same moments. Sets t->score. */
+PARE_MUST_USE PareStatus pare_tuner_score_obs(PareTuner *t);
 /* t->base <- the model with what the params say was reconstructed. */
 PARE_MUST_USE PareStatus pare_tuner_make_base(PareTuner *t);
 

@@ -178,6 +178,10 @@ static PareStatus score_batches(PareTuner *t) {
   PareMetric metric = t->metric;
   bool data = t->criterion->needs != PARE_NEEDS_NOTHING;
   PARE_TRY(pare_tuner_save_stage(t));
+  if (t->criterion->needs & PARE_NEEDS_SAMPLED) {
+    PARE_TRY(pare_tuner_score_obs(t));
+    return pare_tuner_carry_scores(t, true);
+  }
   for (int64_t r = 0; r < (data ? SCORE_BATCHES : 1); r++) {
     if (pare_stopped(t->h)) return pare_error(t->c, PARE_INTERRUPTED, "interrupted");
     if (data) PARE_TRY(run_micro(t, t->step * t->micro + r, 1, true, &loss));
@@ -379,6 +383,9 @@ static PareStatus choose_steps(PareTuner *t) {
   if (steps > 0 && !t->data) return pare_error(t->c, PARE_USAGE, "tuning needs data: give --train, or --steps 0");
   if (t->criterion->needs != PARE_NEEDS_NOTHING && !t->data)
     return pare_error(t->c, PARE_USAGE, "--method %s scores groups on data: give --train", t->criterion->name);
+  if ((t->criterion->needs & PARE_NEEDS_SAMPLED) && steps > 0 && o->schedule == PARE_GRADUAL)
+    return pare_error(t->c, PARE_USAGE, "--method %s scores groups at one prune: take --schedule one-shot or "
+                      "tune-then-one-shot, or --steps 0", t->criterion->name);
   t->schedule = (PareSchedule){steps, o->prune_every, o->prune_warmup, o->prune_cooldown,
                                (PareScheduleKind)o->schedule, (PareCurve)o->curve};
   return PARE_OK;

@@ -68,6 +68,7 @@ typedef enum PareNeeds {
   PARE_NEEDS_INPUTS = 4,   /* products without dy */
   PARE_NEEDS_PRODUCTS = 8, /* products */
   PARE_NEEDS_SAMPLES = 16, /* masked */
+  PARE_NEEDS_SAMPLED = 32, /* runs of its own: the loop makes the scores, at the one prune of a schedule */
 } PareNeeds;
 enum {
   PARE_NEEDS_GRADIENTS = PARE_NEEDS_ADAPTERS | PARE_NEEDS_MASKS | PARE_NEEDS_PRODUCTS | PARE_NEEDS_SAMPLES,

@@ -182,7 +182,7 @@ USAGE = [
     ["compress", "a.onnx", "b.onnx", "--sparsity", "1.5"],
     ["compress", "a.onnx", "b.onnx", "--sparsity"],
     ["compress", "a.onnx", "b.onnx", "--target", "latency=0.5"],
-    ["compress", "a.onnx", "b.onnx", "--method", "obs"],
+    ["compress", "a.onnx", "b.onnx", "--method", "obs", "--granularity", "unstructured"],
     ["compress", "a.onnx", "b.onnx", "--granularity", "unstructured", "--target", "params=0.5"],
     ["compress", "a.onnx", "b.onnx", "--granularity", "unstructured", "--adapter", "sequential"],
     ["compress", "a.onnx", "b.onnx", "--granularity", "unstructured", "--method", "gate"],

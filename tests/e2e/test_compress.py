@@ -251,6 +251,17 @@ def test_a_floor_holds_in_every_layer_and_cost_ranking_takes_half_of_the_cost(fi
     assert 0.58 < said["target"]["reached"] <= 0.6
 
 
+@pytest.mark.parametrize("fixture", example() + models("A"))
+def test_obs_scores_at_the_one_prune_of_a_schedule(fixture, tmp_path):
+    row, path = fixture
+    compact, masked = tmp_path / "compact.onnx", tmp_path / "masked.onnx"
+    args = "--method", "obs", "--batch", 4, "--train", data(path, tmp_path), "-q"
+    run("compress", path, compact, "--steps", 0, "--save-masked", masked, *args)
+    check_equal(path, masked, compact)
+    run("compress", path, compact, "--steps", 3, "--schedule", "tune-then-one-shot", *args)
+    assert "scores groups at one prune" in run("compress", path, compact, "--steps", 3, *args, code=2).stderr
+
+
 @pytest.mark.parametrize("fixture", example())
 def test_regrowing_takes_more_than_one_prune(fixture, tmp_path):
     row, path = fixture
