@@ -3,6 +3,7 @@
 #include "base/arena.h"
 #include "kernels/cpu/linear.h"
 #include "kernels/cpu/product.h"
+#include "kernels/cpu/tile.h"
 
 #ifndef T
 enum { X, W, DY = 2 };
@@ -80,17 +81,22 @@ static void put_pairs(int64_t np, int64_t nq, const float *tile, int64_t stride,
   }
 }
 
-/* The same of the tile's transpose: a pair stands side by side in a row of the tile. */
+/* The same of the tile's transpose, all of it: a pair stands side by side in a row of the tile. */
 static void put_pairs_turned(int64_t np, int64_t nq, const float *tile, int64_t stride, uint32_t *out) {
-  uint32_t pair[PARE_BLOCK][PARE_BLOCK / 2 + 1]; /* an odd width: columns of it spread over the cache */
-  for (int64_t q = 0; q < nq; q++) {
-    const float *row = tile + q * PARE_BLOCK;
+  uint32_t pair[PARE_TILE][PARE_BLOCK / 2], turned[PARE_TILE][PARE_TILE];
+  for (int64_t q = 0; q < nq; q += PARE_TILE) {
+    for (int64_t i = 0; i < PARE_TILE; i++) {
+      const float *row = tile + (q + i) * PARE_BLOCK;
 #pragma omp simd
-    for (int64_t p = 0; p < PARE_BLOCK / 2; p++)
-      pair[q][p] = (uint32_t)pare_f32_to_bf16(row[2 * p]) | (uint32_t)pare_f32_to_bf16(row[2 * p + 1]) << 16;
+      for (int64_t p = 0; p < PARE_BLOCK / 2; p++)
+        pair[i][p] = (uint32_t)pare_f32_to_bf16(row[2 * p]) | (uint32_t)pare_f32_to_bf16(row[2 * p + 1]) << 16;
+    }
+    for (int64_t p = 0; p < np / 2; p += PARE_TILE) {
+      int64_t rows = pare_min_i64(PARE_TILE, np / 2 - p), cols = pare_min_i64(PARE_TILE, nq - q);
+      PARE_CPU(tile_turn)(&pair[0][p], PARE_BLOCK / 2, turned, PARE_TILE);
+      for (int64_t i = 0; i < rows; i++) memcpy(out + (p + i) * stride + q, turned[i], (size_t)cols * sizeof *out);
+    }
   }
-  for (int64_t p = 0; p < np / 2; p++)
-    for (int64_t q = 0; q < nq; q++) out[p * stride + q] = pair[q][p];
 }
 
 #define PARE_TEMPLATE "kernels/cpu/linear.c"
