@@ -9,6 +9,13 @@
 
 enum { BLOCK = PARE_TILE_DEPTH };
 
+/* To bf16. NaNs need no care here: those of bf16 have 16 zeros and those that arithmetic makes are the processor's own;
+ * rounding leaves both what they are. */
+static PARE_INLINE uint16_t rounded(float f) {
+  uint32_t u = pare_f32_bits(f);
+  return (uint16_t)((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
+}
+
 /* Sizes of a head, and the same in whole PARE_TILE_DEPTHs. */
 typedef struct Sizes {
   int64_t m, n, qk, v, mp, np, qp, vp;
@@ -87,7 +94,7 @@ static uint16_t *result(const Head *w, int output, const PareSide *s) {
 static void store(int64_t rows, int64_t cols, const float *x, int64_t ldx, float scale, uint16_t *out, int64_t ldo) {
   for (int64_t i = 0; i < rows; i++)
 #pragma omp simd
-    for (int64_t j = 0; j < cols; j++) out[i * ldo + j] = pare_f32_to_bf16(x[i * ldx + j] * scale);
+    for (int64_t j = 0; j < cols; j++) out[i * ldo + j] = rounded(x[i * ldx + j] * scale);
 }
 
 /* out [rows, cols] = x'·scale, x [cols, rows] */
@@ -125,7 +132,7 @@ static float normalise(const Sizes *z, float scale, const float *mask, bool alon
   }
   float part = 1 / sum;
 #pragma omp simd
-  for (int64_t j = 0; j < n; j++) p[j] = pare_f32_to_bf16(s[j] * part);
+  for (int64_t j = 0; j < n; j++) p[j] = rounded(s[j] * part);
   memset(p + n, 0, (size_t)(z->np - n) * sizeof *p);
   return max + logf(sum);
 }
@@ -223,8 +230,8 @@ static void gradients(const Desk *d, const Sizes *z, const float *lse, int64_t r
 #pragma omp simd
   for (int64_t i = 0; i < z->m; i++) {
     float p0 = vh_exp(s[i] - lse[i]), p1 = vh_exp(s[ld + i] - lse[i]);
-    uint16_t d0 = pare_f32_to_bf16(p0 * (dp[i] - delta[i])), d1 = pare_f32_to_bf16(p1 * (dp[ld + i] - delta[i]));
-    p[i] = pare_f32_to_bf16(p0), p[ld + i] = pare_f32_to_bf16(p1);
+    uint16_t d0 = rounded(p0 * (dp[i] - delta[i])), d1 = rounded(p1 * (dp[ld + i] - delta[i]));
+    p[i] = rounded(p0), p[ld + i] = rounded(p1);
     ds[i] = d0, ds[ld + i] = d1;
     pairs[i] = d0 | (uint32_t)d1 << 16;
   }
