@@ -1,11 +1,12 @@
 /* fuzz_model.c - any bytes as a model: split, unpack, import and, where that
- * works, bind and trace. Whatever they are, the end is a status. */
+ * works, untie, bind and trace. Whatever they are, the end is a status. */
 #include <stdint.h>
 #include <stdlib.h>
 
 #include "frontend/model.h"
 #include "passes/probe_dims.h"
 #include "passes/trace_dims.h"
+#include "passes/untie.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -14,7 +15,8 @@ static PareStatus run(PareCtx *c, PareArena *a, const uint8_t *data, size_t size
   PareGraph *bound;
   PareDims *dims;
   PARE_TRY(pare_model_load_bytes(c, "fuzz/corpus/model/input.onnx", data, size, &m));
-  PareStatus s = pare_probe_dims(c, a, m->graph, 0, &bound);
+  PareStatus s = pare_untie(c, m->graph);
+  if (s == PARE_OK) s = pare_probe_dims(c, a, m->graph, 0, &bound);
   if (s == PARE_OK) s = pare_trace_dims(c, a, bound, &dims);
   pare_model_free(m);
   return s;
