@@ -390,3 +390,23 @@ def test_the_vocabulary_of_a_real_export_is_cut(fixture, tmp_path):
         names = [i.name for i in a.get_inputs()]
         want, got = (s.run(None, {n: f[n] for n in names})[0] for s, f in ((a, old), (b, new)))
         assert np.array_equal(want, got), (want, got)
+
+
+# --- inspect ---
+
+
+def test_inspect_shows_the_classes_that_are_asked_for(tmp_path):
+    model = text_model(tmp_path / "m.onnx")
+    usual = json.loads(run("inspect", model, "--json").stdout)
+    assert {g["kind"] for g in usual["groups"]} == {"heads", "ffn", "head-dim"} and all(g["exact"] for g in usual["groups"])
+    assert any("--prune width cuts it" in f["reason"] for f in usual["frozen"])
+    more = json.loads(run("inspect", model, "--json", "--prune", "width,depth,vocab,head-dim").stdout)
+    assert more["prunable_params"] == usual["prunable_params"]
+    found = {}
+    for g in more["groups"]:
+        found.setdefault(g["kind"], []).append(g)
+    assert [(g["count"], g["exact"]) for g in found["width"]] == [(STREAM, False)]
+    assert [(g["count"], len(g["members"])) for g in found["depth"]] == [(LAYERS, LAYERS)] * 2
+    assert [(g["count"], g["params"]) for g in found["vocab"]] == [(TOKENS, STREAM)]
+    assert [g["count"] for g in found["head-dim"]] == [WIDTH] * 2 * LAYERS
+    assert "no such class" in run("inspect", model, "--prune", "layers", code=2).stderr
