@@ -323,7 +323,6 @@ static PareStatus choose_loss(PareTuner *t) {
   static const PareLossKind words[] = {PARE_LOSS_KD, PARE_LOSS_CE, PARE_LOSS_MSE, PARE_LOSS_BCE, PARE_LOSS_KD};
   t->spec.loss = words[t->o->loss];
   if (t->o->loss == 0 && l) t->spec.loss = pare_dtype_is_float(l->type.dtype) ? PARE_LOSS_MSE : PARE_LOSS_CE;
-  t->spec.teach_outputs = t->spec.loss == PARE_LOSS_KD;
   if (t->spec.loss != PARE_LOSS_KD && !l)
     return pare_error(t->c, PARE_DATA, "--loss wants labels: the data have no array 'labels'");
   return PARE_OK;
@@ -351,7 +350,7 @@ static PareStatus choose_teacher(PareTuner *t) {
   enum { AUTO, NONE, LOGITS, HIDDEN, BOTH };
   const PareCompressOptions *o = t->o;
   bool kd = t->spec.loss == PARE_LOSS_KD;
-  int64_t what = o->distill == AUTO ? (kd ? BOTH : NONE) : o->distill;
+  int64_t what = o->distill == AUTO ? (kd ? LOGITS : NONE) : o->distill;
   if (kd && what == NONE) return pare_error(t->c, PARE_USAGE, "--distill none leaves nothing to tune on: the loss is kd");
   if (!t->schedule.steps) what = kd ? LOGITS : NONE;
   t->spec.teach_outputs = what == LOGITS || what == BOTH;
