@@ -84,7 +84,7 @@ PareStatus pare_tuner_choose(PareTuner *t) {
     t->stage_keep[i] = PARE_NEW_N(t->arena, d->count, bool);
     t->score[i] = PARE_NEW_N(t->arena, d->count, double);
     if (!t->keep[i] || !t->stage_keep[i] || !t->score[i]) return pare_nomem(t->c);
-    if (t->sequential) memset(t->stage_keep[i], 1, (size_t)d->count * sizeof(bool));
+    if (t->sequential && !d->given) memset(t->stage_keep[i], 1, (size_t)d->count * sizeof(bool));
     else memcpy(t->stage_keep[i], t->keep[i], (size_t)d->count * sizeof(bool));
     d->leaf->keep = t->stage_keep[i];
   }

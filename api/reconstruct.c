@@ -348,20 +348,16 @@ static double mean_diagonal(int64_t k, const double *h) {
 }
 
 static PareStatus score_reader(PareTuner *t, const Reader *r) {
-  static const double ROUNDING = 1e-6; /* of moments in f32, some of which the mean may take away */
   const double *h;
   int64_t rows;
-  PARE_TRY(pare_second_moments_get(t->c, r->moments, false, &h, NULL, &rows));
-  double ridge = ROUNDING * mean_diagonal(r->k, h);
-  PARE_TRY(pare_second_moments_get(t->c, r->moments, r->bias, &h, NULL, NULL));
-  ridge += DAMPING * fmax(mean_diagonal(r->k, h), 0);
+  PARE_TRY(pare_second_moments_get(t->c, r->moments, r->bias, &h, NULL, &rows));
   const PareSite *site = &r->a->sites.at[0];
   PareMark mark = pare_arena_mark(t->c->scratch);
   double *w = PARE_NEW_N(t->c->scratch, r->k * r->n + 1, double);
   if (!w) return pare_nomem(t->c);
   for (int64_t i = 0; i < r->k; i++)
     for (int64_t j = 0; j < r->n; j++) w[i * r->n + j] = r->alpha * weight_at(r, i, j);
-  Scoring s = {.t = t, .r = r, .h = h, .w = w, .ridge = ridge,
+  Scoring s = {.t = t, .r = r, .h = h, .w = w, .ridge = DAMPING * mean_diagonal(r->k, h),
                .axis = pare_axis_in(t->dims->tracer, node_of(t->dims->tracer->g, site->node), site->w,
                                     r->a->transposed)};
   if (rows) pare_axis_leaves(s.axis, score_leaf, &s);

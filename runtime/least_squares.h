@@ -15,7 +15,8 @@ void pare_second_moments_free(PareSecondMoments *m);
 PARE_MUST_USE PareStatus pare_second_moments_add(PareCtx *c, PareSecondMoments *m, int64_t rows, const float *x,
                                                  const float *weight);
 /* What was added since new; valid until the next call. h [K, K], both triangles; mean [K], the weighted one; *rows is
- * how many rows had a weight. With `centred`, H is about the mean. All NULL where not wanted. */
+ * how many rows had a weight. With `centred`, H is about the mean, and
+ * what rounding may have taken from its diagonal is added. All NULL where not wanted. */
 PARE_MUST_USE PareStatus pare_second_moments_get(PareCtx *c, PareSecondMoments *m, bool centred, const double **h,
                                                  const double **mean, int64_t *rows);
 
