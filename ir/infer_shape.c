@@ -32,7 +32,8 @@ PareStatus pare_infer_fill(PareCtx *c, PareNode *n) {
 PareStatus pare_infer_nonzero(PareCtx *c, PareNode *n) {
   const PareValue *x = n->in[0];
   if (!is_known(x))
-    return pare_fail(c, n, PARE_UNSUPPORTED, "the shape of its result '%s' depends on data", n->out[0]->name);
+    return pare_fail(c, n, PARE_UNSUPPORTED, "how much of input 0 '%s' is not zero cannot be computed from the input "
+                     "shapes", x->name);
   int64_t count = 0;
   for (int64_t i = 0, all = pare_type_count(&x->type); i < all; i++) count += pare_data_float(x, i) != 0;
   int64_t rank = x->type.rank ? x->type.rank : 1;

@@ -229,6 +229,8 @@ static double conditioning(const char *dir) {
 static PareStatus check_model(Fix *f, const char *dir, const char *path, bool whole) {
   PareModel *m = NULL;
   PareStatus s = pare_model_load(&f->c, path, &m);
+  if (s == PARE_OK && m->opaque.n) /* what stands for the model's outputs then has no truth here */
+    s = pare_error(&f->c, PARE_UNSUPPORTED, "not supported: %s is left as it is", m->opaque.at[0].op);
   for (int set = 0; s == PARE_OK; set++) {
     const char *data = fmt(f, "%s/test_data_set_%d", dir, set);
     if (!exists(data)) break;
