@@ -400,9 +400,10 @@ static PareStatus check_classes(PareCtx *c, const PareCompressOptions *o) {
   if (nested && !*o->plan && (*o->target || o->ranking == PARE_RANK_COST))
     return pare_error(c, PARE_USAGE, "branches hold groups of the other classes, so what they cost cannot be told apart: "
                       "with --target or --ranking cost, depth stands alone in --prune");
-  if ((kinds & PARE_KIND_BIT(PARE_KIND_WIDTH)) && o->regrow && !*o->plan)
-    return pare_error(c, PARE_USAGE, "--regrow brings masked groups back, and the width of a stream is cut, not masked: "
-                      "leave width out of --prune");
+  enum { SEQUENTIAL = 1 };
+  if ((kinds & PARE_KIND_BIT(PARE_KIND_WIDTH)) && (o->regrow || o->adapter == SEQUENTIAL) && !*o->plan)
+    return pare_error(c, PARE_USAGE, "the width of a stream is cut, not masked, and %s keeps the program whole: leave "
+                      "width out of --prune", o->regrow ? "--regrow" : "--adapter sequential");
   return PARE_OK;
 }
 

@@ -187,6 +187,13 @@ def test_a_width_is_cut_while_tuning_and_the_console_says_what_is_compared(tmp_p
     expect_same(lambda ids: outputs(tmp_path / "masked.onnx", ids), tmp_path / "c.onnx")
 
 
+@pytest.mark.parametrize("option", [("--regrow",), ("--adapter", "sequential")], ids="".join)
+def test_a_width_is_not_masked_so_nothing_that_needs_masks_goes_with_it(tmp_path, option):
+    r = run("compress", text_model(tmp_path / "m.onnx"), tmp_path / "c.onnx", "--prune", "heads,width", "--train",
+            train(tmp_path / "t.npz"), *option, code=2)
+    assert "leave width out" in r.stderr
+
+
 def test_a_width_that_is_an_output_stays(tmp_path):
     model = onnx.load(text_model(tmp_path / "m.onnx"))
     norm = [n for n in model.graph.node if n.op_type == "LayerNormalization"][-1]
@@ -330,6 +337,13 @@ def test_samples_with_tokens_that_nobody_can_name_are_left_out(tmp_path):
     r = run("compress", text_model(tmp_path / "m.onnx"), tmp_path / "c.onnx", "--prune", "heads,vocab", "--vocab-keep",
             keep_ids(tmp_path / "keep.txt"), "--train", data, "--steps", 2, "--batch", 2)
     assert "1 of 4 samples are left out" in r.stderr
+
+
+def test_sequential_adapters_are_tuned_on_what_is_left_of_the_vocabulary(tmp_path):
+    run("compress", text_model(tmp_path / "m.onnx"), tmp_path / "c.onnx", "--prune", "heads,ffn,depth,vocab", "--vocab-keep",
+        keep_ids(tmp_path / "keep.txt"), "--train", train(tmp_path / "t.npz", of=KEEP), "--steps", 6, "--prune-every", 2,
+        "--adapter", "sequential", "--save-masked", tmp_path / "masked.onnx")
+    expect_same(lambda ids: outputs(tmp_path / "masked.onnx", ids), tmp_path / "c.onnx", renumbered, KEEP)
 
 
 def test_labels_that_are_tokens_follow_the_vocabulary(tmp_path):
