@@ -26,7 +26,7 @@ static size_t up(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
 /* Elements of the factors that merging reads: [rows, r] and panels of [r, at most PARE_BLOCK] of W as it is stored. */
 static int64_t factors(const PareLinear *l) { return (l->k + l->n + PARE_BLOCK) * l->r; }
 
-/* Workspace: [merged W'][factors][scratch]. f64 has no primitive. */
+/* Workspace: [merged W'][factors][scratch], or what linear_bf16 takes. f64 has no primitive. */
 static size_t factor_bytes(const PareLinear *l, PareDtype d) {
   return up((size_t)factors(l) * (d == PARE_F64 ? sizeof(double) : sizeof(float)));
 }
@@ -35,6 +35,10 @@ static PareStatus plan_product(PareKernelArgs *args, const PareLinear *l, bool b
   int64_t elements = l->k * l->n;
   PareProduct *p = NULL;
   size_t scratch = 0;
+  if (d == PARE_BF16 && PARE_CPU(linear_fits_bf16)(l, backward)) {
+    args->workspace_bytes = PARE_CPU(linear_bytes_bf16)(l, backward);
+    return PARE_OK;
+  }
   if (d == PARE_F32 || d == PARE_BF16) {
     PareProductSpec s = {.alpha = 1, .packed = true, .bias = !backward && args->nin > 2 && args->in[2].type.rank > 0};
     int64_t from = backward ? l->n : l->k, to = backward ? l->k : l->n;
@@ -213,13 +217,16 @@ static void FN(merge)(const PareLinear *l, bool transpose, const PareOrder *o, C
 static PareStatus FN(multiply)(PareKernelArgs *args, const PareLinear *l, bool backward, const void *in,
                                const void *bias, void *out) {
   int64_t from = backward ? l->n : l->k, to = backward ? l->k : l->n;
+  if (sizeof(T) != sizeof(C) && !args->state) {
+    PARE_CPU(linear_bf16)(l, backward, in, bias, args->workspace, args->workspace_bytes, out);
+    return PARE_OK;
+  }
   PareOrder o = args->state ? PARE_CPU(product_order)(args->state) : pare_plain_order(from, to);
   T *merged = args->workspace;
   char *work = (char *)args->workspace + up((size_t)o.size * sizeof(T));
   FN(merge)(l, backward, &o, (C *)work, merged);
   void *scratch = work + factor_bytes(l, args->in[X].type.dtype);
   if (args->state) return PARE_CPU(product_run)(args->state, in, merged, bias, out, scratch);
-  if (sizeof(T) != sizeof(C)) return PARE_UNSUPPORTED; /* plan has refused it */
   for (int64_t i = 0; bias && i < l->m; i++) memcpy((T *)out + i * to, bias, (size_t)to * sizeof(T));
   return GEMM(false, false, l->m, to, from, 1, in, from, (const C *)(const void *)merged, to, bias ? 1 : 0, out, to);
 }

@@ -1,4 +1,5 @@
-/* linear.h - the operands of Linear and LinearGrad, for linear.c, lora.c (f32, f64) and lora_bf16.c. */
+/* linear.h - the operands of Linear and LinearGrad, for linear.c, linear_bf16.c, lora.c (f32, f64) and
+ * lora_bf16.c. */
 #ifndef PARE_KERNELS_CPU_LINEAR_H
 #define PARE_KERNELS_CPU_LINEAR_H
 
@@ -22,5 +23,12 @@ void PARE_CPU(lora_grad)(const PareLinear *l, PareDtype d, const void *x, const 
 size_t PARE_CPU(lora_bytes_bf16)(const PareLinear *l);
 void PARE_CPU(lora_grad_bf16)(const PareLinear *l, const uint16_t *x, const uint16_t *dy, void *work, float *dA,
                               float *dB);
+
+/* out [m, n] = in [m, k]·W' + bias (NULL: none) or, backward, out [m, k] = in [m, n]·W' transposed, in bf16: linear_bf16.c, where
+ * it fits. work: linear_bytes_bf16 of them, 64-aligned. */
+bool PARE_CPU(linear_fits_bf16)(const PareLinear *l, bool backward);
+size_t PARE_CPU(linear_bytes_bf16)(const PareLinear *l, bool backward);
+void PARE_CPU(linear_bf16)(const PareLinear *l, bool backward, const uint16_t *in, const float *bias, void *work,
+                           size_t bytes, uint16_t *out);
 
 #endif

@@ -34,7 +34,7 @@ static void plain_multiply(const PareTileArgs *p) {
     for (int64_t j = 0; j < p->n; j += PARE_TILE) plain_block(p, i, j);
 }
 
-static const PareTiles plain = {"plain", nothing, plain_multiply, nothing};
+static const PareTiles plain = {"plain", nothing, plain_multiply, nothing, false};
 
 #if defined __AVX512BW__ && defined __x86_64__
 #include <immintrin.h>
@@ -74,7 +74,7 @@ DOT static void dot_multiply(const PareTileArgs *p) {
   }
 }
 
-static const PareTiles dot = {"avx512_bf16", nothing, dot_multiply, nothing};
+static const PareTiles dot = {"avx512_bf16", nothing, dot_multiply, nothing, false};
 
 /* --- AMX: tiles of 16 rows of 64 bytes: 0 to 3 hold two by two blocks of c, 4 and 5 rows of a, 6 and 7 pairs of b --- */
 #ifdef __linux__
@@ -146,7 +146,7 @@ AMX static void amx_multiply(const PareTileArgs *p) {
   FENCE;
 }
 
-static const PareTiles amx = {"amx", amx_open, amx_multiply, amx_close};
+static const PareTiles amx = {"amx", amx_open, amx_multiply, amx_close, true};
 
 /* Linux keeps the tiles from a process until it asks (arch_prctl(2)), and refuses where there are none; asking again
  * costs nothing. Whatever has tiles multiplies bf16 in them. */

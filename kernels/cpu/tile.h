@@ -24,6 +24,7 @@ typedef struct PareTiles {
   void (*open)(void); /* a thread calls it before its first product and close after its last one */
   void (*multiply)(const PareTileArgs *p);
   void (*close)(void);
+  bool wide; /* multiplies as much a cycle as oneDNN's best: large products gain by it too */
 } PareTiles;
 
 /* The i-th that this level and this machine have, the slowest first; NULL: no more. */

@@ -1,0 +1,223 @@
+/* linear_bf16.c - Linear and dx of LinearGrad in bf16 whose sums are long, by small products (tile.h). The columns of
+ * the result are shared out among the threads. A thread merges W' = m∘(W + s·A·B) a panel of columns at a time, straight
+ * into pairs that stay in its cache, and multiplies all rows by it; meanwhile the next panel's weights come from memory,
+ * so that the frozen f32 weights, more bytes than all else, are read at no cost. Of short sums oneDNN makes more. */
+#include <string.h>
+
+#include "kernels/cpu/linear.h"
+#include "kernels/cpu/tile.h"
+
+/* A panel is some strips of STRIP columns, [depth/2, STRIP] pairs each: as many as PANEL bytes hold, but never so few
+ * that x is read all too often. BLOCK rows of x are multiplied at a time. */
+enum { STRIP = 2 * PARE_TILE, FEW = 4, PANEL = 100 << 10, BLOCK = 2 * PARE_TILE, LANES = 16, LINE = 64 };
+
+typedef float Vec __attribute__((vector_size(64), aligned(4), may_alias));
+typedef float Loose __attribute__((vector_size(64), aligned(1), may_alias));
+
+/* S[rows, cols] is W as it is stored; the product reads it as [from, to], or turned. W' = W + left·right, times a factor
+ * for each row or column of S. */
+typedef struct Merge {
+  int64_t rows, cols, r, from, to, depth; /* depth: from, in whole PARE_TILE_DEPTHs */
+  const float *w, *left, *right, *row_mask, *col_mask; /* w may lie at any address */
+  bool turned;
+} Merge;
+
+/* left [rows, r] and, in strips [r, STRIP], right; the scale goes with left. */
+static void factor(const PareLinear *l, float *left, float *right) {
+  const float *a = l->a->data, *b = l->b->data;
+  float s = (float)l->scale;
+  for (int64_t t = 0; t < l->r; t++) {
+    for (int64_t i = 0; i < l->k; i++)
+      if (l->transposed) right[(i / STRIP * l->r + t) * STRIP + i % STRIP] = a[i * l->r + t];
+      else left[i * l->r + t] = s * a[i * l->r + t];
+    for (int64_t i = 0; i < l->n; i++)
+      if (l->transposed) left[i * l->r + t] = s * b[t * l->n + i];
+      else right[(i / STRIP * l->r + t) * STRIP + i % STRIP] = b[t * l->n + i];
+  }
+}
+
+/* Half a tile, [8, STRIP] of S at (i, j), of which nothing lies beyond S. */
+static void merge_half(const Merge *g, int64_t i, int64_t j, float *tile) {
+  enum { ROWS = PARE_TILE / 2 };
+  Vec sum[ROWS][2], col[2] = {(Vec){0} + 1, (Vec){0} + 1};
+  for (int r = 0; r < ROWS; r++)
+    for (int v = 0; v < 2; v++) sum[r][v] = *(const Loose *)(uintptr_t)(g->w + (i + r) * g->cols + j + v * LANES);
+  const float *left = g->left + i * g->r, *right = g->right + j * g->r;
+  for (int64_t t = 0; t < g->r; t++, right += STRIP) {
+    Vec b0 = *(const Vec *)right, b1 = *(const Vec *)(right + LANES);
+    for (int r = 0; r < ROWS; r++) {
+      float a = left[r * g->r + t];
+      sum[r][0] += a * b0, sum[r][1] += a * b1;
+    }
+  }
+  for (int v = 0; g->col_mask && v < 2; v++) col[v] = *(const Vec *)(g->col_mask + j + v * LANES);
+  for (int r = 0; r < ROWS; r++) {
+    float scale = g->row_mask ? g->row_mask[i + r] : 1;
+    for (int v = 0; v < 2; v++) *(Vec *)(tile + r * STRIP + v * LANES) = sum[r][v] * col[v] * scale;
+  }
+}
+
+/* The tile [PARE_TILE, STRIP] of S at (i, j), zeros beyond S. */
+static void merge_tile(const Merge *g, int64_t i, int64_t j, float *tile) {
+  if (i + PARE_TILE <= g->rows && j + STRIP <= g->cols) {
+    merge_half(g, i, j, tile);
+    merge_half(g, i + PARE_TILE / 2, j, tile + PARE_TILE / 2 * STRIP);
+    return;
+  }
+  for (int64_t at = 0; at < PARE_TILE * STRIP; at++) {
+    int64_t r = i + at / STRIP, c = j + at % STRIP;
+    float sum = 0;
+    if (r < g->rows && c < g->cols) {
+      memcpy(&sum, g->w + r * g->cols + c, sizeof sum);
+      for (int64_t t = 0; t < g->r; t++)
+        sum += g->left[r * g->r + t] * g->right[(c / STRIP * g->r + t) * STRIP + c % STRIP];
+      sum *= (g->row_mask ? g->row_mask[r] : 1) * (g->col_mask ? g->col_mask[c] : 1);
+    }
+    tile[at] = sum;
+  }
+}
+
+/* Rows of the tile in pairs: out [PARE_TILE / 2, STRIP]. */
+static void put_rows(const float *tile, uint32_t *out) {
+  for (int64_t t = 0; t < PARE_TILE / 2; t++, tile += 2 * STRIP, out += STRIP)
+#pragma omp simd
+    for (int64_t q = 0; q < STRIP; q++)
+      out[q] = pare_f32_to_bf16(tile[q]) | (uint32_t)pare_f32_to_bf16(tile[STRIP + q]) << 16;
+}
+
+/* Columns of the tile in pairs: out [STRIP / 2, PARE_TILE], rows STRIP apart. */
+static void put_columns(const float *tile, uint32_t *out) {
+  uint16_t low[PARE_TILE * STRIP];
+#pragma omp simd
+  for (int64_t i = 0; i < PARE_TILE * STRIP; i++) low[i] = pare_f32_to_bf16(tile[i]);
+  PARE_CPU(tile_turn)(low, STRIP / 2, out, STRIP);
+}
+
+/* Asks for [rows, bytes] at p, `next` apart, which will be read, or written. */
+static PARE_INLINE void ask(const void *p, int64_t rows, int64_t bytes, int64_t next, bool written) {
+  for (int64_t i = 0; i < rows; i++)
+    for (int64_t at = 0; at < bytes; at += LINE) {
+      const char *line = (const char *)p + i * next + at;
+      if (written) __builtin_prefetch(line, 1, 3);
+      else __builtin_prefetch(line, 0, 2);
+    }
+}
+/* The weights of S [rows, cols] at (i, j), as far as they are there. */
+static void ask_weights(const Merge *g, int64_t i, int64_t j, int64_t rows, int64_t cols) {
+  enum { F = sizeof(float) };
+  rows = pare_min_i64(rows, g->rows - i), cols = pare_min_i64(cols, g->cols - j);
+  if (rows > 0 && cols > 0) ask(g->w + i * g->cols + j, rows, cols * F, g->cols * F, false);
+}
+
+/* Columns q0 to q0 + strips·STRIP - 1 of the product's W'. */
+static void merge_panel(const Merge *g, int64_t q0, int64_t strips, uint32_t *panel) {
+  float tile[PARE_TILE * STRIP];
+  int64_t each = g->depth / 2 * STRIP;
+  if (g->turned) {
+    for (int64_t q = 0; q < strips * STRIP; q += PARE_TILE)
+      for (int64_t p = 0; p < g->depth; p += STRIP) {
+        ask_weights(g, q0 + q + PARE_TILE, p, PARE_TILE, STRIP);
+        merge_tile(g, q0 + q, p, tile);
+        put_columns(tile, panel + q / STRIP * each + p / 2 * STRIP + q % STRIP);
+      }
+    return;
+  }
+  for (int64_t p = 0; p < g->depth; p += PARE_TILE)
+    for (int64_t s = 0; s < strips; s++) {
+      ask_weights(g, p + PARE_TILE, q0 + s * STRIP, PARE_TILE, STRIP);
+      merge_tile(g, p, q0 + s * STRIP, tile);
+      put_rows(tile, panel + s * each + p / 2 * STRIP);
+    }
+}
+
+/* Asks for part i of n of the weights that `width` columns, q0 and following, are made of. */
+static void ask_part(const Merge *g, int64_t q0, int64_t width, int64_t i, int64_t n) {
+  int64_t lo, hi;
+  pare_part(g->turned ? width : g->rows, n, i, &lo, &hi);
+  if (g->turned) ask_weights(g, q0 + lo, 0, hi - lo, g->cols);
+  else ask_weights(g, lo, q0, hi - lo, width);
+}
+
+/* out [rows, cols] = c + bias */
+static void store(int64_t rows, int64_t cols, const float *c, const float *bias, uint16_t *out, int64_t ldo) {
+  for (int64_t i = 0; i < rows; i++, c += STRIP, out += ldo)
+    if (bias)
+#pragma omp simd
+      for (int64_t j = 0; j < cols; j++) out[j] = pare_f32_to_bf16(c[j] + bias[j]);
+    else
+#pragma omp simd
+      for (int64_t j = 0; j < cols; j++) out[j] = pare_f32_to_bf16(c[j]);
+}
+
+/* What a thread has. */
+typedef struct Desk {
+  uint32_t *panel; /* [strips, depth/2, STRIP] */
+  float *c;        /* [BLOCK, STRIP] */
+  uint16_t *copy;  /* [BLOCK, depth], of rows that do not fill whole tiles */
+} Desk;
+
+static int64_t strips_of(int64_t depth) { return pare_max_i64(FEW, PANEL / (depth * STRIP * (int64_t)sizeof(uint16_t))); }
+static int64_t desk_words(int64_t depth) {
+  return strips_of(depth) * depth / 2 * STRIP + BLOCK * STRIP + BLOCK * depth / 2;
+}
+static int64_t factor_words(const PareLinear *l) { return pare_tile_up((l->k + l->n + STRIP) * l->r, LANES); }
+
+bool PARE_CPU(linear_fits_bf16)(const PareLinear *l, bool backward) {
+  enum { LONG = 2048 }; /* BERT-base: 3072; of 768 oneDNN makes 1.4 times as many a second, of 3072 half as many */
+  return (backward ? l->n : l->k) >= LONG && PARE_CPU(tiles)()->wide;
+}
+
+size_t PARE_CPU(linear_bytes_bf16)(const PareLinear *l, bool backward) {
+  int64_t depth = pare_tile_up(backward ? l->n : l->k, PARE_TILE_DEPTH);
+  return (size_t)(factor_words(l) + omp_get_max_threads() * desk_words(depth)) * sizeof(float);
+}
+
+/* Columns q0 and following, `strips` strips of them, of all rows. */
+static void multiply_panel(const Merge *g, const PareTiles *tiles, const Desk *d, int64_t m, const uint16_t *in,
+                           const float *bias, int64_t q0, int64_t strips, uint16_t *out) {
+  merge_panel(g, q0, strips, d->panel);
+  for (int64_t i = 0; i < m; i += BLOCK) {
+    int64_t rows = pare_min_i64(BLOCK, m - i), up = pare_tile_up(rows, PARE_TILE);
+    PareTileArgs t = {up, STRIP, g->depth, in + i * g->from, d->panel, d->c, g->from, STRIP, STRIP, false};
+    if (up != rows || g->depth != g->from) {
+      PARE_CPU(tile_copy)(rows, g->from, t.a, g->from, up, g->depth, d->copy);
+      t.a = d->copy, t.lda = g->depth;
+    }
+    for (int64_t s = 0; s < strips; s++, t.b += g->depth / 2 * STRIP) {
+      int64_t q = q0 + s * STRIP, cols = pare_min_i64(STRIP, g->to - q);
+      uint16_t *y = out + i * g->to + q;
+      ask(y, rows, cols * (int64_t)sizeof *y, g->to * (int64_t)sizeof *y, true);
+      ask_part(g, q0 + strips * STRIP, strips * STRIP, i / BLOCK * strips + s, pare_ceil_div(m, BLOCK) * strips);
+      tiles->multiply(&t);
+      store(rows, cols, d->c, bias ? bias + q : NULL, y, g->to);
+    }
+  }
+}
+
+void PARE_CPU(linear_bf16)(const PareLinear *l, bool backward, const uint16_t *in, const float *bias, void *work,
+                           size_t bytes, uint16_t *out) {
+  const float *mask = l->mask ? l->mask->data : NULL;
+  float *left = work, *desks = left + factor_words(l);
+  Merge g = {.rows = l->transposed ? l->n : l->k, .cols = l->transposed ? l->k : l->n, .r = l->r, .w = l->w->data,
+             .from = backward ? l->n : l->k, .to = backward ? l->k : l->n, .turned = backward != l->transposed,
+             .row_mask = l->transposed ? NULL : mask, .col_mask = l->transposed ? mask : NULL, .left = left};
+  g.right = left + g.rows * g.r;
+  g.depth = pare_tile_up(g.from, PARE_TILE_DEPTH);
+  if (l->r) factor(l, left, left + g.rows * g.r);
+  int64_t strips = pare_ceil_div(g.to, STRIP), most = strips_of(g.depth), each = desk_words(g.depth);
+  int64_t planned = ((int64_t)(bytes / sizeof *left) - factor_words(l)) / each;
+  int64_t threads = pare_min_i64(strips, pare_min_i64(omp_get_max_threads(), planned));
+  const PareTiles *tiles = PARE_CPU(tiles)();
+#pragma omp parallel num_threads((int)threads) if (pare_threaded(g.rows * g.cols))
+  {
+    int64_t lo, hi, n = omp_get_num_threads();
+    float *at = desks + omp_get_thread_num() * each;
+    Desk d = {(uint32_t *)(void *)at, at + most * g.depth / 2 * STRIP, NULL};
+    d.copy = (uint16_t *)(void *)(d.c + BLOCK * STRIP);
+    pare_part(strips, n, omp_get_thread_num(), &lo, &hi);
+    tiles->open();
+    for (; lo < hi; lo += most)
+      multiply_panel(&g, tiles, &d, l->m, in, bias, lo * STRIP, pare_min_i64(most, hi - lo), out);
+    tiles->close();
+  }
+}
