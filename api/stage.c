@@ -63,6 +63,15 @@ static PareStatus check_labels(PareTuner *t) {
   return pare_data_check_range(t->c, t->data, l, classes, "the model's classes number");
 }
 
+/* The program on the model as its file has it: weights are copied, and the file's pages given back. A cut model's are
+ * copies already, and a teacher reads the file at every step. */
+static PareStatus own_weights(PareTuner *t, const PareGraph *g, PareValue **y) {
+  PARE_TRY(pare_program_new_resident(t->c, g, t->device, 1, y, &t->program));
+  pare_file_forget(&t->model->file);
+  for (size_t i = 0; i < t->model->external.n; i++) pare_file_forget(&t->model->external.at[i].file);
+  return PARE_OK;
+}
+
 /* Compiles the training program on the model cut as the leaves' flags say, for t->most samples at most. */
 static PareStatus compile(PareTuner *t, bool cut_any) {
   PareCtx *c = t->c;
@@ -78,7 +87,9 @@ static PareStatus compile(PareTuner *t, bool cut_any) {
   PARE_TRY(pare_params_cut(c, t->stage, &t->params, t->dims, &adapters));
   PARE_TRY(pare_build_training(c, g, t->dims, &adapters, &t->spec, &t->graph));
   PARE_TRY(check_labels(t));
-  return pare_program_new_on(c, g, t->device, 1, &t->graph.outputs[0].output, &t->program);
+  PareValue **y = &t->graph.outputs[0].output;
+  if (cut_any || t->base || t->teacher) return pare_program_new_on(c, g, t->device, 1, y, &t->program);
+  return own_weights(t, g, y);
 }
 
 /* A GPU has the memory that it has: as long as the program does not fit, a run gets half of the samples and a step

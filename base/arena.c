@@ -16,6 +16,8 @@
 #define UNPOISON(p, n) ((void)(p), (void)(n))
 #endif
 
+#include "base/pages.h"
+
 enum { ALIGN = 64, LARGE = 1 << 20 };
 
 typedef struct Block Block;
@@ -36,7 +38,7 @@ static size_t round_up(size_t n) { return (n + ALIGN - 1) & ~(size_t)(ALIGN - 1)
 
 static Block *block_new(Block *prev, size_t cap) {
   if (cap > SIZE_MAX - sizeof(Block) - ALIGN) return NULL;
-  Block *b = aligned_alloc(ALIGN, round_up(sizeof *b + cap));
+  Block *b = pare_pages_alloc(round_up(sizeof *b + cap), ALIGN);
   if (!b) return NULL;
   b->prev = prev;
   b->cap = cap;

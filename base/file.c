@@ -38,6 +38,10 @@ void pare_file_unmap(PareFile *f) {
   *f = (PareFile){.fd = -1};
 }
 
+void pare_file_forget(const PareFile *f) {
+  if (f->data && f->fd >= 0) (void)madvise((void *)(uintptr_t)f->data, f->len, MADV_DONTNEED); /* read-only: nothing is lost */
+}
+
 PareStatus pare_out_open(PareCtx *c, PareArena *a, const char *path, PareOut *out) {
   *out = (PareOut){.path = path};
   char *tmp = pare_arena_printf(a, "%s.tmp-XXXXXX", path);

@@ -16,6 +16,8 @@ typedef struct PareFile {
  * Pair: pare_file_unmap (a zeroed PareFile is fine). */
 PARE_MUST_USE PareStatus pare_file_map(PareCtx *c, const char *path, PareFile *out);
 void pare_file_unmap(PareFile *f);
+/* Gives back what of the mapping is in memory; it is read again where it is touched. */
+void pare_file_forget(const PareFile *f);
 
 /* A file that appears under `path` only at commit: it is written under a
  * temporary name beside it, synced and renamed. */

@@ -1,26 +1,19 @@
 /* device.c - see device.h. */
-#define _DEFAULT_SOURCE /* madvise */
 #include "runtime/device.h"
 
 #include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
-enum { ALIGN = 64, HUGE = 2 << 20, PATH_SIZE = 4096 };
+#include "base/pages.h"
+
+enum { ALIGN = 64, PATH_SIZE = 4096 };
 
 /* --- the CPU --- */
 
-/* Large blocks in huge pages where the system has them: looking up small ones takes time, most of all under a
- * hypervisor. */
 static PareStatus cpu_alloc(PareDevice *d, size_t bytes, void **out) {
-  size_t align = bytes >= 2 * (size_t)HUGE ? HUGE : ALIGN, size = bytes ? (bytes + align - 1) / align * align : align;
-  *out = size >= bytes ? aligned_alloc(align, size) : NULL;
-#ifdef MADV_HUGEPAGE
-  if (*out && align == HUGE) (void)madvise(*out, size, MADV_HUGEPAGE);
-#endif
-  if (*out) return PARE_OK;
+  if ((*out = pare_pages_alloc(bytes, ALIGN))) return PARE_OK;
   snprintf(d->why, sizeof d->why, "out of memory: %zu bytes for the model's tensors", bytes);
   return PARE_NOMEM;
 }

@@ -36,6 +36,7 @@ struct PareProgram {
   void **home;    /* by value id: where an input lies when nothing is bound to it */
   bool *readable; /* by value id: inputs, states, constants, outputs and pins */
   bool *strict;   /* by value id, of roots: somebody reads it who wants it aligned */
+  bool resident;  /* large constants are copied on a host as well */
   /* The only memory outside arenas: big, and never cleared unless it must be. */
   unsigned char *slab, *workspace;
   unsigned char *own;     /* states, inputs, copied constants */
@@ -138,12 +139,19 @@ static bool is_constant(const PareProgram *p, const PareValue *v) {
   return v->role == PARE_CONST || (v->role == PARE_RESULT && v->data && p->plan.record[v->id] == PARE_NO_RECORD);
 }
 
+/* Which large constants of a resident program are: those that a step reads for longer than it takes to begin. */
+static bool is_large(const PareValue *v) {
+  size_t bytes;
+  return pare_type_bytes(&v->type, &bytes) && bytes >= 1 << 16;
+}
+
 /* The counter of what v takes of the program's own memory; NULL when it takes none. */
 static size_t *own_memory(PareProgram *p, const PareValue *v, bool needed) {
   if (v->role == PARE_STATE) return &p->memory.states;
   if (v->role == PARE_INPUT) return &p->memory.inputs;
   if (!is_constant(p, v) || !needed) return NULL;
-  bool in_place = p->device->host && v->data && (is_aligned(v->data, v->type.dtype) || !p->strict[v->id]);
+  bool in_place = p->device->host && v->data && (is_aligned(v->data, v->type.dtype) || !p->strict[v->id]) &&
+                  !(p->resident && is_large(v));
   return in_place ? NULL : &p->memory.constants;
 }
 
@@ -344,8 +352,8 @@ static PareStatus program_make(PareCtx *c, PareProgram *p, size_t npins, PareVal
 }
 
 /* On `d`, or on the host with these kernels where that is NULL. */
-static PareStatus program_new(PareCtx *c, const PareGraph *g, PareDevice *d, const PareKernel *kernels, size_t npins,
-                              PareValue *const *pins, PareProgram **out) {
+static PareStatus program_new(PareCtx *c, const PareGraph *g, PareDevice *d, const PareKernel *kernels, bool resident,
+                              size_t npins, PareValue *const *pins, PareProgram **out) {
   *out = NULL;
   PareArena *arena = pare_arena_new(1 << 16);
   PareProgram *p = arena ? PARE_NEW(arena, PareProgram) : NULL;
@@ -354,6 +362,7 @@ static PareStatus program_new(PareCtx *c, const PareGraph *g, PareDevice *d, con
   p->graph = g;
   p->cpu = pare_device_cpu(kernels);
   p->device = d ? d : &p->cpu;
+  p->resident = resident;
   PareMark mark = pare_arena_mark(c->scratch);
   PareStatus s = program_make(c, p, npins, pins);
   pare_arena_rewind(c->scratch, mark);
@@ -364,14 +373,18 @@ static PareStatus program_new(PareCtx *c, const PareGraph *g, PareDevice *d, con
 
 PareStatus pare_program_new_on(PareCtx *c, const PareGraph *g, PareDevice *d, size_t npins, PareValue *const *pins,
                                PareProgram **out) {
-  return program_new(c, g, d, NULL, npins, pins, out);
+  return program_new(c, g, d, NULL, false, npins, pins, out);
+}
+PareStatus pare_program_new_resident(PareCtx *c, const PareGraph *g, PareDevice *d, size_t npins,
+                                     PareValue *const *pins, PareProgram **out) {
+  return program_new(c, g, d, NULL, true, npins, pins, out);
 }
 PareStatus pare_program_new_pinned(PareCtx *c, const PareGraph *g, const PareKernel *kernels, size_t npins,
                                    PareValue *const *pins, PareProgram **out) {
-  return program_new(c, g, NULL, kernels, npins, pins, out);
+  return program_new(c, g, NULL, kernels, false, npins, pins, out);
 }
 PareStatus pare_program_new(PareCtx *c, const PareGraph *g, const PareKernel *kernels, PareProgram **out) {
-  return program_new(c, g, NULL, kernels, 0, NULL, out);
+  return program_new(c, g, NULL, kernels, false, 0, NULL, out);
 }
 
 /* --- running --- */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/rng.h"
+#include "runtime/device.h"
 #include "runtime/plan.h"
 #include "runtime/program.h"
 
@@ -308,6 +309,30 @@ Test(program, constants_are_read_in_place_unless_they_are_not_aligned) {
   cr_expect(y[0] == 5 && y[2] == 9, "1 + 4 and 3 + 6 are %g and %g", (double)y[0], (double)y[2]);
   cr_expect_eq(pare_program_buffer(p, even), raw + 32);
   cr_expect_eq(pare_program_memory(p).constants, 64, "one copy, not %zu bytes", pare_program_memory(p).constants);
+  pare_program_free(p);
+  fix_free(f);
+}
+
+Test(program, a_resident_program_has_large_constants_of_its_own) {
+  enum { N_LARGE = 1 << 14 };
+  Fix fix, *f = &fix;
+  fix_init(f);
+  float *many = pare_arena_alloc(f->arena, N_LARGE, sizeof *many), few[] = {4};
+  for (int i = 0; i < N_LARGE; i++) many[i] = (float)i;
+  PareValue *large = pare_const_add(&f->c, f->g, "large", F32(N_LARGE), many);
+  PareValue *small = pare_const_add(&f->c, f->g, "small", F32(1), few);
+  output(f, N("add", ADD, large, small));
+  PareDevice cpu = pare_device_cpu(pare_cpu_kernels());
+  PareProgram *p;
+  cr_assert_eq(pare_program_new_resident(&f->c, f->g, &cpu, 0, NULL, &p), PARE_OK);
+  memset(many, 0, N_LARGE * sizeof *many);
+  run(f, p, -1);
+  const float *y = pare_program_buffer(p, f->g->outputs.at[0]);
+  cr_expect(y[0] == 4 && y[N_LARGE - 1] == N_LARGE + 3, "0 + 4 and %d + 4 are %g and %g", N_LARGE - 1, (double)y[0],
+            (double)y[N_LARGE - 1]);
+  cr_expect_eq(pare_program_buffer(p, small), few);
+  cr_expect_eq(pare_program_memory(p).constants, N_LARGE * sizeof *many, "%zu bytes were copied",
+               pare_program_memory(p).constants);
   pare_program_free(p);
   fix_free(f);
 }
