@@ -6,9 +6,9 @@
 /* Our orientation is y = x·W, W[K,N], adapters A[K,r], B[r,N] (the paper's eq. 7 transposed):
  *   G = A·dB + dA·B - eta·dA·dB,   I = |G·(W + s·A·B)|^power,   row_k = sum_n I, col_n = sum_k I.
  * For a line of W as it is stored, G and A·B are sums over r of a number of the line times a vector over its
- * positions:  G = sum u_r·P_r + v_r·Q_r,  A·B = sum w_r·Q_r.
- *   W[K,N], line k:  P = dB, Q = B,   u = A_k - eta·dA_k, v = dA_k, w = A_k
- *   W[N,K], line n:  P = dA', Q = A', u = B_n - eta·dB_n, v = dB_n, w = B_n   (A' is A transposed)
+ * positions:  G = sum u_r·P_r + v_r·Q_r,  s·A·B = sum w_r·Q_r.
+ *   W[K,N], line k:  P = dB, Q = B,   u = A_k - eta·dA_k, v = dA_k, w = s·A_k
+ *   W[N,K], line n:  P = dA', Q = A', u = B_n - eta·dB_n, v = dB_n, w = s·B_n   (A' is A transposed)
  * With dA and dB left out G is 1: the magnitude of the merged weights. Adapters and sums have the type of the
  * arithmetic (f32 for W in bf16). */
 #ifndef T
@@ -52,14 +52,14 @@ PARE_FLOAT_KERNEL(GROUPSUM, group_sum)
 #else /* the template */
 /* u, v, w of the lines lo..hi-1. The stored line of W runs along B's rows unless it is transposed. */
 static void FN(pack_lines)(const PareKernelArgs *a, const Scores *s, int64_t lo, int64_t hi, C *u, C *v, C *w) {
-  C eta = (C)pare_attr_get(a->attr, alpha, 1.0);
+  C eta = (C)pare_attr_get(a->attr, alpha, 1.0), scale = (C)s->scale;
   bool t = a->attr->transB;
   const C *x = a->in[t ? 2 : 1].data, *d = s->gradient ? a->in[t ? 4 : 3].data : NULL;
   for (int64_t i = lo; i < hi; i++)
     for (int64_t j = 0; j < s->terms; j++) {
       int64_t at = t ? j * s->lines + i : i * s->r + j, to = i * s->terms + j;
       bool real = j < s->r;
-      w[to] = real ? x[at] : 0;
+      w[to] = real ? scale * x[at] : 0;
       v[to] = real && d ? d[at] : 0;
       u[to] = real && d ? x[at] - eta * d[at] : 0;
     }
@@ -87,22 +87,20 @@ static PARE_INLINE void FN(load_weights)(const T *x, int64_t n, FN(Vec) *out) {
   *out = VEC(full);
 }
 
-/* A vector of a line of W becomes e = |G·(W + s·A·B)| ^ power. */
+/* A vector of a line of W becomes e = |G·(W + s·A·B)| ^ power. Without gradients u and v are zero and G is 1. */
 static PARE_INLINE void FN(score)(const Scores *s, int64_t terms, const C *u, const C *v, const C *w,
                                   const FN(Vec) *p, const FN(Vec) *q, FN(Vec) *x) {
-  FN(Vec) zero = {0}, g = zero, h = zero, d = zero;
-  for (int64_t j = 0; j < terms; j++) {
-    g += u[j] * p[j];
-    h += v[j] * q[j];
-    d += w[j] * q[j];
-  }
-  if (!s->gradient) g = zero + 1;
-  FN(Vec) e = (g + h) * (*x + (C)s->scale * d);
-  __typeof__(e < zero) negative = e < zero;
+  FN(Vec) g = (FN(Vec)){0} + (C)!s->gradient, h = {0}, d = *x;
+  for (int64_t j = 0; j < terms; j++) g += u[j] * p[j];
+  for (int64_t j = 0; j < terms; j++) h += v[j] * q[j];
+  for (int64_t j = 0; j < terms; j++) d += w[j] * q[j];
+  FN(Vec) e = (g + h) * d;
+  __typeof__(e < d) negative = e < 0;
   *x = s->square ? e * e : e - 2 * (FN(Vec))((__typeof__(negative))e & negative);
 }
 
-/* The vector at `at` of the lines lo..hi-1: adds to a sum for each line, and to the sum over them. */
+/* The vector at `at` of the lines lo..hi-1: adds to a sum for each line, and to the sum over them. The lines are far
+ * apart in memory, where no processor looks ahead by itself: the next group's are asked for. */
 static PARE_INLINE void FN(score_column)(const Scores *s, int64_t terms, int64_t lo, int64_t hi, int64_t at,
                                             const T *x, const C *u, const C *v, const C *w, const FN(Vec) *p,
                                             const FN(Vec) *q, FN(Vec) *line, FN(Vec) *sum) {
@@ -111,6 +109,7 @@ static PARE_INLINE void FN(score_column)(const Scores *s, int64_t terms, int64_t
   for (int64_t k = lo; k < hi; k++) {
     const T *from = x + k * s->width + at;
     FN(Vec) e;
+    if (k + LINES < s->lines) __builtin_prefetch(from + LINES * s->width);
     if (n == LANES) FN(load_weights)(from, LANES, &e);
     else FN(load_weights)(from, n, &e);
     FN(score)(s, terms, u + k * terms, v + k * terms, w + k * terms, p, q, &e);
