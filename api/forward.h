@@ -54,7 +54,8 @@ PARE_MUST_USE PareStatus pare_forward_new_watching(PareCtx *c, const PareGraph *
                                                    const PareWatch *w, PareDevice *device, PareForward **out);
 /* Value i of the watched ones in the last run, and its type. */
 const float *pare_forward_watched(const PareForward *f, size_t i, PareType *type);
-/* The relevance of value i < felt, a number a position: all of a sample's add up to 1, or to 0 where nothing is felt. out[positions]. */
+/* The relevance of value i < felt, a number a position: all of a sample's add up to 1, or to 0 where nothing is felt.
+ * out[positions]. */
 void pare_forward_relevance(const PareForward *f, size_t i, float *out);
 
 int64_t pare_forward_batch(const PareForward *f);

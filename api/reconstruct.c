@@ -1,5 +1,5 @@
-/* reconstruct.c - see reconstruct.h: what is taken over, and what it would cost to lose a group. Rows are weighed by how much the outputs feel them, so that padding and what
- * nobody reads decide nothing. */
+/* reconstruct.c - see reconstruct.h: what is taken over, and what it would cost to lose a group. Rows are weighed by
+ * how much the outputs feel them, so that padding and what nobody reads decide nothing. */
 #include "api/reconstruct.h"
 
 #include <math.h>
