@@ -90,19 +90,23 @@ static inline float vh_exp(float x) {
   return x < -87.0f ? 0.0f : p;
 }
 
-/* Half of erfc(t) = exp(-t·Q(t)), t = |x|/√2 up to 4.05: small results keep their digits. */
+/* phi(x)·R(|x|) is the smaller side, R a fit of Mills' ratio up to 5.73: small results keep their digits, and GELU's
+ * slope needs the same exponential. */
 static inline float vh_normal_cdf(float x) {
-  float t = fabsf(x) * 0.70710678f;
-  t = t > 4.05f ? 4.05f : t;
-  float q = 0x1.d31c1cp-17f;
-  q = q * t - 0x1.5f4258p-12f;
-  q = q * t + 0x1.d9675ep-9f;
-  q = q * t - 0x1.80c718p-6f;
-  q = q * t + 0x1.b0adeap-4f;
-  q = q * t + 0x1.457840p-1f;
-  q = q * t + 0x1.20e472p+0f;
-  float half = 0.5f * vh_exp(-t * q);
-  return x < 0 ? half : 1.0f - half;
+  float t = fabsf(x);
+  t = t > 5.73f ? 5.73f : t;
+  float p = -0x1.7631bcp-21f;
+  p = p * t + 0x1.6f6e4ap-16f;
+  p = p * t - 0x1.3c2a3cp-12f;
+  p = p * t + 0x1.3b79cp-9f;
+  p = p * t - 0x1.9901a6p-7f;
+  p = p * t + 0x1.70a8c2p-5f;
+  p = p * t - 0x1.e842cep-4f;
+  p = p * t + 0x1.f3ced4p-3f;
+  p = p * t - 0x1.976b46p-2f;
+  p = p * t + 0x1.fff6e4p-2f;
+  p *= vh_exp(-0.5f * x * x);
+  return x < 0 ? p : 1.0f - p;
 }
 
 #endif
