@@ -18,6 +18,8 @@
 #define __device__
 #define __host__
 #define __shared__ static /* blocks run one after another */
+#define __launch_bounds__(...)
+#define PARE_UNROLL
 
 namespace emulate {
 struct Index {
@@ -27,7 +29,16 @@ extern Index thread_index, block_index, block_dim, grid_dim;
 void sync_block();
 // The lane's 8 bytes go to the warp; those of lane `from` come back.
 void exchange(void *value, size_t size, int from);
+// The lane's bytes go to the warp; those of lane i are at i * SLOT, until the lane's next exchange.
+enum { SLOT = 32 };
+const unsigned char *publish(const void *value, size_t size);
 int lane();
+// Copies to shared memory that are made when they are waited for.
+void copy(void *to, const void *from, bool there);
+void copy_commit();
+void copy_wait(int left);
+void mma(float c[4], const uint32_t a[4], const uint32_t b[2]);
+void ldmatrix(uint32_t r[4], const void *row, bool transposed);
 unsigned char *shared();
 
 // The next launches run threads and blocks from the last to the first.
@@ -69,7 +80,24 @@ template <class V> static inline V __shfl_xor_sync(unsigned, V v, int mask) {
   emulate::exchange(&v, sizeof v, emulate::lane() ^ mask);
   return v;
 }
+static inline void __syncwarp() { emulate::publish("", 1); }
 static inline uint32_t __umulhi(uint32_t a, uint32_t b) { return (uint32_t)((uint64_t)a * b >> 32); }
+
+// --- what kernels/cuda/mma.cuh has for the device in PTX ---
+static inline void pare_mma(float c[4], const uint32_t a[4], const uint32_t b[2]) { emulate::mma(c, a, b); }
+static inline void pare_ldmatrix(uint32_t r[4], const void *row) { emulate::ldmatrix(r, row, false); }
+static inline void pare_ldmatrix_t(uint32_t r[4], const void *row) { emulate::ldmatrix(r, row, true); }
+static inline void pare_copy(void *to, const void *from, bool there) { emulate::copy(to, from, there); }
+static inline void pare_copy_commit() { emulate::copy_commit(); }
+template <int LEFT> static inline void pare_copy_wait() { emulate::copy_wait(LEFT); }
+static inline float pare_exp2(float x) { return exp2f(x); }
+static inline uint32_t pare_pack2(float low, float high) {
+  uint32_t u[2], r = 0;
+  memcpy(u, &low, 4), memcpy(u + 1, &high, 4);
+  for (int i = 0; i < 2; i++)
+    r |= ((u[i] & 0x7fffffffu) > 0x7f800000u ? u[i] >> 16 | 0x40u : (u[i] + 0x7fffu + (u[i] >> 16 & 1u)) >> 16) << 16 * i;
+  return r;
+}
 
 // --- the runtime's functions that the plug-in calls ---
 typedef emulate::Stream *cudaStream_t;

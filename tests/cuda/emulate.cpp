@@ -53,15 +53,21 @@ struct Fiber {
   Place place;
   std::unique_ptr<char[]> stack;
 };
+struct Copy {
+  void *to;
+  const void *from; // NULL: zeros
+  unsigned group;
+};
 struct Thread {
   State state;
   Fiber *fiber;
-  unsigned exchanges;
+  unsigned exchanges, groups;
 };
 struct Block {
   unsigned n, started, until, now; // threads; those started, and to be started now; the one that runs
   Thread thread[MAX_THREADS];
-  unsigned char slot[2][MAX_THREADS][8];
+  unsigned char slot[2][MAX_THREADS][SLOT];
+  std::vector<Copy> copies[MAX_THREADS]; // those that nobody has waited for
   const std::function<void()> *body;
   Place scheduler;
   std::vector<std::unique_ptr<Fiber>> fibers; // kept from launch to launch
@@ -91,14 +97,76 @@ static void wait_at(State where) {
 void sync_block() { wait_at(AT_BLOCK); }
 
 // Two sets of slots: a lane can be one exchange ahead of another, not two.
-void exchange(void *value, size_t size, int from) {
+const unsigned char *publish(const void *value, size_t size) {
   Thread *t = &block.thread[block.now];
-  unsigned turn = t->exchanges++ % 2, source = block.now / WARP * WARP + (unsigned)from;
-  if (size > 8) broken("a shuffle of more than 8 bytes");
-  if (source >= block.n) broken("a shuffle from a lane that is not there");
+  unsigned turn = t->exchanges++ % 2;
   memcpy(block.slot[turn][block.now], value, size);
   wait_at(AT_WARP);
-  memcpy(value, block.slot[turn][source], size);
+  return block.slot[turn][block.now / WARP * WARP];
+}
+void exchange(void *value, size_t size, int from) {
+  if (size > 8) broken("a shuffle of more than 8 bytes");
+  if (block.now / WARP * WARP + (unsigned)from >= block.n) broken("a shuffle from a lane that is not there");
+  memcpy(value, publish(value, size) + from * SLOT, size);
+}
+
+// --- copies to shared memory: made at the wait, and lost without one ---
+
+static void check_aligned(const void *p) {
+  if ((uintptr_t)p % 16) broken("an address that is not aligned to 16 bytes");
+}
+void copy(void *to, const void *from, bool there) {
+  check_aligned(to), check_aligned(from);
+  block.copies[block.now].push_back({to, there ? from : nullptr, block.thread[block.now].groups});
+}
+void copy_commit() { block.thread[block.now].groups++; }
+void copy_wait(int left) {
+  std::vector<Copy> &c = block.copies[block.now], later;
+  for (const Copy &x : c) {
+    if (x.group + (unsigned)left >= block.thread[block.now].groups) later.push_back(x);
+    else if (x.from) memcpy(x.to, x.from, 16);
+    else memset(x.to, 0, 16);
+  }
+  c = later;
+}
+
+// --- the tensor cores; how lanes share the matrices: kernels/cuda/mma.cuh ---
+
+static float half_of(uint32_t pair, int which) {
+  uint32_t u = which ? pair & 0xffff0000u : pair << 16;
+  float f;
+  memcpy(&f, &u, sizeof f);
+  return f;
+}
+struct Operands {
+  uint32_t a[4], b[2];
+};
+static_assert(sizeof(Operands) <= SLOT, "a lane's operands fit a slot");
+void mma(float c[4], const uint32_t a[4], const uint32_t b[2]) {
+  Operands mine = {{a[0], a[1], a[2], a[3]}, {b[0], b[1]}}, row, column;
+  const unsigned char *all = publish(&mine, sizeof mine);
+  int g = lane() / 4, t = lane() % 4;
+  for (int i = 0; i < 4; i++) {
+    float sum = 0;
+    for (int k = 0; k < 16; k++) { // element [g + 8·(i/2), k] times [k, 2t + i%2]
+      memcpy(&row, all + (4 * g + k % 8 / 2) * SLOT, sizeof row);
+      memcpy(&column, all + (4 * (2 * t + i % 2) + k % 8 / 2) * SLOT, sizeof column);
+      sum += half_of(row.a[i / 2 + k / 8 * 2], k % 2) * half_of(column.b[k / 8], k % 2);
+    }
+    c[i] += sum;
+  }
+}
+void ldmatrix(uint32_t r[4], const void *row, bool transposed) {
+  check_aligned(row);
+  const unsigned char *all = publish(&row, sizeof row);
+  int g = lane() / 4, t = lane() % 4;
+  for (int i = 0; i < 4; i++)
+    for (int k = 0; k < 2; k++) {
+      int line = transposed ? 2 * t + k : g, at = transposed ? g : 2 * t + k;
+      const char *from;
+      memcpy(&from, all + (8 * i + line) * SLOT, sizeof from);
+      memcpy((char *)(r + i) + 2 * k, from + 2 * at, 2);
+    }
 }
 
 // Starts threads one after another, for as long as none of them has to wait: then the scheduler takes another fiber.
@@ -107,7 +175,8 @@ static void fiber_main() {
   for (;;) {
     while (block.started < block.until) {
       unsigned k = block.started++, t = reversed ? block.n - 1 - k : k;
-      block.thread[t] = {READY, mine, 0};
+      block.thread[t] = {READY, mine, 0, 0};
+      block.copies[t].clear();
       become(t);
       (*block.body)();
       block.thread[t].state = DONE;
@@ -164,7 +233,7 @@ static void run_warp(unsigned lo, unsigned hi) {
 static void run_block() {
   unsigned warp = block.n % WARP ? block.n : (unsigned)WARP;
   block.started = 0;
-  for (unsigned t = 0; t < block.n; t++) block.thread[t] = {UNSTARTED, nullptr, 0};
+  for (unsigned t = 0; t < block.n; t++) block.thread[t] = {UNSTARTED, nullptr, 0, 0};
   for (unsigned k = 0; k < block.n; k += warp) {
     unsigned lo = reversed ? block.n - warp - k : k;
     block.until = k + warp;
