@@ -103,24 +103,32 @@ static PareForward *forward_new(const PareData *d) {
   return f;
 }
 
+/* Where a GPU has no room for `batch` samples, half of them, and so on. With a watch, `how` is not read. */
+static PareStatus forward_fit(PareCtx *c, const PareGraph *g, const PareData *d, int64_t batch, PareForwardKind how,
+                              const PareWatch *w, PareDevice *device, PareForward **out) {
+  *out = NULL;
+  for (;;) {
+    PareDiag before = c->diag;
+    PareForward *f = forward_new(d);
+    if (!f) return pare_nomem(c);
+    PareStatus s = w ? make_watching(c, f, g, batch, w, device) : make(c, f, g, batch, how, device);
+    if (s == PARE_OK) return *out = f, s;
+    bool smaller = s == PARE_NOMEM && device && !device->host && f->batch > 1 && f->batch <= batch;
+    batch = (f->batch + 1) / 2;
+    pare_forward_free(f);
+    if (!smaller) return s;
+    c->diag = before;
+  }
+}
+
 PareStatus pare_forward_new(PareCtx *c, const PareGraph *g, const PareData *d, int64_t batch, PareForwardKind how,
                             PareDevice *device, PareForward **out) {
-  *out = NULL;
-  PareForward *f = forward_new(d);
-  PareStatus s = f ? make(c, f, g, batch, how, device) : pare_nomem(c);
-  if (s == PARE_OK) *out = f;
-  else pare_forward_free(f);
-  return s;
+  return forward_fit(c, g, d, batch, how, NULL, device, out);
 }
 
 PareStatus pare_forward_new_watching(PareCtx *c, const PareGraph *g, const PareData *d, int64_t batch,
                                      const PareWatch *w, PareDevice *device, PareForward **out) {
-  *out = NULL;
-  PareForward *f = forward_new(d);
-  PareStatus s = f ? make_watching(c, f, g, batch, w, device) : pare_nomem(c);
-  if (s == PARE_OK) *out = f;
-  else pare_forward_free(f);
-  return s;
+  return forward_fit(c, g, d, batch, PARE_FORWARD_FUSED, w, device, out);
 }
 
 /* --- running --- */

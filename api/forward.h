@@ -33,7 +33,8 @@ typedef enum PareForwardKind {
 } PareForwardKind;
 
 /* A program for g, as imported, on the data's lengths. Axis 0 is `batch` where it
- * is dynamic and nothing in the model insists on 1 (pare_forward_batch tells).
+ * is dynamic and nothing in the model insists on 1, less where a GPU has no room
+ * (pare_forward_batch tells).
  * Errors: PARE_DATA naming array and input, or what binding says. g and d are
  * borrowed. `device` NULL is the CPU. Pair: pare_forward_free (NULL is fine). */
 PARE_MUST_USE PareStatus pare_forward_new(PareCtx *c, const PareGraph *g, const PareData *d, int64_t batch,

@@ -92,17 +92,37 @@ static PareStatus compile(PareTuner *t, bool cut_any) {
   return own_weights(t, g, y);
 }
 
-/* A GPU has the memory that it has: as long as the program does not fit, a run gets half of the samples and a step
- * more runs. */
+enum { FULL_RUN = 8 }; /* samples: less of them leave a GPU idle, and making results again costs less than that */
+
+/* The program has no room: a run gets half of the samples and a step more runs, or backward makes again what it reads.
+ * False when nothing is left to give. */
+static bool give_way(PareTuner *t) {
+  bool divisible = t->batch > 1 && t->batch <= t->most, lean = t->spec.recompute.dear == PARE_RECOMPUTE_LEAN;
+  if (divisible && (t->batch > FULL_RUN || lean)) t->most = (t->batch + 1) / 2;
+  else if (!lean) t->spec.recompute = (PareRecompute){0, PARE_RECOMPUTE_LEAN};
+  else return false;
+  return true;
+}
+
+static void tell_what_fits(const PareTuner *t, int64_t wanted, bool lean) {
+  if (t->batch < wanted)
+    pare_log(t->c, 0, "%s has no room for %lld samples at a time: a step is made of runs of %lld", t->device->name,
+             (long long)wanted, (long long)t->batch);
+  if (t->spec.recompute.dear == PARE_RECOMPUTE_LEAN && !lean)
+    pare_log(t->c, 0, "%s has no room for all that backward reads: it is made again there", t->device->name);
+}
+
+/* A GPU has the memory that it has. */
 static PareStatus compile_to_fit(PareTuner *t, bool cut_any) {
   if (!t->most) t->most = t->o->batch;
+  int64_t wanted = 0;
+  bool lean = t->spec.recompute.dear == PARE_RECOMPUTE_LEAN;
   for (;;) {
     PareDiag before = t->c->diag;
     PareStatus s = compile(t, cut_any);
-    if (s != PARE_NOMEM || t->device->host || t->batch < 2) return s;
-    pare_log(t->c, 0, "%s has no room for %lld samples at a time: a step is made of runs of %lld", t->device->name,
-             (long long)t->batch, (long long)(t->batch + 1) / 2);
-    t->most = (t->batch + 1) / 2;
+    if (!wanted) wanted = t->batch;
+    if (s == PARE_OK) tell_what_fits(t, wanted, lean);
+    if (s != PARE_NOMEM || t->device->host || !give_way(t)) return s;
     t->c->diag = before;
     pare_arena_free(t->stage);
     t->stage = NULL;

@@ -389,14 +389,14 @@ static PareStatus done(Build *b, const char *step) { return pare_pass_done(b->c,
 
 /* --dump-after names a pass or a step of pare_build_training. */
 static PareStatus check_dump(Build *b) {
-  static const char *const steps[] = {"insert-masks", "insert-lora", "loss", "autodiff", "scores", "update"};
+  static const char *const steps[] = {"insert-masks", "insert-lora", "loss", "autodiff", "scores", "update", "recompute"};
   const char *name = b->spec->dump_after;
   if (!name || !*name || pare_pass_find(name)) return PARE_OK;
   for (size_t i = 0; i < sizeof steps / sizeof *steps; i++)
     if (!strcmp(name, steps[i])) return PARE_OK;
   return pare_error(b->c, PARE_USAGE, "--dump-after: there is no pass '%s'; there are widen, float-products, "
                     "insert-masks, insert-lora, fold-constants, fake-quantize, drop-noops, fuse-layernorm, fuse-gelu, "
-                    "fuse-linear, fuse-attention, fuse-masks, lower-precision, loss, autodiff, scores, update", name);
+                    "fuse-linear, fuse-attention, fuse-masks, lower-precision, loss, autodiff, scores, update, recompute", name);
 }
 
 static bool makes_integers(PareOp op) {
@@ -468,6 +468,7 @@ PareStatus pare_build_training(PareCtx *c, PareGraph *g, const PareDims *d, cons
   PARE_TRY(add_losses(&b));
   PARE_TRY(done(&b, "loss"));
   PARE_TRY(find_incidences(&b));
+  PareNode *forward = g->last;
   PARE_TRY(backward(&b, out->loss, true, !out->score_phase, false));
   if (!out->score_phase) PARE_TRY(collect(&b));
   PARE_TRY(done(&b, "autodiff"));
@@ -489,5 +490,7 @@ PareStatus pare_build_training(PareCtx *c, PareGraph *g, const PareDims *d, cons
   set_phase(g, last, PARE_PHASE_UPDATE);
   g->outputs.n = 0;
   if (!pare_vec_push(g->arena, &g->outputs, out->loss)) return pare_nomem(c);
-  return done(&b, "update");
+  PARE_TRY(done(&b, "update"));
+  if (spec->recompute.dear > 0) PARE_TRY(pare_recompute(c, g, forward, spec->recompute, NULL));
+  return done(&b, "recompute");
 }

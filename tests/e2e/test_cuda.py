@@ -77,9 +77,18 @@ def test_a_batch_that_does_not_fit_is_cut_before_the_first_step(data, tmp_path):
     whole, _, _ = train(data / "labelled.npz", tmp_path, "whole", "cuda", "--steps", 1, "--precision", "fp32",
                         "--batch", 4)
     parts, _, log = train(data / "labelled.npz", tmp_path, "parts", "cuda", "--steps", 1, "--precision", "fp32",
-                          "--batch", 4, PARE_EMULATION_MIB="38")
+                          "--batch", 4, PARE_EMULATION_MIB="36")
     assert "no room for 4 samples at a time: a step is made of runs of 2" in log
     assert parts["curves"]["loss"] == pytest.approx(whole["curves"]["loss"], rel=REL)
+
+
+@emulated
+def test_a_small_batch_that_does_not_fit_has_results_made_again_with_the_same_bytes(data, tmp_path):
+    args = ("--steps", 2, "--precision", "fp32", "--batch", 4)
+    whole, kept, _ = train(data / "labelled.npz", tmp_path, "whole", "cuda", *args)
+    again, made, log = train(data / "labelled.npz", tmp_path, "again", "cuda", *args, PARE_EMULATION_MIB="39")
+    assert "no room for all that backward reads: it is made again there" in log and "runs of" not in log
+    assert again["curves"]["loss"] == whole["curves"]["loss"] and kept == made
 
 
 @emulated

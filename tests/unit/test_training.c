@@ -182,6 +182,44 @@ Test(training, a_folded_adapter_is_the_running_one_on_every_model_of_float_weigh
   check_folding(false, true);
 }
 
+/* --- results made again --- */
+
+/* The same step with everything kept and with as little as can be: gradients, scores and what an update leaves. */
+static void check_recompute(const char *name, const char *method) {
+  const ParePhase phases[] = {PARE_PHASE_TUNE, PARE_PHASE_SCORE, PARE_PHASE_RANK, PARE_PHASE_UPDATE};
+  Bench b[2];
+  memset(b, 0, sizeof b);
+  for (int i = 0; i < 2; i++) {
+    fix_init(&b[i].f);
+    load(&b[i], fixture(&b[i].f, name));
+    b[i].spec.criterion = criterion(method);
+    if (i) b[i].spec.recompute = (PareRecompute){0, PARE_RECOMPUTE_LEAN};
+    build(&b[i]);
+    for (size_t k = 0; k < b[i].t.nadapters; k++)
+      randomise(&b[i], b[i].t.a[k].value, k), randomise(&b[i], b[i].t.b[k].value, 100 + k);
+    for (size_t k = 0; k < sizeof phases / sizeof *phases; k++) run(&b[i], phases[k]);
+  }
+  size_t whole = pare_program_memory(b[0].p).results, less = pare_program_memory(b[1].p).results;
+  cr_expect_lt(less, whole * 3 / 4, "%s: %zu bytes, %zu with results made again", name, whole, less);
+  for (size_t k = 0; k < b[0].t.nadapters; k++) {
+    size_t bytes;
+    cr_assert(pare_type_bytes(&b[0].t.b[k].value->type, &bytes));
+    cr_expect(!memcmp(buffer(&b[0], b[0].t.b[k].value), buffer(&b[1], b[1].t.b[k].value), bytes),
+              "%s, %s: adapter %zu is not the same", name, method, k);
+  }
+  for (size_t k = 0; k < b[0].t.ndims; k++)
+    for (int64_t i = 0; b[0].t.score[k] && i < pare_type_count(&b[0].t.score[k]->type); i++)
+      cr_expect_eq(buffer(&b[0], b[0].t.score[k])[i], buffer(&b[1], b[1].t.score[k])[i], "%s, %s: score %lld of %zu", name,
+                   method, (long long)i, k);
+  for (int i = 0; i < 2; i++) unload(&b[i]), fix_free(&b[i].f);
+}
+
+Test(training, is_the_same_bit_for_bit_where_results_are_made_again_and_takes_less_memory) {
+  check_recompute("deit-fashion-ts-op17-dyn", "loraprune");
+  check_recompute("deit-fashion-ts-op17-dyn", "gate");
+  check_recompute("tinybert-sst2-ts-op17", "loraprune");
+}
+
 /* --- scores --- */
 
 /* A vision transformer: in every block qkv [64, 192], o [64, 64], fc1 [64, 128], fc2 [128, 64], 4 heads of 16. */
