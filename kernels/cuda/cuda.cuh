@@ -279,6 +279,19 @@ PareStatus pare_gemm_new(PareKernelArgs *args, const PareGemmSpec *s, PareGemm *
 PareStatus pare_gemm_run(PareKernelArgs *args, PareGemm *g, const void *a, const void *b, const void *bias, void *y);
 void pare_gemm_free(PareGemm *g);
 
+/* dA [k, r] and dB [r, n], NULL where not wanted, of y[m, n] = x[m, k]·mask∘(W + scale·A·B), the mask by W's rows or
+ * NULL, x and dy in bf16: on the tensor cores, where the sizes fit. work: pare_cuda_lora_bytes of them. */
+struct PareLora {
+  int64_t m, k, n, r;
+  double scale;
+  const PareBf16 *x, *dy;
+  const float *a, *b, *mask;
+  float *da, *db;
+};
+bool pare_cuda_lora_fits(const PareKernelArgs *a, const PareLora *l);
+size_t pare_cuda_lora_bytes(const PareKernelArgs *a, const PareLora *l);
+PareStatus pare_cuda_lora_grad(PareKernelArgs *a, const PareLora *l, void *work);
+
 /* --- the table --- */
 #define PARE_CUDA_PLAIN(X)                                                                                    \
   X(ADD) X(SUB) X(MUL) X(DIV) X(POW) X(MIN) X(MAX) X(EQUAL) X(LESS) X(LESSEQ) X(GREATER) X(GREATEREQ) X(AND)  \

@@ -1,8 +1,9 @@
 /* linear.cu - Linear and LinearGrad: y = x·W' + bias, W' = m∘(W + s·A·B), m on W's rows. W' is made anew each time in
  * x's type and in W's order: one pass over W, where the branch (x·A)·B would cost r·M·(K+N), M rows.
  *
- * The gradients of A and B: with U = x·(m∘A) and V = s·dy·B', dA = m∘(x'·V) and dB = s·U'·dy. x and dy are read twice;
- * sums over the rows are by parts, which depend on the sizes alone. */
+ * The gradients of A and B: with U = x·(m∘A) and V = s·dy·B', dA = m∘(x'·V) and dB = s·U'·dy. In bf16 lora.cu has
+ * them, where the sizes fit. Here is the general way: x and dy are read twice; sums over the rows are by parts, which
+ * depend on the sizes alone. */
 #include "kernels/cuda/cuda.cuh"
 
 enum { X, W, BIAS = 2, DY = 2, A, B, MASK, GROUP = 8, ROWS = 4, STRIP = 32, COLUMNS = 128, MAX_PARTS = 64 };
@@ -74,7 +75,19 @@ template <class T> static PareStatus merge_run(PareKernelArgs *a, const Linear *
   return pare_launched(a);
 }
 
-/* --- workspace: [W'][bias in x's type][U, V, sums] --- */
+/* The gradients of A and B as lora.cu has them; false where it has not. */
+static bool lora_of(const PareKernelArgs *a, const Linear *l, PareLora *o) {
+  if (!l->r || a->in[X].type.dtype != PARE_BF16) return false;
+  *o = {};
+  o->m = l->m, o->k = l->k, o->n = l->n, o->r = l->r, o->scale = l->scale;
+  o->x = (const PareBf16 *)a->in[X].data, o->dy = (const PareBf16 *)a->in[DY].data;
+  o->a = (const float *)a->in[A].data, o->b = (const float *)a->in[B].data, o->mask = (const float *)data_of(a, MASK);
+  if (pare_wanted(a, 1)) o->da = (float *)a->out[1].data;
+  if (pare_wanted(a, 2)) o->db = (float *)a->out[2].data;
+  return pare_cuda_lora_fits(a, o);
+}
+
+/* --- workspace: [W'][bias in x's type][lora.cu's, or U, V, sums] --- */
 struct Space {
   size_t bias, u, v, sums, bytes; /* where they begin */
 };
@@ -82,10 +95,12 @@ static Space space_of(const PareKernelArgs *a, const Linear *l, bool backward) {
   PareDtype d = a->in[X].type.dtype;
   size_t c = d == PARE_F64 ? sizeof(double) : sizeof(float);
   Space s = {};
+  PareLora lora;
   s.bias = up((size_t)(l->k * l->n) * pare_dtype_size(d));
   s.u = s.bias + up((size_t)l->n * pare_dtype_size(d));
   s.bytes = s.u;
   if (!backward || !l->r) return s;
+  if (lora_of(a, l, &lora)) return s.bytes += pare_cuda_lora_bytes(a, &lora), s;
   s.v = s.u + up((size_t)(l->m * l->r) * c);
   s.sums = s.v + up((size_t)(l->m * l->r) * c);
   s.bytes = s.sums + up((size_t)(l->parts * l->r * pare_max(l->k, l->n)) * c);
@@ -233,8 +248,11 @@ template <class T> static PareStatus lora_grad(PareKernelArgs *a, const Linear *
 PareStatus pare_cuda_LINEARGRAD(PareKernelArgs *a) {
   Linear l = linear_of(a);
   PareDtype d = a->in[X].type.dtype;
+  PareLora lora;
   if (l.r && (pare_wanted(a, 1) || pare_wanted(a, 2)))
-    PARE_TRY(pare_by_float(a, d, [&](auto zero) { return lora_grad<decltype(zero)>(a, &l); }));
+    PARE_TRY(lora_of(a, &l, &lora)
+                 ? pare_cuda_lora_grad(a, &lora, (char *)a->workspace + space_of(a, &l, true).u)
+                 : pare_by_float(a, d, [&](auto zero) { return lora_grad<decltype(zero)>(a, &l); }));
   if (!pare_wanted(a, 0)) return PARE_OK;
   void *merged = a->workspace;
   PARE_TRY(pare_by_float(a, d, [&](auto zero) { return merge_run(a, &l, (decltype(zero) *)merged); }));

@@ -48,6 +48,13 @@ static const Case cases[] = {
     {LINEAR_GRAD(7, 33, 20, 3, "20,33", "1"), 33, 0},
     {LINEAR_GRAD(200, 130, 150, 11, "130,150", "0"), 200, 0},
     {LINEAR_GRAD(200, 130, 150, 11, "150,130", "1"), 200, 0},
+    {LINEAR_GRAD(200, 128, 192, 8, "128,192", "0"), 200, 0},  /* whole panels of lora.cu */
+    {LINEAR_GRAD(100, 72, 2056, 8, "72,2056", "0"), 100, 0},  /* more of them a warp */
+    {LINEAR_GRAD(50, 2100, 70, 11, "70,2100", "1"), 50, 0},   /* the same, by single numbers and ranks in turns */
+    {LINEAR_GRAD(40, 64, 40, 37, "64,40", "0"), 64, 0},       /* two groups of ranks in turns */
+    {LINEAR_GRAD(20, 4100, 30, 3, "4100,30", "0"), 4100, 0},  /* too wide for it */
+    {ADAPTED(60, 64, 64, 8, "64,64") "input %dy : T[60,64]\n_, %da, _ = pare.LinearGrad(%x, %w, %dy, %A, %B)\n"
+     "_, _, %db = pare.LinearGrad(%x, %w, %dy, %A, %B)\noutput %da\noutput %db\n", 64, 0},
     {"input %x : T[2,5,9]\ninput %w : C[9,4]\n%y = pare.Linear(%x, %w)\n%dx = pare.LinearGrad(%x, %w, %y)\n"
      "output %dx\n", 9, 0},
     {ATTENTION("2,3,5,8", "2,3,5,8", "2,3,5,8", "1,1,1,1", "2,1,1,5"), 16, 0},
