@@ -28,6 +28,7 @@ extern "C" {
 #define PARE_SHARED(T, name)                            \
   extern __shared__ __align__(16) unsigned char pare_shared_[]; \
   T *name = reinterpret_cast<T *>(pare_shared_)
+#define PARE_UNROLL _Pragma("unroll")
 #endif
 
 /* --- the device, as kernels see it: PareKernelArgs.queue --- */
@@ -278,6 +279,16 @@ struct PareGemm;
 PareStatus pare_gemm_new(PareKernelArgs *args, const PareGemmSpec *s, PareGemm **out);
 PareStatus pare_gemm_run(PareKernelArgs *args, PareGemm *g, const void *a, const void *b, const void *bias, void *y);
 void pare_gemm_free(PareGemm *g);
+
+/* out = W' = mask∘(W + scale·A·B) in the type d and in W's order, the mask by rows of W[k, n]; and, where a bias[n] is
+ * given, bias_out, the same in d. The operands have the type of d's arithmetic; A, B, mask and bias may be NULL. */
+struct PareMerge {
+  int64_t k, n, r;
+  int transposed; /* W is stored [n, k] */
+  double scale;
+  const void *w, *a, *b, *mask, *bias;
+};
+PareStatus pare_cuda_merge(PareKernelArgs *a, const PareMerge *m, PareDtype d, void *out, void *bias_out);
 
 /* dA [k, r] and dB [r, n], NULL where not wanted, of y[m, n] = x[m, k]·mask∘(W + scale·A·B), the mask by W's rows or
  * NULL, x and dy in bf16: on the tensor cores, where the sizes fit. work: pare_cuda_lora_bytes of them. */

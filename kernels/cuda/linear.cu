@@ -1,12 +1,12 @@
 /* linear.cu - Linear and LinearGrad: y = x·W' + bias, W' = m∘(W + s·A·B), m on W's rows. W' is made anew each time in
- * x's type and in W's order: one pass over W, where the branch (x·A)·B would cost r·M·(K+N), M rows.
+ * x's type (merge.cu): one pass over W, where the branch (x·A)·B would cost r·M·(K+N), M rows.
  *
  * The gradients of A and B: with U = x·(m∘A) and V = s·dy·B', dA = m∘(x'·V) and dB = s·U'·dy. In bf16 lora.cu has
  * them, where the sizes fit. Here is the general way: x and dy are read twice; sums over the rows are by parts, which
  * depend on the sizes alone. */
 #include "kernels/cuda/cuda.cuh"
 
-enum { X, W, BIAS = 2, DY = 2, A, B, MASK, GROUP = 8, ROWS = 4, STRIP = 32, COLUMNS = 128, MAX_PARTS = 64 };
+enum { X, W, BIAS = 2, DY = 2, A, B, MASK, GROUP = 8, ROWS = 4, COLUMNS = 128, MAX_PARTS = 64 };
 
 struct Linear {
   int64_t m, k, n, r, parts;
@@ -30,49 +30,8 @@ static Linear linear_of(const PareKernelArgs *a) {
 
 static const void *data_of(const PareKernelArgs *a, int i) { return pare_given(a, i) ? a->in[i].data : NULL; }
 
-/* --- W' --- */
-
-/* A block has STRIP rows of COLUMNS of W as it is stored, a thread a column, whose numbers of up to GROUP ranks stay in
- * registers. Element [i, j] of the factors: left[i·ls + t·lt], right[j·rs + t·rt]. */
-struct Merge {
-  int64_t rows, cols, r, ls, lt, rs, rt;
-  int mask_rows; /* the mask goes with the rows, else with the columns */
-  double scale;
-};
-template <class T>
-static __global__ void merge(Merge g, const PARE_C *w, const PARE_C *left, const PARE_C *right, const PARE_C *mask,
-                             T *out) {
-  int64_t tiles = (g.cols + COLUMNS - 1) / COLUMNS, strips = (g.rows + STRIP - 1) / STRIP;
-  for (int64_t b = blockIdx.x; b < tiles * strips; b += gridDim.x) {
-    int64_t j = b % tiles * COLUMNS + threadIdx.x, lo = b / tiles * STRIP;
-    int64_t hi = lo + STRIP < g.rows ? lo + STRIP : g.rows;
-    if (j >= g.cols) continue;
-    PARE_C q[GROUP];
-    for (int t = 0; t < GROUP; t++) q[t] = t < g.r ? (PARE_C)g.scale * right[j * g.rs + t * g.rt] : 0;
-    for (int64_t i = lo; i < hi; i++) {
-      PARE_C sum = w[i * g.cols + j];
-      for (int t = 0; t < GROUP; t++) {
-        if (t >= g.r) break;
-        sum += left[i * g.ls + t * g.lt] * q[t];
-      }
-      for (int64_t t = GROUP; t < g.r; t++)
-        sum += left[i * g.ls + t * g.lt] * ((PARE_C)g.scale * right[j * g.rs + t * g.rt]);
-      if (mask) sum *= mask[g.mask_rows ? i : j];
-      out[i * g.cols + j] = pare_store<T>(sum);
-    }
-  }
-}
-
-template <class T> static PareStatus merge_run(PareKernelArgs *a, const Linear *l, T *out) {
-  typedef PARE_C C;
-  const C *at_a = (const C *)data_of(a, A), *at_b = (const C *)data_of(a, B);
-  Merge g = {l->k, l->n, l->r, l->r, 1, 1, l->n, 1, l->scale}; /* A on the left, B on the right */
-  if (l->transposed) g = {l->n, l->k, l->r, 1, l->n, l->r, 1, 0, l->scale};
-  int64_t blocks = pare_ceil_div(g.cols, COLUMNS) * pare_ceil_div(g.rows, STRIP);
-  if (!blocks) return PARE_OK;
-  PARE_LAUNCH(merge<T>, pare_blocks(a, blocks, 1), COLUMNS, 0, pare_cuda(a)->stream, g, (const C *)a->in[W].data,
-              l->transposed ? at_b : at_a, l->transposed ? at_a : at_b, (const C *)data_of(a, MASK), out);
-  return pare_launched(a);
+static PareMerge merge_of(const PareKernelArgs *a, const Linear *l) {
+  return {l->k, l->n, l->r, l->transposed, l->scale, a->in[W].data, data_of(a, A), data_of(a, B), data_of(a, MASK), NULL};
 }
 
 /* The gradients of A and B as lora.cu has them; false where it has not. */
@@ -138,15 +97,12 @@ PareStatus pare_cuda_plan_LINEARGRAD(PareKernelArgs *a) {
 PareStatus pare_cuda_LINEAR(PareKernelArgs *a) {
   Linear l = linear_of(a);
   PareDtype d = a->in[X].type.dtype;
-  char *work = (char *)a->workspace;
   const void *bias = data_of(a, BIAS);
-  if (bias && a->in[BIAS].type.dtype != d) {
-    void *cast = work + space_of(a, &l, false).bias;
-    PARE_TRY(pare_cuda_cast(a, l.n, a->in[BIAS].type.dtype, bias, d, cast));
-    bias = cast;
-  }
-  PARE_TRY(pare_by_float(a, d, [&](auto zero) { return merge_run(a, &l, (decltype(zero) *)(void *)work); }));
-  return pare_gemm_run(a, (PareGemm *)a->state, a->in[X].data, work, bias, a->out[0].data);
+  void *cast = (char *)a->workspace + space_of(a, &l, false).bias;
+  PareMerge g = merge_of(a, &l);
+  if (bias && a->in[BIAS].type.dtype != d) g.bias = bias, bias = cast;
+  PARE_TRY(pare_cuda_merge(a, &g, d, a->workspace, cast));
+  return pare_gemm_run(a, (PareGemm *)a->state, a->in[X].data, a->workspace, bias, a->out[0].data);
 }
 
 /* --- the gradients of A and B --- */
@@ -254,7 +210,7 @@ PareStatus pare_cuda_LINEARGRAD(PareKernelArgs *a) {
                  ? pare_cuda_lora_grad(a, &lora, (char *)a->workspace + space_of(a, &l, true).u)
                  : pare_by_float(a, d, [&](auto zero) { return lora_grad<decltype(zero)>(a, &l); }));
   if (!pare_wanted(a, 0)) return PARE_OK;
-  void *merged = a->workspace;
-  PARE_TRY(pare_by_float(a, d, [&](auto zero) { return merge_run(a, &l, (decltype(zero) *)merged); }));
-  return pare_gemm_run(a, (PareGemm *)a->state, a->in[DY].data, merged, NULL, a->out[0].data);
+  PareMerge g = merge_of(a, &l);
+  PARE_TRY(pare_cuda_merge(a, &g, d, a->workspace, NULL));
+  return pare_gemm_run(a, (PareGemm *)a->state, a->in[DY].data, a->workspace, NULL, a->out[0].data);
 }

@@ -13,8 +13,6 @@
 #include "kernels/cuda/cuda.cuh"
 
 #ifdef __CUDACC__
-#define PARE_UNROLL _Pragma("unroll")
-
 static __device__ inline uint32_t pare_shared_at(const void *p) { return (uint32_t)__cvta_generic_to_shared(p); }
 
 /* c += a·b */
