@@ -1,40 +1,29 @@
 /* attention.cu - Attention and AttentionGrad: y = softmax(scale·q·k' + mask)·v by tiles of keys, with the running
  * maximum and sum of each row (Dao et al., FlashAttention, 2022): no matrix of scores is stored. Backward makes the
  * probabilities again from the saved log-sum-exp, once by tiles of keys for dq, once by tiles of queries for dk and dv,
- * so that every sum has one owner and a fixed order. Plain multiply-adds in f32 (f64). */
-#include "kernels/cuda/cuda.cuh"
+ * so that every sum has one owner and a fixed order. Plain multiply-adds in f32 (f64), for all shapes and
+ * types; those of bf16 that fit the tensor cores go to attention_mma.cu. */
+#include "kernels/cuda/attention.cuh"
 
 /* A block has WARPS·ROWS rows of its own, a warp ROWS of them; the other side passes by in tiles, a lane a line. */
-enum { Q, K, V, Y, LSE, DY, TILE = PARE_WARP, ROWS = 4, WARPS = 8, OWN = WARPS * ROWS, THREADS = WARPS * PARE_WARP };
+enum { TILE = PARE_WARP, ROWS = 4, WARPS = 8, OWN = WARPS * ROWS, THREADS = WARPS * PARE_WARP };
 enum { MAX_WIDTH = 256 };
 
-/* A tensor [B, heads, rows, width], or [B, rows, heads, width]: elements from a batch, a head, a row to the next. */
-struct Side {
-  int64_t rows, width, batch, head, row;
-};
-struct Attention {
-  int64_t batches, heads;
-  Side q, k, v, y;
-  double scale;
-  const void *mask; /* NULL: none; of the type of the arithmetic */
-  int64_t step[4];  /* of the mask along batch, head, row, column */
-};
-
-static Side side_of(const PareType *t, int64_t heads) {
+static PareSide side_of(const PareType *t, int64_t heads) {
   int64_t h = t->dim[heads], rows = t->dim[3 - heads], w = t->dim[3];
   bool inside = heads == 2;
   return {rows, w, h * rows * w, inside ? w : rows * w, inside ? h * w : w};
 }
 
-static Attention attention_of(const PareKernelArgs *a, bool backward) {
+static PareAttention attention_of(const PareKernelArgs *a, bool backward) {
   const PareInts *heads = &a->attr->heads;
-  const PareType *y = backward ? &a->in[Y].type : &a->out[0].type;
-  int mask = backward ? 6 : 3;
-  Attention t = {};
+  const PareType *y = backward ? &a->in[PARE_Y].type : &a->out[0].type;
+  int mask = backward ? PARE_GRAD_MASK : PARE_MASK;
+  PareAttention t = {};
   t.batches = y->dim[0], t.heads = y->dim[heads->at[3]], t.scale = pare_attr_get(a->attr, scale, 1.0);
-  t.q = side_of(&a->in[Q].type, heads->at[0]);
-  t.k = side_of(&a->in[K].type, heads->at[1]);
-  t.v = side_of(&a->in[V].type, heads->at[2]);
+  t.q = side_of(&a->in[PARE_Q].type, heads->at[0]);
+  t.k = side_of(&a->in[PARE_K].type, heads->at[1]);
+  t.v = side_of(&a->in[PARE_V].type, heads->at[2]);
   t.y = side_of(y, heads->at[3]);
   if (!pare_given(a, mask)) return t;
   const PareTensor *m = &a->in[mask];
@@ -48,11 +37,9 @@ static Attention attention_of(const PareKernelArgs *a, bool backward) {
   return t;
 }
 
-static __device__ inline int64_t at_head(const Side &s, int64_t b, int64_t h) { return b * s.batch + h * s.head; }
-
 /* Lines lo..lo+n-1 of a head's matrix into shared memory, zeros behind its end. */
 template <class T>
-static __device__ inline void fetch(const Side &s, const T *x, int64_t lo, int n, int pitch, PARE_C *to) {
+static __device__ inline void fetch(const PareSide &s, const T *x, int64_t lo, int n, int pitch, PARE_C *to) {
   int w = (int)s.width;
   for (int i = (int)threadIdx.x; i < n * w; i += THREADS) {
     int64_t r = lo + i / w;
@@ -84,14 +71,14 @@ static __device__ inline void mix(int width, int pitch, const C p[ROWS], const C
 
 /* The score of a query and a key. */
 template <class C>
-static __device__ inline C score(const Attention &t, int64_t b, int64_t h, int64_t query, int64_t key, C dot) {
+static __device__ inline C score(const PareAttention &t, int64_t b, int64_t h, int64_t query, int64_t key, C dot) {
   C s = (C)t.scale * dot;
   if (!t.mask || query >= t.q.rows || key >= t.k.rows) return s;
   return s + ((const C *)t.mask)[b * t.step[0] + h * t.step[1] + query * t.step[2] + key * t.step[3]];
 }
 
 template <class T, int COLS>
-static __global__ void forward(Attention t, const T *q, const T *k, const T *v, T *y, PARE_C *lse) {
+static __global__ void forward(PareAttention t, const T *q, const T *k, const T *v, T *y, PARE_C *lse) {
   typedef PARE_C C;
   PARE_SHARED(C, tile);
   int qw = (int)t.q.width, vw = (int)t.v.width, pitch = (qw > vw ? qw : vw) + 1;
@@ -103,11 +90,11 @@ static __global__ void forward(Attention t, const T *q, const T *k, const T *v, 
     C max[ROWS], sum[ROWS] = {}, acc[ROWS][COLS] = {};
     for (int i = 0; i < ROWS; i++) max[i] = -INFINITY;
     __syncthreads();
-    fetch(t.q, q + at_head(t.q, b, h), r0, OWN, qw, own);
+    fetch(t.q, q + pare_at_head(t.q, b, h), r0, OWN, qw, own);
     for (int64_t j0 = 0; j0 < t.k.rows; j0 += TILE) {
       C p[ROWS];
       __syncthreads();
-      fetch(t.k, k + at_head(t.k, b, h), j0, TILE, pitch, tile);
+      fetch(t.k, k + pare_at_head(t.k, b, h), j0, TILE, pitch, tile);
       __syncthreads();
       dots(qw, own + warp * ROWS * qw, tile + lane * pitch, p);
       for (int i = 0; i < ROWS; i++) {
@@ -122,7 +109,7 @@ static __global__ void forward(Attention t, const T *q, const T *k, const T *v, 
         for (int c = 0; c < COLS; c++) acc[i][c] *= keep;
       }
       __syncthreads();
-      fetch(t.v, v + at_head(t.v, b, h), j0, TILE, pitch, tile);
+      fetch(t.v, v + pare_at_head(t.v, b, h), j0, TILE, pitch, tile);
       __syncthreads();
       mix<COLS>(vw, pitch, p, tile, acc);
     }
@@ -132,18 +119,18 @@ static __global__ void forward(Attention t, const T *q, const T *k, const T *v, 
       if (lane == 0) lse[(b * t.heads + h) * t.q.rows + r] = max[i] + log(sum[i]);
       for (int c = 0; c < COLS; c++)
         if (c * PARE_WARP + lane < vw)
-          y[at_head(t.y, b, h) + r * t.y.row + c * PARE_WARP + lane] = pare_store<T>(acc[i][c] / sum[i]);
+          y[pare_at_head(t.y, b, h) + r * t.y.row + c * PARE_WARP + lane] = pare_store<T>(acc[i][c] / sum[i]);
     }
   }
 }
 
 /* delta = sum over the columns of y·dy, [B, heads, rows]; a warp a row. */
-template <class T> static __global__ void make_delta(Attention t, const T *y, const T *dy, PARE_C *delta) {
+template <class T> static __global__ void make_delta(PareAttention t, const T *y, const T *dy, PARE_C *delta) {
   int lane = (int)threadIdx.x % PARE_WARP;
   int64_t n = t.batches * t.heads * t.q.rows, warps = (int64_t)gridDim.x * blockDim.x / PARE_WARP;
   for (int64_t i = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) / PARE_WARP; i < n; i += warps) {
     int64_t r = i % t.q.rows, h = i / t.q.rows % t.heads, b = i / t.q.rows / t.heads;
-    int64_t at = at_head(t.y, b, h) + r * t.y.row;
+    int64_t at = pare_at_head(t.y, b, h) + r * t.y.row;
     PARE_C s = 0;
     for (int64_t j = lane; j < t.y.width; j += PARE_WARP) s += pare_load(y[at + j]) * pare_load(dy[at + j]);
     s = pare_warp_sum(s);
@@ -154,11 +141,12 @@ template <class T> static __global__ void make_delta(Attention t, const T *y, co
 /* With P = exp(S - lse) and dS = P∘(dy·v' - delta): dq = scale·dS·k, dk = scale·dS'·q, dv = P'·dy. The block's own rows
  * are queries (q, dy -> dq, the tiles k, v) or, with KEYS, keys (k, v -> dk, dv, the tiles q, dy). */
 template <class T, int COLS, bool KEYS>
-static __global__ void backward(Attention t, const T *q, const T *k, const T *v, const T *dy, const PARE_C *lse,
+static __global__ void backward(PareAttention t, const T *q, const T *k, const T *v, const T *dy, const PARE_C *lse,
                                 const PARE_C *delta, T *da, T *db) {
   typedef PARE_C C;
   PARE_SHARED(C, tile_a);
-  const Side &own_a = KEYS ? t.k : t.q, &own_b = KEYS ? t.v : t.y, &side_a = KEYS ? t.q : t.k, &side_b = KEYS ? t.y : t.v;
+  const PareSide &own_a = KEYS ? t.k : t.q, &own_b = KEYS ? t.v : t.y;
+  const PareSide &side_a = KEYS ? t.q : t.k, &side_b = KEYS ? t.y : t.v;
   const T *from_a = KEYS ? k : q, *from_b = KEYS ? v : dy, *past_a = KEYS ? q : k, *past_b = KEYS ? dy : v;
   int wa = (int)t.q.width, wb = (int)t.v.width;
   int lane = (int)threadIdx.x % PARE_WARP, warp = (int)threadIdx.x / PARE_WARP;
@@ -169,14 +157,14 @@ static __global__ void backward(Attention t, const T *q, const T *k, const T *v,
     int64_t stats = (n * t.heads + h) * t.q.rows;
     C acc_a[ROWS][COLS] = {}, acc_b[ROWS][COLS] = {};
     __syncthreads();
-    fetch(own_a, from_a + at_head(own_a, n, h), r0, OWN, wa, a);
-    fetch(own_b, from_b + at_head(own_b, n, h), r0, OWN, wb, b);
+    fetch(own_a, from_a + pare_at_head(own_a, n, h), r0, OWN, wa, a);
+    fetch(own_b, from_b + pare_at_head(own_b, n, h), r0, OWN, wb, b);
     for (int64_t j0 = 0; j0 < side_a.rows; j0 += TILE) {
       C p[ROWS], ds[ROWS];
       int64_t j = j0 + lane;
       __syncthreads();
-      fetch(side_a, past_a + at_head(side_a, n, h), j0, TILE, wa + 1, tile_a);
-      fetch(side_b, past_b + at_head(side_b, n, h), j0, TILE, wb + 1, tile_b);
+      fetch(side_a, past_a + pare_at_head(side_a, n, h), j0, TILE, wa + 1, tile_a);
+      fetch(side_b, past_b + pare_at_head(side_b, n, h), j0, TILE, wb + 1, tile_b);
       __syncthreads();
       dots(wa, a + warp * ROWS * wa, tile_a + lane * (wa + 1), p);
       dots(wb, b + warp * ROWS * wb, tile_b + lane * (wb + 1), ds);
@@ -194,24 +182,24 @@ static __global__ void backward(Attention t, const T *q, const T *k, const T *v,
       if (r >= own_a.rows) break;
       for (int c = 0; c < COLS; c++) {
         int64_t j = c * PARE_WARP + lane;
-        if (j < wa) da[at_head(own_a, n, h) + r * own_a.row + j] = pare_store<T>((C)t.scale * acc_a[i][c]);
-        if (KEYS && j < wb) db[at_head(own_b, n, h) + r * own_b.row + j] = pare_store<T>(acc_b[i][c]);
+        if (j < wa) da[pare_at_head(own_a, n, h) + r * own_a.row + j] = pare_store<T>((C)t.scale * acc_a[i][c]);
+        if (KEYS && j < wb) db[pare_at_head(own_b, n, h) + r * own_b.row + j] = pare_store<T>(acc_b[i][c]);
       }
     }
   }
 }
 
 /* --- shared memory --- */
-static int64_t shared_elements(const Attention *t, bool back) {
+static int64_t shared_elements(const PareAttention *t, bool back) {
   int64_t w = pare_max(t->q.width, t->v.width);
   return back ? (TILE + OWN) * (t->q.width + t->v.width) + 2 * TILE : TILE * (w + 1) + OWN * t->q.width;
 }
-static size_t shared_bytes(const PareKernelArgs *a, const Attention *t, bool back) {
-  return (size_t)shared_elements(t, back) * (a->in[Q].type.dtype == PARE_F64 ? sizeof(double) : sizeof(float));
+static size_t shared_bytes(const PareKernelArgs *a, const PareAttention *t, bool back) {
+  return (size_t)shared_elements(t, back) * (a->in[PARE_Q].type.dtype == PARE_F64 ? sizeof(double) : sizeof(float));
 }
 
 /* Calls f(COLS) with the least number of columns a lane that holds the widths. */
-template <class F> static PareStatus by_width(const Attention *t, F f) {
+template <class F> static PareStatus by_width(const PareAttention *t, F f) {
   int64_t w = pare_max(t->q.width, t->v.width);
   if (w <= 2 * PARE_WARP) return f(std::integral_constant<int, 2>());
   if (w <= 4 * PARE_WARP) return f(std::integral_constant<int, 4>());
@@ -219,64 +207,69 @@ template <class F> static PareStatus by_width(const Attention *t, F f) {
 }
 
 static PareStatus plan(PareKernelArgs *a, bool back) {
-  Attention t = attention_of(a, back);
+  PareAttention t = attention_of(a, back);
   if (t.q.width > MAX_WIDTH || t.v.width > MAX_WIDTH || shared_bytes(a, &t, back) > (size_t)pare_cuda(a)->shared)
     return pare_why(a, PARE_UNSUPPORTED, "the heads are too wide for this GPU's attention: take --device cpu");
-  size_t size = a->in[Q].type.dtype == PARE_F64 ? sizeof(double) : sizeof(float);
+  size_t size = a->in[PARE_Q].type.dtype == PARE_F64 ? sizeof(double) : sizeof(float);
   if (back) a->workspace_bytes = (size_t)(t.batches * t.heads * t.q.rows) * size;
   return PARE_OK;
 }
 PareStatus pare_cuda_plan_ATTENTION(PareKernelArgs *a) { return plan(a, false); }
 PareStatus pare_cuda_plan_ATTENTIONGRAD(PareKernelArgs *a) { return plan(a, true); }
 
-/* More than 48 KiB must be asked for. */
-template <class Kernel> static PareStatus allow_shared(PareKernelArgs *a, Kernel kernel, size_t bytes) {
-  return pare_cuda_status(a, cudaFuncSetAttribute((const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                                  (int)bytes));
+/* Are the tensor cores to do it? */
+static bool on_tensor_cores(const PareKernelArgs *a, const PareAttention *t, bool back) {
+  bool aligned = true;
+  for (int i = 0; i < a->nin; i++) aligned = aligned && pare_aligned(a->in[i].data);
+  for (int i = 0; i < a->nout; i++) aligned = aligned && pare_aligned(a->out[i].data);
+  return aligned && pare_attention_mma_fits(a, t, back);
 }
 
 /* Inputs: q, k, v, mask. Outputs: y, the log-sum-exp of each row of scores [B, heads, rows]. */
 PareStatus pare_cuda_ATTENTION(PareKernelArgs *a) {
-  Attention t = attention_of(a, false);
+  PareAttention t = attention_of(a, false);
+  if (on_tensor_cores(a, &t, false)) return pare_attention_mma(a, &t);
   size_t bytes = shared_bytes(a, &t, false);
   int64_t blocks = t.batches * t.heads * pare_ceil_div(t.q.rows, OWN);
   if (!blocks) return PARE_OK;
-  return pare_by_float(a, a->in[Q].type.dtype, [&](auto zero) {
+  return pare_by_float(a, a->in[PARE_Q].type.dtype, [&](auto zero) {
     return by_width(&t, [&](auto cols) {
       typedef decltype(zero) T;
       auto kernel = forward<T, decltype(cols)::value>;
-      PARE_TRY(allow_shared(a, kernel, bytes));
-      PARE_LAUNCH(kernel, pare_blocks(a, blocks, 1), THREADS, bytes, pare_cuda(a)->stream, t, (const T *)a->in[Q].data,
-                  (const T *)a->in[K].data, (const T *)a->in[V].data, (T *)a->out[0].data, (PARE_C *)a->out[1].data);
+      PARE_TRY(pare_allow_shared(a, kernel, bytes));
+      PARE_LAUNCH(kernel, pare_blocks(a, blocks, 1), THREADS, bytes, pare_cuda(a)->stream, t,
+                  (const T *)a->in[PARE_Q].data, (const T *)a->in[PARE_K].data, (const T *)a->in[PARE_V].data,
+                  (T *)a->out[0].data, (PARE_C *)a->out[1].data);
       return pare_launched(a);
     });
   });
 }
 
 template <class T, int COLS, bool KEYS>
-static PareStatus backward_run(PareKernelArgs *a, const Attention *t, void *da, void *db) {
+static PareStatus backward_run(PareKernelArgs *a, const PareAttention *t, void *da, void *db) {
   size_t bytes = shared_bytes(a, t, true);
   int64_t blocks = t->batches * t->heads * pare_ceil_div(KEYS ? t->k.rows : t->q.rows, OWN);
   auto kernel = backward<T, COLS, KEYS>;
   if (!blocks) return PARE_OK;
-  PARE_TRY(allow_shared(a, kernel, bytes));
-  PARE_LAUNCH(kernel, pare_blocks(a, blocks, 1), THREADS, bytes, pare_cuda(a)->stream, *t, (const T *)a->in[Q].data,
-              (const T *)a->in[K].data, (const T *)a->in[V].data, (const T *)a->in[DY].data,
-              (const PARE_C *)a->in[LSE].data, (const PARE_C *)a->workspace, (T *)da, (T *)db);
+  PARE_TRY(pare_allow_shared(a, kernel, bytes));
+  PARE_LAUNCH(kernel, pare_blocks(a, blocks, 1), THREADS, bytes, pare_cuda(a)->stream, *t,
+              (const T *)a->in[PARE_Q].data, (const T *)a->in[PARE_K].data, (const T *)a->in[PARE_V].data,
+              (const T *)a->in[PARE_DY].data, (const PARE_C *)a->in[PARE_LSE].data, (const PARE_C *)a->workspace,
+              (T *)da, (T *)db);
   return pare_launched(a);
 }
 
 /* Inputs: q, k, v, y, lse, dy, mask. Outputs: dq, dk, dv. */
 PareStatus pare_cuda_ATTENTIONGRAD(PareKernelArgs *a) {
-  Attention t = attention_of(a, true);
+  PareAttention t = attention_of(a, true);
   int64_t rows = t.batches * t.heads * t.q.rows;
-  return pare_by_float(a, a->in[Q].type.dtype, [&](auto zero) {
+  return pare_by_float(a, a->in[PARE_Q].type.dtype, [&](auto zero) {
     return by_width(&t, [&](auto cols) {
       typedef decltype(zero) T;
       enum { COLS = decltype(cols)::value };
       if (rows)
         PARE_LAUNCH(make_delta<T>, pare_blocks(a, rows, WARPS), THREADS, 0, pare_cuda(a)->stream, t,
-                    (const T *)a->in[Y].data, (const T *)a->in[DY].data, (PARE_C *)a->workspace);
+                    (const T *)a->in[PARE_Y].data, (const T *)a->in[PARE_DY].data, (PARE_C *)a->workspace);
       PARE_TRY(pare_launched(a));
       PARE_TRY((backward_run<T, COLS, false>(a, &t, a->out[0].data, NULL)));
       return backward_run<T, COLS, true>(a, &t, a->out[1].data, a->out[2].data);

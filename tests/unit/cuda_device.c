@@ -9,7 +9,7 @@
 #include "runtime/device.h"
 #include "support.h"
 
-static void pare_emulation_reverse(bool on) { (void)on; }
+void cuda_reverse(bool on) { (void)on; }
 
 PareDevice *cuda_device(void) {
   static PareDevice *device;
@@ -23,6 +23,7 @@ PareDevice *cuda_device(void) {
 #else
 ParePluginOpen pare_plugin_open;
 void pare_emulation_reverse(bool on);
+void cuda_reverse(bool on) { pare_emulation_reverse(on); }
 
 PareDevice *cuda_device(void) {
   static PareDevice *device;
@@ -106,9 +107,9 @@ static void drop(Copies *c) {
 PareStatus cuda_call(PareOp op, PareKernelArgs *a) {
   Copies c = {.d = cuda_device()}, turned = {.d = cuda_device()};
   PareStatus s = run_once(&c, op, a);
-  pare_emulation_reverse(true);
+  cuda_reverse(true);
   PareStatus again = run_once(&turned, op, a);
-  pare_emulation_reverse(false);
+  cuda_reverse(false);
   cr_assert_eq(s, again, "%s: %d, with the threads turned round %d", pare_op_info[op].name, (int)s, (int)again);
   for (int i = 0; s == PARE_OK && i < c.n; i++) {
     cr_assert_eq(memcmp(c.back[i], turned.back[i], c.bytes[i]), 0, "%s: tensor %d depends on the order of the threads",

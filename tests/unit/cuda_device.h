@@ -8,6 +8,9 @@
 /* Opened by the plug-in's own door when it is first asked for; never closed. Skips the test where there is no real GPU. */
 PareDevice *cuda_device(void);
 
+/* The next kernels run threads and blocks from the last to the first; nothing on a real GPU. */
+void cuda_reverse(bool on);
+
 /* Plans and runs an op's kernel on copies of the tensors, which lie on the host, twice: emulated, with the threads in
  * both orders. Fails the test when the bytes differ, or an input that the op does not write has changed. */
 PareStatus cuda_call(PareOp op, PareKernelArgs *a);

@@ -33,6 +33,11 @@ typedef struct Case {
   "%y, %lse = pare.Attention(%q, %k, %v, %m) {scale=0.3, heads=[" heads "]}\n"                             \
   "%dq, %dk, %dv = pare.AttentionGrad(%q, %k, %v, %y, %lse, %y, %m) {scale=0.3, heads=[" heads "]}\n"      \
   "output %y\noutput %lse\noutput %dq\noutput %dk\noutput %dv\n"
+#define UNMASKED(q, k, v, heads)                                                                           \
+  "input %q : T[" q "]\ninput %k : T[" k "]\ninput %v : T[" v "]\n"                                        \
+  "%y, %lse = pare.Attention(%q, %k, %v) {scale=0.3, heads=[" heads "]}\n"                                 \
+  "%dq, %dk, %dv = pare.AttentionGrad(%q, %k, %v, %y, %lse, %y) {scale=0.3, heads=[" heads "]}\n"          \
+  "output %y\noutput %lse\noutput %dq\noutput %dk\noutput %dv\n"
 #define IMPORTANCE(k, n, r, w, t, power)                                                                   \
   "input %w : T[" w "]\ninput %A : C[" #k "," #r "]\ninput %B : C[" #r "," #n "]\ninput %dA : C[" #k "," #r "]\n" \
   "input %dB : C[" #r "," #n "]\n%row, %col = pare.Importance(%w, %A, %B, %dA, %dB) {scale=0.5, alpha=0.5, power=" power \
@@ -65,6 +70,18 @@ static const Case cases[] = {
     {ATTENTION("1,33,2,70", "1,2,34,70", "1,34,2,70", "2,1,2,2", "1,2,33,34"), 80, 0},
     {ATTENTION("1,1,3,130", "1,1,40,130", "1,1,40,130", "1,1,1,1", "1,1,3,40"), 130, 0},
     {ATTENTION("1,1,1,1", "1,1,1,1", "1,1,1,1", "1,1,1,1", "1,1,1,1"), 1, 0},
+    {UNMASKED("1,1,1,64", "1,1,1,64", "1,1,1,64", "1,1,1,1"), 64, 0},
+    {UNMASKED("2,16,2,32", "2,16,2,32", "2,16,2,32", "2,2,2,2"), 64, 0},
+    {UNMASKED("1,197,2,64", "1,197,2,64", "1,197,2,64", "2,2,2,2"), 200, 0},
+    {UNMASKED("1,2,33,24", "1,34,2,24", "1,34,2,40", "1,2,2,1"), 64, 0},
+    {ATTENTION("2,128,2,64", "2,128,2,64", "2,128,2,64", "2,2,2,2", "2,1,1,128"), 200, 0},
+    {ATTENTION("1,2,197,64", "1,2,197,64", "1,2,197,64", "1,1,1,1", "1,1,197,197"), 200, 0},
+    {ATTENTION("1,200,2,64", "1,2,77,64", "1,77,2,64", "2,1,2,1", "2,1,77"), 200, 0},
+    {ATTENTION("1,40,2,40", "1,530,2,40", "1,530,2,40", "2,2,2,2", "1,2,40,530"), 530, 0},
+    {ATTENTION("1,1,512,32", "1,1,512,32", "1,1,512,32", "1,1,1,1", "512"), 512, 0},
+    {ATTENTION("1,20,1,96", "1,260,1,96", "1,260,1,96", "2,2,2,2", "20,260"), 260, 0},
+    {ATTENTION("1,1,70,128", "1,1,150,128", "1,1,150,128", "1,1,1,1", "1,1,1,150"), 200, 0},
+    {ATTENTION("1,1,33,16", "1,1,34,16", "1,1,34,16", "1,1,1,1", "1,1,33,1"), 64, 0},
     {IMPORTANCE(150, 300, 3, "150,300", "0", "2"), 300, 0},
     {IMPORTANCE(300, 150, 11, "150,300", "1", "1"), 300, 0},
     {"input %x : T[5,1500]\n%y = Softmax(%x) {axis=-1}\n%z = LogSoftmax(%x) {axis=0}\n%g = pare.SoftmaxGrad(%y, %x) "
@@ -158,10 +175,15 @@ static PareTensor *outputs_of(Fix *f, const PareGraph *g, bool gpu, int64_t limi
 static void check(Fix *f, const Case *c, int type) {
   PareGraph *exact = fix_parse(f, typed(f, c->text, 0)), *g = fix_parse(f, typed(f, c->text, type));
   PareTensor *want = outputs_of(f, exact, false, c->limit), *got = outputs_of(f, g, true, c->limit);
+  cuda_reverse(true);
+  PareTensor *turned = outputs_of(f, g, true, c->limit);
+  cuda_reverse(false);
   for (size_t i = 0; i < g->outputs.n; i++) {
     double most = 0, tolerance = types[type].unit * 8 * sqrt(c->terms);
     if (type == 2) tolerance = types[type].unit * 8;
     int64_t n = pare_type_count(&want[i].type);
+    cr_assert_eq(distance(&got[i], &turned[i]), 0, "%s, output %zu depends on the order of the threads\n%s",
+                 types[type].t, i, typed(f, c->text, type));
     for (int64_t k = 0; k < n; k++) most = fmax(most, fabs(element(&want[i], k)));
     for (int64_t k = 0; k < n; k++) {
       double a = element(&got[i], k), b = element(&want[i], k);
