@@ -76,7 +76,7 @@ PareStatus pare_account_write(PareCtx *c, const PareTuner *t, const PareCompress
   r.validation.samples = proof_samples;
   r.validation.passed = true; /* a run that fails it ends before its report */
   r.training.device = t->device->name;
-  r.training.precision = t->spec.bf16 ? "bf16" : "fp32";
+  r.training.precision = t->spec.bf16 ? "bf16" : t->tf32 ? "tf32" : "fp32";
   r.training.steps = x->steps;
   r.training.peak_memory_bytes = x->peak_memory_bytes;
   r.training.seconds = x->seconds;

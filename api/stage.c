@@ -113,7 +113,7 @@ static void tell_what_fits(const PareTuner *t, int64_t wanted, bool lean) {
 }
 
 /* A GPU has the memory that it has. */
-static PareStatus compile_to_fit(PareTuner *t, bool cut_any) {
+static PareStatus fit(PareTuner *t, bool cut_any) {
   if (!t->most) t->most = t->o->batch;
   int64_t wanted = 0;
   bool lean = t->spec.recompute.dear == PARE_RECOMPUTE_LEAN;
@@ -127,6 +127,13 @@ static PareStatus compile_to_fit(PareTuner *t, bool cut_any) {
     pare_arena_free(t->stage);
     t->stage = NULL;
   }
+}
+
+static PareStatus compile_to_fit(PareTuner *t, bool cut_any) {
+  t->device->tf32 = t->tf32; /* of this program alone: what judges is exact */
+  PareStatus s = fit(t, cut_any);
+  t->device->tf32 = false;
+  return s;
 }
 
 static bool cuts_any(const PareTuner *t) {

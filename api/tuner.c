@@ -328,6 +328,17 @@ static PareStatus choose_loss(PareTuner *t) {
   return PARE_OK;
 }
 
+static PareStatus choose_precision(PareTuner *t) {
+  enum { AUTO, FP32, BF16, TF32 };
+  int64_t precision = t->o->precision;
+  if (precision == AUTO) precision = t->device->host ? FP32 : BF16;
+  if (precision == TF32 && t->device->host)
+    return pare_error(t->c, PARE_USAGE, "--precision tf32 is for GPUs: on the CPU take fp32 or bf16");
+  t->spec.bf16 = precision == BF16;
+  t->tf32 = precision == TF32;
+  return PARE_OK;
+}
+
 static PareStatus choose_reconstruction(PareTuner *t) {
   enum { AUTO, ON };
   const PareCompressOptions *o = t->o;
@@ -416,7 +427,7 @@ PareStatus pare_tuner_init(PareTuner *t, PareCtx *c, PareArena *arena, const Par
   t->spec.normalise = o->ranking != PARE_RANK_UNIFORM;
   t->spec.pruned = t->pruned;
   t->spec.dump_after = o->dump_after;
-  t->spec.bf16 = o->precision == 2 || (o->precision == 0 && !device->host); /* auto is fp32 on a CPU */
+  PARE_TRY(choose_precision(t));
   PARE_TRY(pare_params_new(c, arena, dims, o->rank, o->alpha, t->sequential, (uint64_t)o->seed, &t->params));
   if (o->granularity) PARE_TRY(pare_tuner_choose_elements(t));
   PARE_TRY(choose_reconstruction(t));

@@ -44,6 +44,7 @@ typedef struct PareTuner {
   PareArena *arena;
 
   PareDevice *device;
+  bool tf32; /* products of f32 may round to it in tuning */
 
   PareDims *dims;   /* of the uncut model; keep flags are on its leaves */
   bool *pruned;     /* by dimension: may lose groups */

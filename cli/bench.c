@@ -54,7 +54,7 @@ static void print_table(const PareBenchResult *r) {
 }
 
 int cli_bench(int argc, char **argv, const volatile sig_atomic_t *stop) {
-  static const char *const precisions[] = {"auto", "fp32", "bf16"}; /* as --precision of compress */
+  static const char *const precisions[] = {"auto", "fp32", "bf16", "tf32"}; /* as --precision of compress */
   const char *precision = precisions[0];
   bool json = false;
   int64_t batch = 0, threads = 0, runs = 20;
@@ -65,7 +65,7 @@ int cli_bench(int argc, char **argv, const volatile sig_atomic_t *stop) {
       {"runs", 0, CLI_WHOLE, "N", "20", "runs that are timed", &runs},
       {"shape", 0, CLI_TEXT, "NAME:DIMS", "", "sizes of dynamic axes, input_ids:1x128; 1 unless given", &o.shape},
       {"train", 0, CLI_FLAG, "", "", "time a LoRAPrune step instead: forward, backward, importance, update", &o.train},
-      {"precision", 0, CLI_TEXT, "WORD", "auto", "of matrix products in tuning: auto, fp32 or bf16", &precision},
+      {"precision", 0, CLI_TEXT, "WORD", "auto", "of matrix products in tuning: auto, fp32, bf16 or tf32", &precision},
       {"device", 0, CLI_TEXT, "DEVICE", "auto", "where to run: auto, cpu, cuda or cuda:N", &o.device},
       {"io", 0, CLI_FLAG, "", "", "time reading the file, and writing it with nothing changed (in $TMPDIR)", &o.io},
       {"json", 0, CLI_FLAG, "", "", "print JSON", &json},
@@ -81,8 +81,8 @@ int cli_bench(int argc, char **argv, const volatile sig_atomic_t *stop) {
   if (code >= 0) return code;
   if (batch > 1 << 20 || threads > 4096 || runs < 1 || runs > 1 << 20)
     return cli_usage_error("--batch, --threads or --runs is out of range");
-  while (o.precision < 3 && strcmp(precision, precisions[o.precision])) o.precision++;
-  if (o.precision == 3) return cli_usage_error("--precision is auto, fp32 or bf16");
+  while (o.precision < 4 && strcmp(precision, precisions[o.precision])) o.precision++;
+  if (o.precision == 4) return cli_usage_error("--precision is auto, fp32, bf16 or tf32");
   if (o.io && o.train) return cli_usage_error("--io and --train are two measurements: give one");
   o.batch = batch;
   o.threads = (int)threads;

@@ -30,6 +30,7 @@ struct PareDevice {
   void *queue;       /* for PareKernelArgs */
   bool host;         /* its memory is the host's: no copies, constants are read where they lie */
   size_t spare;      /* bytes that were free when it was opened; 0: not known */
+  bool tf32;         /* set by callers before programs are made: products of f32 may round operands to TF32; GPUs */
   char why[256];
 
   /* Aligned to 64. free takes NULL. */

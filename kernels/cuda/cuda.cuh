@@ -33,6 +33,7 @@ extern "C" {
 
 /* --- the device, as kernels see it: PareKernelArgs.queue --- */
 struct PareCuda {
+  const PareDevice *device; /* for what callers have set */
   cudaStream_t stream;
   cublasLtHandle_t blas;
   void *blas_space;

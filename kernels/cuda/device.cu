@@ -153,6 +153,7 @@ static PareStatus equip(CudaDevice *g, char *why, size_t size) {
 static void fill(CudaDevice *g) {
   PareDevice *d = &g->device;
   pare_cuda_table(g->table);
+  g->cuda.device = d;
   d->name = g->name, d->about = g->about, d->kernels = g->table, d->queue = &g->cuda;
   d->alloc = gpu_alloc, d->free = gpu_free, d->alloc_host = gpu_alloc_host, d->free_host = gpu_free_host;
   d->write = gpu_write, d->read = gpu_read, d->clear = gpu_clear, d->sync = gpu_sync;

@@ -46,14 +46,18 @@ static bool make_layout(cublasLtMatrixLayout_t *out, PareDtype d, int64_t rows, 
              CUBLAS_STATUS_SUCCESS;
 }
 
-static bool make_op(PareGemm *g) {
+static cublasComputeType_t compute_of(PareDtype d, const PareCuda *cuda) {
+  if (d == PARE_F64) return CUBLAS_COMPUTE_64F;
+  return d == PARE_F32 && cuda->device->tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+}
+
+static bool make_op(PareGemm *g, const PareCuda *cuda) {
   const PareGemmSpec *s = &g->spec;
-  bool wide = s->in == PARE_F64;
   cublasOperation_t ta = s->tb ? CUBLAS_OP_T : CUBLAS_OP_N, tb = s->ta ? CUBLAS_OP_T : CUBLAS_OP_N;
   cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
   const void *somewhere = (const void *)(uintptr_t)256; /* not read; says how the bias will be aligned */
-  if (cublasLtMatmulDescCreate(&g->op, wide ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F,
-                               wide ? CUDA_R_64F : CUDA_R_32F) != CUBLAS_STATUS_SUCCESS)
+  if (cublasLtMatmulDescCreate(&g->op, compute_of(s->in, cuda), s->in == PARE_F64 ? CUDA_R_64F : CUDA_R_32F) !=
+      CUBLAS_STATUS_SUCCESS)
     return g->op = NULL, false;
   return set(g->op, CUBLASLT_MATMUL_DESC_TRANSA, &ta, sizeof ta) &&
          set(g->op, CUBLASLT_MATMUL_DESC_TRANSB, &tb, sizeof tb) &&
@@ -109,7 +113,7 @@ PareStatus pare_gemm_new(PareKernelArgs *args, const PareGemmSpec *s, PareGemm *
   g->empty = s->m * s->n * s->k * s->batch == 0;
   *out = g;
   if (g->empty) return PARE_OK;
-  bool ok = make_op(g) &&
+  bool ok = make_op(g, pare_cuda(args)) &&
             make_layout(&g->a, s->in, s->tb ? s->n : s->k, s->tb ? s->k : s->n, s->ldb, s->batch, s->bstep) &&
             make_layout(&g->b, s->in, s->ta ? s->k : s->m, s->ta ? s->m : s->k, s->lda, s->batch, s->astep) &&
             make_layout(&g->c, s->out, s->m, s->n, s->ldc, s->batch, s->cstep) && choose_algo(g, pare_cuda(args));

@@ -2,6 +2,7 @@
 // [i + j·ld]; a bias has an element for each row of y, and y's type. Refuses what the library refuses: sizes that do not
 // fit, a leading dimension below the rows, addresses less aligned than the product was chosen for.
 #include <cublasLt.h>
+#include <math.h>
 
 #include <vector>
 
@@ -113,6 +114,15 @@ static void put(cudaDataType_t t, void *p, int64_t i, double v) {
   }
 }
 
+// An operand as the tensor cores read it: TF32 has 10 bits behind the point.
+static double operand(const emulated_desc &d, const emulated_layout &l, const void *p, int64_t i) {
+  double v = get(l.type, p, i);
+  if (d.compute != CUBLAS_COMPUTE_32F_FAST_TF32) return v;
+  int exponent;
+  double fraction = frexp(v, &exponent);
+  return ldexp(nearbyint(ldexp(fraction, 11)), exponent - 11);
+}
+
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const void *alpha_at, const void *a,
                               cublasLtMatrixLayout_t layout_a, const void *b, cublasLtMatrixLayout_t layout_b,
                               const void *beta_at, const void *c, cublasLtMatrixLayout_t layout_c, void *y,
@@ -135,10 +145,10 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
     for (int64_t i = 0; i < lc.batch; i++) {
       for (int64_t t = 0; t < k; t++)
         for (int64_t row = 0; row < m; row++)
-          left[t * m + row] = get(la.type, a, i * la.step + (d.ta ? t + row * la.ld : row + t * la.ld));
+          left[t * m + row] = operand(d, la, a, i * la.step + (d.ta ? t + row * la.ld : row + t * la.ld));
       for (int64_t col = 0; col < n; col++)
         for (int64_t t = 0; t < k; t++)
-          right[col * k + t] = get(lb.type, b, i * lb.step + (d.tb ? col + t * lb.ld : t + col * lb.ld));
+          right[col * k + t] = operand(d, lb, b, i * lb.step + (d.tb ? col + t * lb.ld : t + col * lb.ld));
       for (int64_t col = 0; col < n; col++) {
         sum.assign((size_t)m, 0);
         for (int64_t t = 0; t < k; t++)

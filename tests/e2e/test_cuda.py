@@ -64,6 +64,17 @@ def test_auto_takes_bf16_and_stays_within_its_rounding(data, tmp_path):
 
 
 @emulated
+def test_tf32_rounds_the_operands_of_products_and_is_refused_on_a_cpu(data, tmp_path):
+    exact, _, _ = train(data / "labelled.npz", tmp_path, "exact", "cuda", "--steps", 1, "--precision", "fp32")
+    fast, _, _ = train(data / "labelled.npz", tmp_path, "fast", "cuda", "--steps", 1, "--precision", "tf32")
+    assert fast["training"]["precision"] == "tf32"
+    assert fast["curves"]["loss"] != exact["curves"]["loss"]
+    assert fast["curves"]["loss"] == pytest.approx(exact["curves"]["loss"], rel=2**-9)  # 2^-11 an operand
+    args = ("compress", MODEL, tmp_path / "o.onnx", "--train", data / "plain.npz", "--precision", "tf32")
+    assert "--precision tf32 is for GPUs" in pare(*args, "--device", "cpu", code=2).stderr
+
+
+@emulated
 def test_distillation_has_the_losses_of_the_cpu(data, tmp_path):
     args = ("--steps", 4, "--precision", "fp32")
     cpu, _, _ = train(data / "plain.npz", tmp_path, "cpu", "cpu", *args)
