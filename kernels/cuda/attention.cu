@@ -211,7 +211,9 @@ static PareStatus plan(PareKernelArgs *a, bool back) {
   if (t.q.width > MAX_WIDTH || t.v.width > MAX_WIDTH || shared_bytes(a, &t, back) > (size_t)pare_cuda(a)->shared)
     return pare_why(a, PARE_UNSUPPORTED, "the heads are too wide for this GPU's attention: take --device cpu");
   size_t size = a->in[PARE_Q].type.dtype == PARE_F64 ? sizeof(double) : sizeof(float);
-  if (back) a->workspace_bytes = (size_t)(t.batches * t.heads * t.q.rows) * size;
+  if (!back) return PARE_OK;
+  size_t plain = (size_t)(t.batches * t.heads * t.q.rows) * size, fast = pare_attention_mma_workspace(a, &t);
+  a->workspace_bytes = plain > fast ? plain : fast;
   return PARE_OK;
 }
 PareStatus pare_cuda_plan_ATTENTION(PareKernelArgs *a) { return plan(a, false); }
@@ -262,6 +264,7 @@ static PareStatus backward_run(PareKernelArgs *a, const PareAttention *t, void *
 /* Inputs: q, k, v, y, lse, dy, mask. Outputs: dq, dk, dv. */
 PareStatus pare_cuda_ATTENTIONGRAD(PareKernelArgs *a) {
   PareAttention t = attention_of(a, true);
+  if (on_tensor_cores(a, &t, true)) return pare_attention_grad_mma(a, &t);
   int64_t rows = t.batches * t.heads * t.q.rows;
   return pare_by_float(a, a->in[PARE_Q].type.dtype, [&](auto zero) {
     return by_width(&t, [&](auto cols) {
