@@ -75,8 +75,10 @@ static PareStatus fill_hidden(PareTuner *t) {
 static PareStatus fill_targets(PareTuner *t, const int64_t *samples, int64_t run) {
   if (t->graph.labels) {
     const PareArray *l = pare_data_find(t->data, "labels");
-    PARE_TRY(pare_data_batch(t->c, t->data, l, samples, t->batch, t->graph.labels->type.dtype,
-                             pare_program_buffer(t->program, t->graph.labels)));
+    const PareType *type = &t->graph.labels->type;
+    void *to = pare_program_buffer(t->program, t->graph.labels);
+    PARE_TRY(pare_data_batch(t->c, t->data, l, samples, t->batch, type->dtype, to));
+    pare_tuner_keep_truth(t, to, (size_t)pare_type_count(type) * pare_dtype_size(type->dtype));
     PARE_TRY(pare_program_push(t->c, t->program, t->graph.labels));
   }
   if (!t->teacher) return PARE_OK;
@@ -85,6 +87,7 @@ static PareStatus fill_targets(PareTuner *t, const int64_t *samples, int64_t run
     const PareTeacherOutput *o = &t->graph.outputs[i];
     const float *y = pare_teacher_output(t->teacher, i);
     size_t bytes = (size_t)pare_type_count(&o->output->type) * sizeof *y;
+    if (i == 0 && !t->graph.labels) pare_tuner_keep_truth(t, y, bytes);
     if (o->teacher) {
       memcpy(pare_program_buffer(t->program, o->teacher), y, bytes);
       PARE_TRY(pare_program_push(t->c, t->program, o->teacher));

@@ -147,6 +147,7 @@ PareStatus pare_tuner_enter_stage(PareTuner *t) {
   int64_t all, dead;
   pare_tuner_count_in(t, t->stage_keep, &all, &dead);
   PARE_TRY(compile_to_fit(t, cuts_any(t)));
+  PARE_TRY(pare_tuner_open_flights(t));
   PARE_TRY(pare_params_load(c, &t->params, t->dims, &t->graph, t->program));
   PARE_TRY(pare_tuner_carry_scores(t, true));
   t->stage_alive = all - dead;

@@ -15,40 +15,20 @@
 enum {
   SCORE_BATCHES = 32, /* for scores without tuning */
   SCORE_EVERY = 2,    /* steps between scores that need a backward pass of their own */
-  METRIC_POINTS = 50, /* of the report's curve */
 };
 static const double RESTAGE_SHARE = 0.1; /* of the living groups gone: compile anew */
 
 /* --- one step --- */
 
-/* Adds the batch's first output to the metric of the curve: against labels or the teacher. */
-static PareStatus measure(PareTuner *t) {
-  const PareTeacherOutput *o = &t->graph.outputs[0];
-  const float *y = pare_program_buffer(t->program, o->output);
-  PARE_TRY(pare_program_pull(t->c, t->program, o->output));
-  int64_t width = o->output->type.dim[o->output->type.rank - 1], rows = pare_type_count(&o->output->type) / width;
-  const PareValue *l = t->graph.labels;
-  if (l && l->type.dtype == PARE_I64) {
-    t->metric.kind = PARE_METRIC_ACCURACY;
-    return pare_metric_add_labels(t->c, &t->metric, rows, width, y, pare_program_buffer(t->program, l));
-  }
-  t->metric.kind = l ? PARE_METRIC_MSE : o->classes ? PARE_METRIC_AGREEMENT : PARE_METRIC_COSINE;
-  if (l) pare_metric_add_values(&t->metric, rows * width, y, pare_program_buffer(t->program, l));
-  else pare_metric_add_rows(&t->metric, rows, width, y, pare_teacher_output(t->teacher, 0));
-  return PARE_OK;
-}
-
 /* Forward and backward of one micro-batch. */
-static PareStatus run_micro(PareTuner *t, int64_t run, double weight, bool score, double *loss) {
+static PareStatus run_micro(PareTuner *t, int64_t run, bool score, PareFlight f) {
   PARE_TRY(pare_tuner_feed(t, run));
-  *(float *)pare_program_buffer(t->program, t->graph.dloss) = (float)weight;
+  *(float *)pare_program_buffer(t->program, t->graph.dloss) = (float)f.weight;
   PARE_TRY(pare_program_push(t->c, t->program, t->graph.dloss));
   PARE_TRY(pare_program_run(t->c, t->program, PARE_PHASE_TUNE));
-  PARE_TRY(measure(t));
+  PARE_TRY(pare_program_fetch(t->c, t->program));
   if (score && t->graph.score_phase) PARE_TRY(pare_program_run(t->c, t->program, PARE_PHASE_SCORE));
-  PARE_TRY(pare_program_pull(t->c, t->program, t->graph.loss));
-  *loss += weight * (double)*(float *)pare_program_buffer(t->program, t->graph.loss);
-  return PARE_OK;
+  return pare_tuner_take_off(t, f);
 }
 
 static PareStatus fill_hyper(PareTuner *t, double rate) {
@@ -72,11 +52,11 @@ static bool scored_while_tuning(const PareTuner *t) {
 static PareStatus tune_step(PareTuner *t) {
   const PareCompressOptions *o = t->o;
   bool score = scored_while_tuning(t) && (!t->graph.score_phase || t->step % SCORE_EVERY == 0);
-  t->loss = 0;
-  for (int64_t m = 0; m < t->micro; m++)
-    PARE_TRY(run_micro(t, t->step * t->micro + m, 1 / (double)t->micro, score, &t->loss));
-  if (!isfinite(t->loss))
-    return pare_error(t->c, PARE_GATE, "the loss is not a number at step %lld: lower --lr", (long long)t->step + 1);
+  PareFlight f = {.step = t->step + 1, .weight = 1 / (double)t->micro};
+  for (int64_t m = 0; m < t->micro; m++) {
+    f.last = m + 1 == t->micro;
+    PARE_TRY(run_micro(t, t->step * t->micro + m, score, f));
+  }
   if (score) PARE_TRY(pare_program_run(t->c, t->program, PARE_PHASE_RANK));
   PARE_TRY(fill_hyper(t, o->lr * pare_schedule_rate(t->step, t->schedule.steps, o->lr_warmup, (PareDecay)o->lr_decay)));
   PARE_TRY(pare_program_run(t->c, t->program, PARE_PHASE_UPDATE));
@@ -174,8 +154,6 @@ static PareStatus restage(PareTuner *t, bool scored) {
 /* Sums of the scores of a number of batches, each by itself: the sum of all their gradients is near zero in a model that
  * has converged. Adapters and their moments stay as they are. */
 static PareStatus score_batches(PareTuner *t) {
-  double loss = 0;
-  PareMetric metric = t->metric;
   bool data = t->criterion->needs != PARE_NEEDS_NOTHING;
   PARE_TRY(pare_tuner_save_stage(t));
   if (t->criterion->needs & PARE_NEEDS_SAMPLED) {
@@ -184,12 +162,12 @@ static PareStatus score_batches(PareTuner *t) {
   }
   for (int64_t r = 0; r < (data ? SCORE_BATCHES : 1); r++) {
     if (pare_stopped(t->h)) return pare_error(t->c, PARE_INTERRUPTED, "interrupted");
-    if (data) PARE_TRY(run_micro(t, t->step * t->micro + r, 1, true, &loss));
+    if (data) PARE_TRY(run_micro(t, t->step * t->micro + r, true, (PareFlight){.weight = 1}));
     PARE_TRY(pare_program_run(t->c, t->program, PARE_PHASE_RANK));
     PARE_TRY(fill_hyper(t, 0));
     PARE_TRY(pare_program_run(t->c, t->program, PARE_PHASE_UPDATE)); /* clears the gradients */
   }
-  t->metric = metric;
+  PARE_TRY(pare_tuner_land_all(t));
   return pare_params_load(t->c, &t->params, t->dims, &t->graph, t->program);
 }
 
@@ -236,40 +214,24 @@ static void draw_scores(PareTuner *t) {
 
 /* --- the whole --- */
 
-static void report(PareTuner *t, double started) {
-  int64_t all, dead;
-  pare_tuner_count(t, &all, &dead);
-  t->seconds = pare_now() - started;
-  double each = t->seconds / (double)(t->step ? t->step : 1);
-  PareProgress p = {.phase = "tuning", .step = t->step, .steps = t->schedule.steps, .loss = t->loss,
-                    .sparsity = (double)dead / (double)all, .samples_per_second = (double)t->tuned / t->seconds,
-                    .seconds_left = each * (double)(t->schedule.steps - t->step)};
-  PareCurvePoint point = {t->step, t->loss, p.sparsity};
-  if (!pare_vec_push(t->arena, &t->curve, point)) return; /* a curve is not worth a failure */
-  int64_t every = (t->schedule.steps + METRIC_POINTS - 1) / METRIC_POINTS;
-  if (t->step % every == 0) {
-    PareMetricPoint m = {t->step, pare_metric_value(&t->metric)};
-    t->metric = (PareMetric){0};
-    if (!pare_vec_push(t->arena, &t->metrics, m)) return;
-  }
-  if (t->h->progress) t->h->progress(t->h->arg, &p);
-}
-
 /* --time-limit: the schedule is shortened once, by the speed of the first steps. */
-static void keep_time(PareTuner *t, double started) {
+static PareStatus keep_time(PareTuner *t) {
   enum { MEASURED = 5 };
-  if (t->o->time_limit <= 0 || t->step != MEASURED) return;
-  double each = (pare_now() - started) / MEASURED;
+  if (t->o->time_limit <= 0 || t->step != MEASURED) return PARE_OK;
+  PARE_TRY(pare_tuner_land_all(t));
+  double each = (pare_now() - t->started) / MEASURED;
   int64_t fits = (int64_t)(t->o->time_limit / each);
   if (fits < MEASURED + 1) fits = MEASURED + 1;
-  if (fits >= t->schedule.steps) return;
+  if (fits >= t->schedule.steps) return PARE_OK;
   pare_log(t->c, 0, "the time limit allows %lld of %lld steps", (long long)fits, (long long)t->schedule.steps);
   t->schedule.steps = fits;
+  return PARE_OK;
 }
 
 enum { SAVE_SECONDS = 30 };
 
 static PareStatus save(PareTuner *t) {
+  PARE_TRY(pare_tuner_land_all(t));
   if (!*t->o->checkpoint) return PARE_OK;
   PARE_TRY(pare_tuner_save_stage(t));
   PARE_TRY(pare_checkpoint_save(t, t->o->checkpoint));
@@ -284,14 +246,14 @@ static PareStatus stop(PareTuner *t) {
 }
 
 static PareStatus steps(PareTuner *t) {
-  double started = pare_now();
-  t->saved_at = started;
+  t->started = t->saved_at = pare_now();
   while (t->step < t->schedule.steps) {
     if (pare_stopped(t->h)) return stop(t);
+    if (prunes_now(t)) PARE_TRY(pare_tuner_land_all(t));
     if (prunes_now(t)) PARE_TRY(prune_now(t));
     PARE_TRY(tune_step(t));
-    keep_time(t, started);
-    report(t, started);
+    PARE_TRY(keep_time(t));
+    pare_tuner_tell(t);
     if (pare_now() - t->saved_at > SAVE_SECONDS) PARE_TRY(save(t));
   }
   PARE_TRY(save(t)); /* what follows may be interrupted, or fail a gate */

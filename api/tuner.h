@@ -31,6 +31,16 @@ typedef struct PareElementMask {
   uint8_t *alive; /* 0 or 1 */
 } PareElementMask;
 
+/* A run whose loss and output have not been looked at. */
+typedef struct PareFlight {
+  int64_t step; /* that it is of, from 1; 0: of none, the loss is not wanted */
+  bool last;    /* of its step */
+  double weight;   /* of its loss in the step's */
+  double sparsity; /* at the end of its step */
+  int64_t tuned;   /* samples, its step's included */
+  const void *truth; /* labels, or the teacher's first output */
+} PareFlight;
+
 typedef struct PareTuner {
   PareCtx *c;
   const PareCompressOptions *o;
@@ -74,9 +84,14 @@ typedef struct PareTuner {
   int64_t most;         /* samples that a run may have: what fits in the device's memory */
   int64_t stage_alive;  /* groups when it was made */
 
-  int64_t step;
-  double saved_at; /* the last checkpoint */
-  double loss, seconds;
+  int64_t step; /* steps that have been asked for; looked at: those before the first flight */
+  PareFlight flight[2], landed; /* in their order; the last step that was looked at and not told (step 0: none) */
+  int nflights;
+  const void *truth; /* of the batch that was fed last */
+  void *truth_room[2];
+  double partial; /* loss of the runs of a step that were looked at */
+  double started, saved_at; /* tuning, the last checkpoint */
+  double loss, seconds;     /* of the last step that was looked at; since the start */
   int64_t tuned; /* samples */
   size_t peak_bytes;
   PARE_VEC(PareCurvePoint) curve;

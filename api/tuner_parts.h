@@ -1,5 +1,5 @@
 /* tuner_parts.h - what the loop's files share: what may go (choose.c), the program on what is left (stage.c), what a
- * run is fed (batches.c), the order of things (tuner.c). */
+ * run is fed (batches.c), what it gave (flights.c), the order of things (tuner.c). */
 #ifndef PARE_API_TUNER_PARTS_H
 #define PARE_API_TUNER_PARTS_H
 
@@ -38,5 +38,18 @@ void pare_tuner_count_elements(const PareTuner *t, int64_t *all, int64_t *dead);
 
 /* Fills the inputs of run number `run`: samples are places in an endless sequence of shuffled epochs. */
 PARE_MUST_USE PareStatus pare_tuner_feed(PareTuner *t, int64_t run);
+
+/* Makes ready to look at runs of a new program. */
+PARE_MUST_USE PareStatus pare_tuner_open_flights(PareTuner *t);
+/* What the batch that is fed now is measured against: `bytes` that stay as they are until it is pushed, or the teacher
+ * is run again. */
+void pare_tuner_keep_truth(PareTuner *t, const void *truth, size_t bytes);
+/* The program has run, and the results were fetched: they are looked at as soon as the device is no more than
+ * pare_program_ahead runs ahead, on a host at once. PARE_GATE when a loss is not a number. */
+PARE_MUST_USE PareStatus pare_tuner_take_off(PareTuner *t, PareFlight f);
+/* Looks at all runs, and tells of the last step. */
+PARE_MUST_USE PareStatus pare_tuner_land_all(PareTuner *t);
+/* Tells the hooks of the last step that was looked at, if they do not know of it. */
+void pare_tuner_tell(PareTuner *t);
 
 #endif

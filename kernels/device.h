@@ -20,6 +20,9 @@ typedef enum PareFault {
   PARE_FAULT_COUNT
 } PareFault;
 
+/* A device may copy beside its work: each lane is an order of its own. */
+typedef enum PareLane { PARE_LANE_WORK, PARE_LANE_COPY } PareLane;
+
 typedef struct PareDevice PareDevice;
 
 /* On failure, functions leave a sentence in `why` (on PARE_OK it is not touched). */
@@ -52,6 +55,18 @@ struct PareDevice {
   PareStatus (*record_end)(PareDevice *d, void **record);
   PareStatus (*replay)(PareDevice *d, void *record);
   void (*drop)(PareDevice *d, void *record);
+
+  /* Copies beside the work, and marks that order the lanes; NULL on a host. send is write in the copies' lane, move
+   * copies within the device in the work's. */
+  PareStatus (*send)(PareDevice *d, void *to, const void *from, size_t bytes);
+  PareStatus (*move)(PareDevice *d, void *to, const void *from, size_t bytes);
+  /* A mark is passed when all that stood in its lane before it is done, or while it has never been set. `after` makes
+   * a lane wait for it, `await` the host. Pair: mark_free (NULL is fine). */
+  PareStatus (*mark_new)(PareDevice *d, void **mark);
+  void (*mark_free)(PareDevice *d, void *mark);
+  PareStatus (*mark_set)(PareDevice *d, void *mark, PareLane lane);
+  PareStatus (*after)(PareDevice *d, void *mark, PareLane lane);
+  PareStatus (*await)(PareDevice *d, void *mark);
 
   void (*close)(PareDevice *d);
 };

@@ -211,24 +211,35 @@ static int64_t convert(PareDtype from, const void *src, PareDtype to, void *dst,
   return count;
 }
 
+/* Copies that take longer than it takes to wake other threads. */
+enum { MANY_BYTES = 4 << 20 };
+
+/* Copies rows of n elements; the first that does not fit, or count. */
+static int64_t copy_rows(const PareArray *a, const int64_t *index, int64_t count, int64_t n, PareDtype want, void *out) {
+  PareDtype have = a->type.dtype;
+  size_t from = (size_t)n * pare_dtype_size(have), to = (size_t)n * pare_dtype_size(want);
+  int64_t bad = count;
+#pragma omp parallel for schedule(static) reduction(min : bad) if ((size_t)count * (from + to) > MANY_BYTES)
+  for (int64_t k = 0; k < count; k++) {
+    const uint8_t *src = (const uint8_t *)a->data + (size_t)index[k] * from;
+    uint8_t *dst = (uint8_t *)out + (size_t)k * to;
+    if (have == want) memcpy(dst, src, from);
+    else if (convert(have, src, want, dst, n) < n && k < bad) bad = k;
+  }
+  return bad;
+}
+
 PareStatus pare_data_batch(PareCtx *c, const PareData *d, const PareArray *a, const int64_t *index, int64_t count,
                            PareDtype want, void *out) {
   PareDtype have = a->type.dtype;
   if (have != want && !may_convert(have, want))
     return pare_data_error(c, d, PARE_DATA, "array '%s' is %s, but the model wants %s", a->name,
                            pare_dtype_name(have), pare_dtype_name(want));
-  int64_t row = pare_type_count(&a->type) / a->type.dim[0];
-  size_t have_bytes = (size_t)row * pare_dtype_size(have), want_bytes = (size_t)row * pare_dtype_size(want);
-  for (int64_t k = 0; k < count; k++) {
-    assert(index[k] >= 0 && index[k] < a->type.dim[0]);
-    const uint8_t *src = (const uint8_t *)a->data + (size_t)index[k] * have_bytes;
-    uint8_t *dst = (uint8_t *)out + (size_t)k * want_bytes;
-    if (have == want) memcpy(dst, src, have_bytes);
-    else if (convert(have, src, want, dst, row) < row)
-      return pare_data_error(c, d, PARE_DATA, "array '%s': a value of sample %" PRId64 " does not fit from %s into %s",
-                             a->name, index[k], pare_dtype_name(have), pare_dtype_name(want));
-  }
-  return PARE_OK;
+  for (int64_t k = 0; k < count; k++) assert(index[k] >= 0 && index[k] < a->type.dim[0]);
+  int64_t k = copy_rows(a, index, count, pare_type_count(&a->type) / a->type.dim[0], want, out);
+  if (k == count) return PARE_OK;
+  return pare_data_error(c, d, PARE_DATA, "array '%s': a value of sample %" PRId64 " does not fit from %s into %s",
+                         a->name, index[k], pare_dtype_name(have), pare_dtype_name(want));
 }
 
 PareStatus pare_data_check_finite(PareCtx *c, const PareData *d, const PareArray *a) {

@@ -10,6 +10,7 @@
 #include "base/num.h"
 #include "runtime/device.h"
 #include "runtime/plan.h"
+#include "runtime/transfer.h"
 
 typedef struct Step {
   const PareNode *node;
@@ -32,6 +33,9 @@ struct PareProgram {
   ParePlan plan;
   void **data;    /* by value id, of roots: in the device's memory */
   void **mirror;  /* by value id, of roots: the buffer on the host; `data` itself where that is the host's */
+  PareInlet *inlet; /* of each of the graph's inputs; NULL on a host. Without a landing: not fed */
+  PareOutlet outlet;
+  const PareValue **watched; /* of tensor i of the outlet; the last is `fault` */
   const void **known; /* of tensor i: its bytes on the host where they never change, or NULL */
   void **home;    /* by value id: where an input lies when nothing is bound to it */
   bool *readable; /* by value id: inputs, states, constants, outputs and pins */
@@ -41,6 +45,7 @@ struct PareProgram {
   unsigned char *slab, *workspace;
   unsigned char *own;     /* states, inputs, copied constants */
   unsigned char *mirrors; /* on the host, of a device that has its own memory */
+  unsigned char *others, *landings; /* of the inlets: second buffers on the host, and memory on the device */
   uint32_t *fault, *fault_seen; /* by step: on the device, and what was last fetched; NULL on the host */
   PareProgramMemory memory;
   double *seconds;
@@ -80,6 +85,10 @@ void pare_program_free(PareProgram *p) {
   d->free(d, p->workspace);
   d->free(d, p->own);
   d->free(d, p->fault);
+  for (size_t i = 0; p->inlet && i < p->graph->inputs.n; i++) pare_inlet_end(d, &p->inlet[i]);
+  if (!d->host) pare_outlet_end(d, &p->outlet);
+  d->free(d, p->landings);
+  d->free_host(d, p->others);
   d->free_host(d, p->mirrors);
   d->free_host(d, p->fault_seen);
   pare_arena_free(p->arena);
@@ -241,6 +250,33 @@ static PareStatus mirrors_new(PareCtx *c, PareProgram *p) {
   return PARE_OK;
 }
 
+/* Second buffers, landings and marks of the inputs. */
+static PareStatus inlets_new(PareCtx *c, PareProgram *p) {
+  const PareGraph *g = p->graph;
+  PareDevice *d = p->device;
+  size_t total = 0, at = 0, bytes;
+  void *block = NULL;
+  if (!(p->inlet = PARE_NEW_N(p->arena, g->inputs.n, PareInlet))) return pare_nomem(c);
+  for (size_t i = 0; i < g->inputs.n; i++) {
+    PARE_TRY(own_bytes(c, g->inputs.at[i], &bytes));
+    if (!pare_add_size(total, bytes, &total)) return pare_nomem(c);
+  }
+  PARE_TRY(block_new(c, p, total, &p->landings));
+  PareStatus s = d->alloc_host(d, total, &block);
+  if (s != PARE_OK) return device_failed(c, p, s);
+  memset(p->others = block, 0, total);
+  p->memory.inputs += total;
+  for (size_t i = 0; i < g->inputs.n && s == PARE_OK; i++) {
+    const PareValue *v = g->inputs.at[i];
+    PareInlet *in = &p->inlet[i];
+    *in = (PareInlet){.buffer = {p->mirror[v->id], p->others + at}, .landing = p->landings + at};
+    if (pare_type_bytes(&v->type, &in->bytes)) s = pare_inlet_begin(d, in);
+    PARE_TRY(own_bytes(c, v, &bytes));
+    at += bytes;
+  }
+  return s == PARE_OK ? s : device_failed(c, p, s);
+}
+
 static PareStatus faults_new(PareCtx *c, PareProgram *p) {
   PareDevice *d = p->device;
   size_t bytes = (p->nsteps + 1) * sizeof *p->fault;
@@ -263,6 +299,7 @@ static PareStatus prepare_device(PareCtx *c, PareProgram *p) {
   p->mirror = PARE_NEW_N(p->arena, p->graph->values.n, void *);
   if (!p->mirror) return pare_nomem(c);
   PARE_TRY(mirrors_new(c, p));
+  PARE_TRY(inlets_new(c, p));
   PARE_TRY(faults_new(c, p));
   PareStatus s = p->device->sync(p->device);
   return s == PARE_OK ? s : device_failed(c, p, s);
@@ -436,24 +473,33 @@ void *pare_program_buffer(const PareProgram *p, const PareValue *v) {
   return p->readable[v->id] || is_constant(p, v) ? p->mirror[p->plan.root[v->id]->id] : NULL;
 }
 
+static PareStatus push_input(PareProgram *p, const PareValue *v) {
+  size_t i = 0;
+  while (p->graph->inputs.at[i] != v) i++;
+  PareStatus s = pare_inlet_push(p->device, &p->inlet[i], p->data[v->id]);
+  p->mirror[v->id] = p->inlet[i].buffer[p->inlet[i].turn];
+  return s;
+}
+
 PareStatus pare_program_push(PareCtx *c, PareProgram *p, const PareValue *v) {
   PareDevice *d = p->device;
   size_t bytes;
   void *to = p->data[v->id];
   assert(v->role == PARE_INPUT || v->role == PARE_STATE);
   if (d->host || !to || !pare_type_bytes(&v->type, &bytes) || !bytes) return PARE_OK;
-  PareStatus s = d->write(d, to, p->mirror[v->id], bytes);
+  PareStatus s = v->role == PARE_INPUT ? push_input(p, v) : d->write(d, to, p->mirror[v->id], bytes);
+  if (s == PARE_OK && v->role == PARE_STATE) s = d->sync(d);
   return s == PARE_OK ? s : device_failed(c, p, s);
 }
 
-static PareStatus check_faults(PareCtx *c, const PareProgram *p) {
+static PareStatus check_faults(PareCtx *c, const PareProgram *p, const uint32_t *seen) {
   static const char *const text[] = {
 #define X(id, text) [PARE_FAULT_##id] = text,
       PARE_FAULT_LIST(X)
 #undef X
   };
   for (size_t i = 0; i < p->nsteps; i++) {
-    uint32_t f = p->fault_seen[i];
+    uint32_t f = seen[i];
     if (f) return pare_fail(c, p->step[i].node, PARE_DATA, "%s", f < PARE_FAULT_COUNT ? text[f] : "the data are wrong");
   }
   return PARE_OK;
@@ -469,8 +515,46 @@ PareStatus pare_program_pull(PareCtx *c, PareProgram *p, const PareValue *v) {
     s = d->read(d, p->mirror[root->id], p->data[root->id], bytes);
   if (s == PARE_OK && p->nsteps) s = d->read(d, p->fault_seen, p->fault, p->nsteps * sizeof *p->fault);
   if (s == PARE_OK) s = d->sync(d);
-  return s == PARE_OK ? check_faults(c, p) : device_failed(c, p, s);
+  return s == PARE_OK ? check_faults(c, p, p->fault_seen) : device_failed(c, p, s);
 }
+
+PareStatus pare_program_watch(PareCtx *c, PareProgram *p, size_t n, const PareValue *const *values) {
+  PareOutlet *o = &p->outlet;
+  assert(!o->n);
+  if (p->device->host) return PARE_OK;
+  p->watched = PARE_NEW_N(p->arena, n + 1, const PareValue *);
+  o->from = PARE_NEW_N(p->arena, n + 1, const void *);
+  o->bytes = PARE_NEW_N(p->arena, n + 1, size_t);
+  if (!p->watched || !o->from || !o->bytes) return pare_nomem(c);
+  for (size_t i = 0; i < n; i++) {
+    const PareValue *root = p->plan.root[values[i]->id];
+    assert(p->readable[values[i]->id]);
+    if (is_constant(p, root) || !p->data[root->id] || !pare_type_bytes(&root->type, &o->bytes[o->n])) continue;
+    o->from[o->n] = p->data[root->id];
+    p->watched[o->n++] = root;
+  }
+  o->from[o->n] = p->fault;
+  o->bytes[o->n++] = p->nsteps * sizeof *p->fault;
+  PareStatus s = pare_outlet_begin(p->device, o);
+  return s == PARE_OK ? s : device_failed(c, p, s);
+}
+
+PareStatus pare_program_fetch(PareCtx *c, PareProgram *p) {
+  PareStatus s = p->device->host ? PARE_OK : pare_outlet_fetch(p->device, &p->outlet);
+  return s == PARE_OK ? s : device_failed(c, p, s);
+}
+
+PareStatus pare_program_show(PareCtx *c, PareProgram *p) {
+  const PareOutlet *o = &p->outlet;
+  unsigned char *room = NULL;
+  if (p->device->host) return PARE_OK;
+  PareStatus s = pare_outlet_show(p->device, &p->outlet, &room);
+  if (s != PARE_OK) return device_failed(c, p, s);
+  for (size_t i = 0; i + 1 < o->n; i++) p->mirror[p->watched[i]->id] = room + pare_outlet_at(o, i);
+  return check_faults(c, p, (const uint32_t *)(void *)(room + pare_outlet_at(o, o->n - 1)));
+}
+
+int pare_program_ahead(const PareProgram *p) { return p->device->host ? 0 : PARE_OUTLET_AHEAD; }
 
 void pare_program_bind(PareProgram *p, const PareValue *input, const void *data) {
   assert(p->device->host && input->role == PARE_INPUT && is_aligned(data, input->type.dtype));

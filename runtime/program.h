@@ -43,11 +43,21 @@ PARE_MUST_USE PareStatus pare_program_run(PareCtx *c, PareProgram *p, int phase)
 /* Inputs: memory to fill, or what was bound. States, constants: their bytes.
  * Results: only outputs and pins; NULL for others, since their place is reused. */
 void *pare_program_buffer(const PareProgram *p, const PareValue *v);
-/* What was written to the buffer of an input or a state is what the next run sees. The buffer must not be written
- * again before the next pull, of whatever value. */
+/* What was written to the buffer of an input or a state is what the next run sees. An input's buffer is another one
+ * afterwards, to be filled whole, so that a device can copy the last batch while the host gathers the next. A state's
+ * stays, and its push waits. */
 PARE_MUST_USE PareStatus pare_program_push(PareCtx *c, PareProgram *p, const PareValue *v);
 /* Waits for what has been run and makes the buffer show its result. Values without a buffer are left alone. */
 PARE_MUST_USE PareStatus pare_program_pull(PareCtx *c, PareProgram *p, const PareValue *v);
+
+/* Results that are looked at while the program goes on. watch: which, outputs or pins; once. fetch: as the runs so far
+ * leave them. show waits for the oldest fetch that was not shown, makes the buffers show it until the next fetch, and
+ * tells what the work before it found wrong. No more than pare_program_ahead fetches may wait to be shown when the
+ * program is run again: none on a host, where all this costs nothing. */
+PARE_MUST_USE PareStatus pare_program_watch(PareCtx *c, PareProgram *p, size_t n, const PareValue *const *values);
+PARE_MUST_USE PareStatus pare_program_fetch(PareCtx *c, PareProgram *p);
+PARE_MUST_USE PareStatus pare_program_show(PareCtx *c, PareProgram *p);
+int pare_program_ahead(const PareProgram *p);
 
 /* Hosts only. The input is read from `data`, aligned to its element, from now on; NULL: from the program's memory again. */
 void pare_program_bind(PareProgram *p, const PareValue *input, const void *data);

@@ -1,5 +1,5 @@
-/* device.cu - the plug-in's door: a GPU as a PareDevice. One stream, in order; memory by cudaMalloc; a phase of a
- * program as a CUDA graph. */
+/* device.cu - the plug-in's door: a GPU as a PareDevice. A stream for the work and one for copies beside it; memory by
+ * cudaMalloc; a phase of a program as a CUDA graph. */
 #include "kernels/cuda/cuda.cuh"
 
 extern "C" {
@@ -12,6 +12,7 @@ struct CudaDevice {
   PareDevice device; /* first: it is what callers hold */
   PareArena *arena;  /* holds this struct */
   PareCuda cuda;
+  cudaStream_t copies;
   char name[16], about[160];
   PareKernel table[PARE_OP_COUNT];
 };
@@ -55,6 +56,35 @@ static PareStatus gpu_clear(PareDevice *d, void *to, size_t bytes) {
 }
 static PareStatus gpu_sync(PareDevice *d) { return status(d, "work", cudaStreamSynchronize(stream_of(d))); }
 
+/* --- copies beside the work --- */
+
+static cudaStream_t lane_of(PareDevice *d, PareLane lane) {
+  return lane == PARE_LANE_COPY ? own(d)->copies : own(d)->cuda.stream;
+}
+static PareStatus gpu_send(PareDevice *d, void *to, const void *from, size_t bytes) {
+  return status(d, "copy", cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, own(d)->copies));
+}
+static PareStatus gpu_move(PareDevice *d, void *to, const void *from, size_t bytes) {
+  return status(d, "copy", cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_of(d)));
+}
+static PareStatus gpu_mark_new(PareDevice *d, void **mark) {
+  cudaEvent_t e = NULL;
+  PareStatus s = status(d, "event", cudaEventCreateWithFlags(&e, cudaEventDisableTiming));
+  return *mark = e, s;
+}
+static void gpu_mark_free(PareDevice *d, void *mark) {
+  if (mark) status(d, "event", cudaEventDestroy((cudaEvent_t)mark));
+}
+static PareStatus gpu_mark_set(PareDevice *d, void *mark, PareLane lane) {
+  return status(d, "work", cudaEventRecord((cudaEvent_t)mark, lane_of(d, lane)));
+}
+static PareStatus gpu_after(PareDevice *d, void *mark, PareLane lane) {
+  return status(d, "work", cudaStreamWaitEvent(lane_of(d, lane), (cudaEvent_t)mark, 0));
+}
+static PareStatus gpu_await(PareDevice *d, void *mark) {
+  return status(d, "work", cudaEventSynchronize((cudaEvent_t)mark));
+}
+
 /* --- recording --- */
 
 static PareStatus gpu_record_begin(PareDevice *d) {
@@ -83,6 +113,7 @@ static void gpu_close(PareDevice *d) {
   CudaDevice *g = own(d);
   if (g->cuda.blas_space) cudaFree(g->cuda.blas_space);
   if (g->cuda.blas) cublasLtDestroy(g->cuda.blas);
+  if (g->copies) cudaStreamDestroy(g->copies);
   if (g->cuda.stream) cudaStreamDestroy(g->cuda.stream);
   pare_arena_free(g->arena);
 }
@@ -144,6 +175,7 @@ static PareStatus equip(CudaDevice *g, char *why, size_t size) {
   PareCuda *c = &g->cuda;
   c->blas_bytes = BLAS_BYTES;
   cudaError_t e = cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking);
+  if (e == cudaSuccess) e = cudaStreamCreateWithFlags(&g->copies, cudaStreamNonBlocking);
   if (e == cudaSuccess) e = cudaMalloc(&c->blas_space, c->blas_bytes);
   if (e != cudaSuccess) return snprintf(why, size, "%s: %s", g->name, cudaGetErrorString(e)), PARE_DEVICE;
   if (cublasLtCreate(&c->blas) == CUBLAS_STATUS_SUCCESS) return PARE_OK;
@@ -159,6 +191,8 @@ static void fill(CudaDevice *g) {
   d->write = gpu_write, d->read = gpu_read, d->clear = gpu_clear, d->sync = gpu_sync;
   d->record_begin = gpu_record_begin, d->record_end = gpu_record_end;
   d->replay = gpu_replay, d->drop = gpu_drop, d->close = gpu_close;
+  d->send = gpu_send, d->move = gpu_move, d->mark_new = gpu_mark_new, d->mark_free = gpu_mark_free;
+  d->mark_set = gpu_mark_set, d->after = gpu_after, d->await = gpu_await;
 }
 
 extern "C" __attribute__((visibility("default"))) ParePluginOpen pare_plugin_open;

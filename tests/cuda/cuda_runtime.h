@@ -1,6 +1,6 @@
 // cuda_runtime.h - stands in for CUDA's header, so that the files of kernels/cuda compile for the host and their
 // kernels run there, thread by thread. It is stricter than a GPU: queued work runs at the last moment, when the host
-// waits; the device's memory cannot be touched outside of that work, nor beyond what was asked for; barriers and
+// waits (turned round, that of every stream but the first runs as early as it may); the device's memory cannot be touched outside of that work, nor beyond what was asked for; barriers and
 // shuffles must be reached by all; threads run in an order that can be turned round. See emulate.cpp.
 #ifndef PARE_TESTS_CUDA_RUNTIME_H
 #define PARE_TESTS_CUDA_RUNTIME_H
@@ -101,6 +101,7 @@ static inline uint32_t pare_pack2(float low, float high) {
 
 // --- the runtime's functions that the plug-in calls ---
 typedef emulate::Stream *cudaStream_t;
+typedef struct emulated_event *cudaEvent_t;
 typedef struct emulated_graph *cudaGraph_t;
 typedef struct emulated_graph *cudaGraphExec_t;
 enum cudaError_t {
@@ -115,7 +116,7 @@ enum cudaError_t {
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
 enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
-enum { cudaStreamNonBlocking = 1, CUDART_VERSION = 13000 };
+enum { cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2, CUDART_VERSION = 13000 };
 struct cudaDeviceProp {
   char name[256];
   int major, minor, multiProcessorCount;
@@ -140,6 +141,11 @@ cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t s);
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t s);
 cudaError_t cudaStreamSynchronize(cudaStream_t s);
+cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned flags);
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned flags);
+cudaError_t cudaEventDestroy(cudaEvent_t e);
+cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s);
+cudaError_t cudaEventSynchronize(cudaEvent_t e);
 cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode mode);
 cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *out);
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *out, cudaGraph_t g, unsigned long long flags);

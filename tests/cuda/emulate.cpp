@@ -5,20 +5,32 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
 
+#include <deque>
 #include <map>
 #include <memory>
 #include <vector>
 
-typedef std::vector<std::function<void()>> Work;
 struct emulated_graph {
-  Work work;
+  std::vector<std::function<void()>> work;
+};
+struct emulated_event {
+  emulate::Stream *stream;   // where it was last recorded
+  unsigned recorded, passed; // how often
+  bool timed;
+  double at; // seconds
 };
 namespace emulate {
+struct Item {
+  std::function<void()> work;
+  emulated_event *event; // waits until it has been passed so often
+  unsigned times;
+};
 struct Stream {
-  Work pending;
+  std::deque<Item> pending;
   bool capturing = false;
   emulated_graph *graph = nullptr;
 };
@@ -274,6 +286,11 @@ static std::map<const char *, Pages> allocated; // by the address that was given
 static std::multimap<size_t, char *> spare;     // freed, by their size
 static std::map<const void *, int> shared_limit; // by kernel
 static cudaError_t last_error;
+static double now() {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
 // The device's memory: $PARE_EMULATION_MIB.
 static size_t capacity() {
   const char *mib = getenv("PARE_EMULATION_MIB");
@@ -315,18 +332,42 @@ bool configure(unsigned grid, unsigned threads, size_t shared_bytes, const void 
 
 // --- streams ---
 
-void queue(Stream *s, std::function<void()> work) {
-  (s->capturing ? s->graph->work : s->pending).push_back(std::move(work));
+static std::vector<Stream *> streams;
+
+// Runs the first of the stream's work, and before it what it waits for.
+static void step(Stream *s) {
+  Item i = std::move(s->pending.front());
+  s->pending.pop_front();
+  while (i.event && i.event->passed < i.times) step(i.event->stream);
+  if (i.work) i.work();
 }
-static void drain(Stream *s) {
-  if (s->pending.empty()) return;
-  Work work = std::move(s->pending);
-  s->pending.clear();
+static bool blocked(const Stream *s) {
+  const Item &i = s->pending.front();
+  return i.event && i.event->passed < i.times;
+}
+// Turned round, copies beside the work are made as soon as nothing forbids it.
+static void run_ahead() {
+  for (size_t k = 1; reversed && k < streams.size(); k++)
+    while (!streams[k]->pending.empty() && !blocked(streams[k])) step(streams[k]);
+}
+static void add(Stream *s, Item i) {
+  s->pending.push_back(std::move(i));
+  if (!reversed || s == streams[0] || blocked(s)) return;
   protect(PROT_READ | PROT_WRITE);
-  for (auto &w : work) w();
+  run_ahead();
   protect(PROT_NONE);
 }
-static std::vector<Stream *> streams;
+void queue(Stream *s, std::function<void()> work) {
+  if (s->capturing) s->graph->work.push_back(std::move(work));
+  else add(s, {std::move(work), nullptr, 0});
+}
+static void drain(Stream *s, const emulated_event *until = nullptr) {
+  unsigned times = until ? until->recorded : 0;
+  if (s->pending.empty() || (until && until->passed >= times)) return;
+  protect(PROT_READ | PROT_WRITE);
+  while (!s->pending.empty() && !(until && until->passed >= times)) step(s), run_ahead();
+  protect(PROT_NONE);
+}
 }  // namespace emulate
 
 using namespace emulate;
@@ -430,6 +471,30 @@ cudaError_t cudaStreamDestroy(cudaStream_t s) {
 cudaError_t cudaStreamSynchronize(cudaStream_t s) {
   if (s->capturing) return last_error = cudaErrorStreamCaptureUnsupported;
   drain(s);
+  return cudaSuccess;
+}
+cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned) {
+  if (s->capturing) return last_error = cudaErrorStreamCaptureUnsupported;
+  add(s, {nullptr, e, e->recorded});
+  return cudaSuccess;
+}
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned flags) {
+  *e = new emulated_event{nullptr, 0, 0, !(flags & cudaEventDisableTiming), 0};
+  return cudaSuccess;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t e) {
+  for (Stream *s : streams) drain(s);
+  return delete e, cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) {
+  if (s->capturing) return last_error = cudaErrorStreamCaptureUnsupported;
+  e->stream = s;
+  e->recorded++;
+  queue(s, [=]() { e->passed++, e->at = now(); });
+  return cudaSuccess;
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t e) {
+  if (e->stream) drain(e->stream, e);
   return cudaSuccess;
 }
 cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode) {

@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import re
 import subprocess
 
 import numpy as np
@@ -52,7 +53,21 @@ def test_a_run_has_the_losses_of_the_cpu_step_by_step_and_the_same_bytes_in_any_
     assert gpu["training"]["device"] == "cuda:0" and "device cuda:0: emulated GPU" in log
     assert gpu["curves"]["loss"] == pytest.approx(cpu["curves"]["loss"], rel=REL)
     assert [g["kept"] for g in gpu["groups"]] == [g["kept"] for g in cpu["groups"]]
+    assert gpu["curves"]["metric"] == cpu["curves"]["metric"] and gpu["curves"]["step"] == [1, 2, 3, 4]
+    assert gpu["curves"]["sparsity"] == cpu["curves"]["sparsity"]
     assert out == turned
+
+
+@emulated
+def test_a_loss_that_is_not_a_number_names_its_step_though_the_device_is_a_step_ahead(data, tmp_path):
+    arrays = dict(np.load(data / "labelled.npz"))
+    arrays[next(k for k in arrays if k != "labels")][5] = 1e38  # its square is not a number of fp32
+    np.savez(tmp_path / "huge.npz", **arrays)
+    args = ("--train", tmp_path / "huge.npz", "--batch", 2, "--steps", 6, "--precision", "fp32")
+    cpu, gpu = (pare("compress", MODEL, tmp_path / "o.onnx", *args, "--device", d, code=1).stderr
+                for d in ("cpu", "cuda"))
+    named = re.search(r"not a number at step \d+", cpu)
+    assert named and named[0] in gpu
 
 
 @emulated

@@ -8,7 +8,7 @@
 /* Opened by the plug-in's own door when it is first asked for; never closed. Skips the test where there is no real GPU. */
 PareDevice *cuda_device(void);
 
-/* The next kernels run threads and blocks from the last to the first; nothing on a real GPU. */
+/* Emulated: from now on threads run in the other order, and copies beside the work as early as they may, not as late; nothing on a real GPU. */
 void cuda_reverse(bool on);
 
 /* Plans and runs an op's kernel on copies of the tensors, which lie on the host, twice: emulated, with the threads in

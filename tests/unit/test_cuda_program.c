@@ -68,6 +68,80 @@ Test(cuda_program, an_input_and_a_constant_are_outputs_too) {
   fix_free(f);
 }
 
+/* Six batches, and results looked at one run late; copies beside the work are made as late, or as early, as they may. */
+static void feed_ahead(Fix *f) {
+  enum { RUNS = 6 };
+  PareGraph *g = fix_parse(f, "input %x : f32[3]\nstate %s : f32[3]\npare.Accumulate(%s, %x)\n%y = Mul(%x, %s)\n"
+                              "output %y\n");
+  PareProgram *p = on_gpu(f, g);
+  const PareValue *x = pare_graph_find(g, "x"), *y = g->outputs.at[0];
+  MUST(f, pare_program_watch(&f->c, p, 1, &y));
+  cr_assert_eq(pare_program_ahead(p), 1);
+  for (int run = 0; run < RUNS + 1; run++) {
+    if (run < RUNS) {
+      void *before = pare_program_buffer(p, x);
+      feed(f, p, x, (float[]){(float)(run + 1), 0, -(float)run});
+      cr_expect_neq(pare_program_buffer(p, x), before);
+      memset(pare_program_buffer(p, x), 0xff, 3 * sizeof(float)); /* the next batch begins to come in */
+      MUST(f, pare_program_run(&f->c, p, 0));
+      MUST(f, pare_program_fetch(&f->c, p));
+    }
+    if (!run) continue;
+    MUST(f, pare_program_show(&f->c, p));
+    const float *got = pare_program_buffer(p, y), sum = (float)(run * (run + 1) / 2), less = (float)(run * (run - 1) / 2);
+    float want[] = {(float)run * sum, 0, (float)(run - 1) * less};
+    for (int i = 0; i < 3; i++) cr_expect_eq(got[i], want[i], "run %d: %g, not %g", run, got[i], want[i]);
+  }
+  pare_program_free(p);
+}
+
+Test(cuda_program, the_next_batch_is_gathered_and_copied_while_the_last_is_computed) {
+  Fix fix, *f = &fix;
+  fix_init(f);
+  feed_ahead(f);
+  cuda_reverse(true);
+  feed_ahead(f);
+  cuda_reverse(false);
+  fix_free(f);
+}
+
+Test(cuda_program, a_state_may_be_written_again_as_soon_as_it_was_pushed) {
+  Fix fix, *f = &fix;
+  fix_init(f);
+  PareGraph *g = fix_parse(f, "input %x : f32[2]\nstate %s : f32[2]\n%y = Add(%x, %s)\noutput %y\n");
+  PareProgram *p = on_gpu(f, g);
+  const PareValue *s = pare_graph_find(g, "s");
+  feed(f, p, s, (float[]){1, 2});
+  memset(pare_program_buffer(p, s), 0xff, 2 * sizeof(float));
+  feed(f, p, pare_graph_find(g, "x"), (float[]){10, 20});
+  MUST(f, pare_program_run(&f->c, p, 0));
+  const float *got = result(f, p, g->outputs.at[0]);
+  cr_expect(got[0] == 11 && got[1] == 22, "%g %g", got[0], got[1]);
+  pare_program_free(p);
+  fix_free(f);
+}
+
+Test(cuda_program, what_is_shown_late_tells_wrong_data_as_a_pull_does) {
+  Fix fix, *f = &fix;
+  fix_init(f);
+  PareGraph *g = fix_parse(f, "input %i : i64[1]\nconst %t : f32[3,2] = random(1)\n"
+                              "%y = Gather(%t, %i) {axis=0} \"embeddings/lookup\"\noutput %y\n");
+  PareProgram *p = on_gpu(f, g);
+  const PareValue *y = g->outputs.at[0];
+  MUST(f, pare_program_watch(&f->c, p, 1, &y));
+  for (int64_t run = 0; run < 2; run++) {
+    feed(f, p, g->inputs.at[0], (int64_t[]){run ? 3 : 2});
+    MUST(f, pare_program_run(&f->c, p, -1));
+    MUST(f, pare_program_fetch(&f->c, p));
+  }
+  MUST(f, pare_program_show(&f->c, p));
+  cr_expect_eq(pare_program_show(&f->c, p), PARE_DATA);
+  cr_expect_str_eq(f->c.diag.node, "embeddings/lookup");
+  fix_forget(f);
+  pare_program_free(p);
+  fix_free(f);
+}
+
 Test(cuda_program, wrong_data_are_told_by_the_next_pull_which_names_the_node) {
   Fix fix, *f = &fix;
   fix_init(f);
