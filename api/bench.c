@@ -81,8 +81,9 @@ static PareStatus time_forward(Bench *b, PareForward *f) {
   if (!run || !by_node || !samples) return pare_nomem(c);
   for (int i = 0; i < WARM_UP; i++) PARE_TRY(one_run(b, f, samples, &cold));
   for (int i = 0; i < runs; i++) PARE_TRY(one_run(b, f, samples, &run[i]));
-  pare_program_profile(pare_forward_program(f), by_node); /* apart: reading the clock costs a little */
+  PARE_TRY(pare_program_profile(c, pare_forward_program(f))); /* apart: reading the clock costs a little */
   for (int i = 0; i < WARM_UP; i++) PARE_TRY(one_run(b, f, samples, &cold));
+  PARE_TRY(pare_program_times(c, pare_forward_program(f), by_node));
   b->r->median_seconds = median((size_t)runs, run);
   b->r->min_seconds = run[0];
   b->r->samples_per_second = (double)batch / b->r->median_seconds;

@@ -21,7 +21,9 @@ typedef struct Watch {
   const PareHooks *h;
   volatile sig_atomic_t stop;
   int runs, seen; /* steps timed, steps gone */
-  double last, *seconds, *by_node;
+  int64_t from;   /* steps before those that are profiled; 0: not yet */
+  PareStatus profile;
+  double last, *seconds;
   PareArena *arena;
   PareBenchRow *row;
 } Watch;
@@ -37,13 +39,19 @@ static int most_first(const void *a, const void *b) {
   return strcmp(x->op, y->op);
 }
 
-static void add_rows(Watch *w) {
-  for (const PareNode *n = w->tuner.graph.g->first; n; n = n->next) {
-    if (w->by_node[n->id] <= 0) continue;
+/* Times of nodes, added up by op and taken per step. */
+static PareStatus add_rows(Watch *w) {
+  const PareTuner *t = &w->tuner;
+  double steps = (double)(t->step - w->from), *by_node = PARE_NEW_N(w->arena, t->graph.g->nnodes, double);
+  if (!by_node) return pare_nomem(t->c);
+  PARE_TRY(pare_program_times(t->c, t->program, by_node));
+  for (const PareNode *n = t->graph.g->first; n; n = n->next) {
+    if (by_node[n->id] <= 0) continue;
     w->row[n->op].op = pare_op_info[n->op].name;
-    w->row[n->op].seconds += w->by_node[n->id] / PROFILED;
+    w->row[n->op].seconds += by_node[n->id] / steps;
     w->row[n->op].count++;
   }
+  return PARE_OK;
 }
 
 /* Steps: warm-up, those that count, then some with the profile on, which costs a little. */
@@ -54,12 +62,11 @@ static void after_step(void *arg, const PareProgress *p) {
   int i = w->seen++ - WARM_UP;
   if (i >= 0 && i < w->runs) w->seconds[i] = t - w->last;
   if (i + 1 == w->runs) {
-    w->by_node = PARE_NEW_N(w->arena, w->tuner.graph.g->nnodes, double);
-    if (w->by_node) pare_program_profile(w->tuner.program, w->by_node);
-    else w->stop = 1;
+    w->from = w->tuner.step;
+    w->profile = pare_program_profile(w->tuner.c, w->tuner.program);
   }
-  if (i + 1 == w->runs + PROFILED) add_rows(w), w->stop = 1;
-  if (pare_stopped(w->h)) w->stop = 1;
+  if (w->from && w->tuner.step >= w->from + PROFILED) w->stop = 1;
+  if (w->profile != PARE_OK || pare_stopped(w->h)) w->stop = 1;
   w->last = pare_now();
 }
 
@@ -100,8 +107,10 @@ static PareStatus run(PareCtx *c, Watch *w, const PareModel *m, const PareBenchO
   if (s == PARE_OK) s = pare_tuner_init(&w->tuner, c, w->arena, m, m->graph, dims, &opt, &hooks, d, samples, n, device);
   if (s == PARE_OK) s = pare_tuner_run(&w->tuner);
   pare_options_free(&opt);
-  if (s != PARE_INTERRUPTED || w->seen < WARM_UP + w->runs + PROFILED) return s;
+  if (w->profile != PARE_OK) return w->profile;
+  if (s != PARE_INTERRUPTED || !w->from || w->tuner.step < w->from + PROFILED) return s;
   c->diag = (PareDiag){0}; /* we stopped it */
+  PARE_TRY(add_rows(w));
   qsort(w->seconds, (size_t)w->runs, sizeof *w->seconds, by_value);
   r->min_seconds = w->seconds[0];
   r->median_seconds = (w->seconds[(w->runs - 1) / 2] + w->seconds[w->runs / 2]) / 2;

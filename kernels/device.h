@@ -62,11 +62,13 @@ struct PareDevice {
   PareStatus (*move)(PareDevice *d, void *to, const void *from, size_t bytes);
   /* A mark is passed when all that stood in its lane before it is done, or while it has never been set. `after` makes
    * a lane wait for it, `await` the host. Pair: mark_free (NULL is fine). */
-  PareStatus (*mark_new)(PareDevice *d, void **mark);
+  PareStatus (*mark_new)(PareDevice *d, bool timed, void **mark);
   void (*mark_free)(PareDevice *d, void *mark);
   PareStatus (*mark_set)(PareDevice *d, void *mark, PareLane lane);
   PareStatus (*after)(PareDevice *d, void *mark, PareLane lane);
   PareStatus (*await)(PareDevice *d, void *mark);
+  /* Between two timed marks that have been set and passed. */
+  PareStatus (*elapsed)(PareDevice *d, void *from, void *to, double *seconds);
 
   void (*close)(PareDevice *d);
 };

@@ -5,11 +5,11 @@
 
 #include <assert.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/num.h"
 #include "runtime/device.h"
 #include "runtime/plan.h"
+#include "runtime/profile.h"
 #include "runtime/transfer.h"
 
 typedef struct Step {
@@ -48,7 +48,7 @@ struct PareProgram {
   unsigned char *others, *landings; /* of the inlets: second buffers on the host, and memory on the device */
   uint32_t *fault, *fault_seen; /* by step: on the device, and what was last fetched; NULL on the host */
   PareProgramMemory memory;
-  double *seconds;
+  PareProfile profile;
   struct {
     int runs;
     void *record; /* the work of the whole phase, kept by the device */
@@ -87,6 +87,7 @@ void pare_program_free(PareProgram *p) {
   d->free(d, p->fault);
   for (size_t i = 0; p->inlet && i < p->graph->inputs.n; i++) pare_inlet_end(d, &p->inlet[i]);
   if (!d->host) pare_outlet_end(d, &p->outlet);
+  pare_profile_free(d, &p->profile);
   d->free(d, p->landings);
   d->free_host(d, p->others);
   d->free_host(d, p->mirrors);
@@ -426,22 +427,15 @@ PareStatus pare_program_new(PareCtx *c, const PareGraph *g, const PareKernel *ke
 
 /* --- running --- */
 
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static PareStatus run_steps(PareCtx *c, PareProgram *p, int phase) {
   for (size_t i = 0; i < p->nsteps; i++) {
     Step *s = &p->step[i];
     if (phase >= 0 && s->node->phase != phase) continue;
-    double start = p->seconds ? now() : 0;
     s->args.why = NULL;
-    PareStatus status = s->kernel->run(&s->args);
-    if (status == PARE_OK && p->seconds) status = p->device->sync(p->device);
+    PareStatus status = p->profile.on ? pare_profile_begin(p->device, &p->profile, i) : PARE_OK;
+    if (status == PARE_OK) status = s->kernel->run(&s->args);
+    if (status == PARE_OK && p->profile.on) status = pare_profile_end(p->device, &p->profile, i);
     if (status != PARE_OK) return step_failed(c, p, s, status);
-    if (p->seconds) p->seconds[s->node->id] += now() - start;
   }
   return PARE_OK;
 }
@@ -461,7 +455,7 @@ static PareStatus record(PareCtx *c, PareProgram *p, int phase, void **out) {
 PareStatus pare_program_run(PareCtx *c, PareProgram *p, int phase) {
   PareDevice *d = p->device;
   int slot = phase + 1;
-  if (!d->record_begin || p->seconds || slot >= PHASES || p->phase[slot].runs++ == 0) return run_steps(c, p, phase);
+  if (!d->record_begin || p->profile.on || slot >= PHASES || p->phase[slot].runs++ == 0) return run_steps(c, p, phase);
   if (!p->phase[slot].record) PARE_TRY(record(c, p, phase, &p->phase[slot].record));
   PareStatus s = d->replay(d, p->phase[slot].record);
   return s == PARE_OK ? s : device_failed(c, p, s);
@@ -565,4 +559,14 @@ void pare_program_bind(PareProgram *p, const PareValue *input, const void *data)
 
 PareProgramMemory pare_program_memory(const PareProgram *p) { return p->memory; }
 
-void pare_program_profile(PareProgram *p, double *seconds_by_node) { p->seconds = seconds_by_node; }
+PareStatus pare_program_profile(PareCtx *c, PareProgram *p) {
+  PareStatus s = pare_profile_start(p->device, &p->profile, p->arena, p->nsteps);
+  return s == PARE_OK ? s : device_failed(c, p, s);
+}
+
+PareStatus pare_program_times(PareCtx *c, PareProgram *p, double *seconds_by_node) {
+  PareStatus s = pare_profile_stop(p->device, &p->profile);
+  if (s != PARE_OK) return device_failed(c, p, s);
+  for (size_t i = 0; i < p->nsteps; i++) seconds_by_node[p->step[i].node->id] += p->profile.seconds[i];
+  return PARE_OK;
+}

@@ -63,7 +63,9 @@ int pare_program_ahead(const PareProgram *p);
 void pare_program_bind(PareProgram *p, const PareValue *input, const void *data);
 
 PareProgramMemory pare_program_memory(const PareProgram *p);
-/* Adds the time of each node's runs to seconds_by_node[node id]; NULL switches it off. */
-void pare_program_profile(PareProgram *p, double *seconds_by_node);
+/* From now on runs are timed: by the host's clock, or on the device, which is not waited for. */
+PARE_MUST_USE PareStatus pare_program_profile(PareCtx *c, PareProgram *p);
+/* No longer. Waits, and adds the time of each node's runs to seconds_by_node[node id]. */
+PARE_MUST_USE PareStatus pare_program_times(PareCtx *c, PareProgram *p, double *seconds_by_node);
 
 #endif

@@ -5,9 +5,9 @@
 enum { ALIGN = 64 };
 
 PareStatus pare_inlet_begin(PareDevice *d, PareInlet *in) {
-  PARE_TRY(d->mark_new(d, &in->sent[0]));
-  PARE_TRY(d->mark_new(d, &in->sent[1]));
-  return d->mark_new(d, &in->moved);
+  PARE_TRY(d->mark_new(d, false, &in->sent[0]));
+  PARE_TRY(d->mark_new(d, false, &in->sent[1]));
+  return d->mark_new(d, false, &in->moved);
 }
 
 void pare_inlet_end(PareDevice *d, PareInlet *in) {
@@ -39,7 +39,7 @@ PareStatus pare_outlet_begin(PareDevice *d, PareOutlet *o) {
   for (int i = 0; i < 2; i++) {
     PARE_TRY(d->alloc_host(d, pare_outlet_at(o, o->n), &room));
     o->room[i] = room;
-    PARE_TRY(d->mark_new(d, &o->done[i]));
+    PARE_TRY(d->mark_new(d, false, &o->done[i]));
   }
   return PARE_OK;
 }

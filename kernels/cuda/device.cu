@@ -67,9 +67,9 @@ static PareStatus gpu_send(PareDevice *d, void *to, const void *from, size_t byt
 static PareStatus gpu_move(PareDevice *d, void *to, const void *from, size_t bytes) {
   return status(d, "copy", cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_of(d)));
 }
-static PareStatus gpu_mark_new(PareDevice *d, void **mark) {
+static PareStatus gpu_mark_new(PareDevice *d, bool timed, void **mark) {
   cudaEvent_t e = NULL;
-  PareStatus s = status(d, "event", cudaEventCreateWithFlags(&e, cudaEventDisableTiming));
+  PareStatus s = status(d, "event", cudaEventCreateWithFlags(&e, timed ? cudaEventDefault : cudaEventDisableTiming));
   return *mark = e, s;
 }
 static void gpu_mark_free(PareDevice *d, void *mark) {
@@ -83,6 +83,11 @@ static PareStatus gpu_after(PareDevice *d, void *mark, PareLane lane) {
 }
 static PareStatus gpu_await(PareDevice *d, void *mark) {
   return status(d, "work", cudaEventSynchronize((cudaEvent_t)mark));
+}
+static PareStatus gpu_elapsed(PareDevice *d, void *from, void *to, double *seconds) {
+  float ms = 0;
+  PareStatus s = status(d, "event", cudaEventElapsedTime(&ms, (cudaEvent_t)from, (cudaEvent_t)to));
+  return *seconds = 1e-3 * (double)ms, s;
 }
 
 /* --- recording --- */
@@ -192,7 +197,7 @@ static void fill(CudaDevice *g) {
   d->record_begin = gpu_record_begin, d->record_end = gpu_record_end;
   d->replay = gpu_replay, d->drop = gpu_drop, d->close = gpu_close;
   d->send = gpu_send, d->move = gpu_move, d->mark_new = gpu_mark_new, d->mark_free = gpu_mark_free;
-  d->mark_set = gpu_mark_set, d->after = gpu_after, d->await = gpu_await;
+  d->mark_set = gpu_mark_set, d->after = gpu_after, d->await = gpu_await, d->elapsed = gpu_elapsed;
 }
 
 extern "C" __attribute__((visibility("default"))) ParePluginOpen pare_plugin_open;

@@ -497,6 +497,13 @@ cudaError_t cudaEventSynchronize(cudaEvent_t e) {
   if (e->stream) drain(e->stream, e);
   return cudaSuccess;
 }
+cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to) {
+  for (cudaEvent_t e : {from, to}) {
+    if (!e->timed || !e->recorded) return last_error = cudaErrorInvalidValue;
+    if (e->passed < e->recorded) return last_error = cudaErrorNotReady;
+  }
+  return *ms = (float)(1e3 * (to->at - from->at)), cudaSuccess;
+}
 cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode) {
   s->capturing = true;
   s->graph = new emulated_graph;
