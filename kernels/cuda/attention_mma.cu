@@ -443,6 +443,7 @@ static int64_t backward_warps(const PareKernelArgs *a, const PareAttention *t) {
 
 bool pare_attention_mma_fits(const PareKernelArgs *a, const PareAttention *t, bool backward) {
   if (a->in[PARE_Q].type.dtype != PARE_BF16 || t->q.width % 8 || t->v.width % 8) return false;
+  if (t->q.rows < 1 || t->k.rows < 1) return false;
   if (t->q.width > MAX_WIDTH || t->v.width > MAX_WIDTH || t->q.rows > MAX_ROWS || t->k.rows > MAX_ROWS) return false;
   if (t->mask && t->step[3] != 1 && t->k.rows > 1) return false; /* its rows must be */
   if (t->batches * t->heads * forward_parts(t) > INT32_MAX) return false;
