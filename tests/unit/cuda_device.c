@@ -25,8 +25,6 @@ ParePluginOpen pare_plugin_open;
 void pare_emulation_reverse(bool on);
 void cuda_reverse(bool on) { pare_emulation_reverse(on); }
 
-void cuda_reverse(bool on) { pare_emulation_reverse(on); }
-
 PareDevice *cuda_device(void) {
   static PareDevice *device;
   char why[256] = "";
