@@ -59,7 +59,10 @@ static PareStatus make(PareCtx *c, PareForward *f, const PareGraph *g, int64_t b
     PARE_TRY(pare_run_passes(c, f->graph, "float-products,fake-quantize", NULL));
     pare_unround(f->graph);
   }
-  if (how == PARE_FORWARD_FUSED) PARE_TRY(pare_run_passes(c, f->graph, FUSED, NULL));
+  if (how == PARE_FORWARD_FUSED) {
+    PARE_TRY(pare_run_passes(c, f->graph, FUSED, NULL));
+    PARE_TRY(pare_run_passes(c, f->graph, "fuse-sums", NULL));
+  }
   return make_program(c, f, device);
 }
 
@@ -91,6 +94,7 @@ static PareStatus make_watching(PareCtx *c, PareForward *f, const PareGraph *g, 
       return pare_error(c, PARE_UNSUPPORTED, "'%s' is %s; tuning wants f32", v->name, pare_dtype_name(v->type.dtype));
   }
   if (w->felt) PARE_TRY(add_relevance(c, f, w->felt));
+  PARE_TRY(pare_run_passes(c, f->graph, "fuse-sums", NULL));
   return make_program(c, f, device);
 }
 

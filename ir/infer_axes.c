@@ -17,15 +17,47 @@ PareStatus pare_infer_layernorm(PareCtx *c, PareNode *n) {
   return PARE_OK;
 }
 
+/* Input i, if given, is of input 0's shape, and of its type or of bf16. */
+static PareStatus need_like0(PareCtx *c, const PareNode *n, int i) {
+  if (!given(n, i)) return PARE_OK;
+  PARE_TRY(same_dims(c, n, 0, i));
+  return n->in[i]->type.dtype == PARE_BF16 ? PARE_OK : same_dtype(c, n, 0, i);
+}
+
+static PareStatus set_low(PareCtx *c, PareNode *n, int i) {
+  PareType low = n->in[0]->type;
+  low.dtype = PARE_BF16;
+  return n->nout > i ? set_out(c, n, i, low) : PARE_OK;
+}
+
+/* x, gamma, beta, branch -> x + branch, its norm, mean, rstd, the norm in bf16. */
+PareStatus pare_infer_addnorm(PareCtx *c, PareNode *n) {
+  int axis;
+  PARE_TRY(need_input(c, n, 0));
+  PARE_TRY(need_input(c, n, 1));
+  PareType x = n->in[0]->type, stat = x;
+  PARE_TRY(wrap_axis(c, n, 0, pare_attr_get(&n->attr, axis, -1), x.rank, &axis));
+  for (int i = 1; i < 3; i++) {
+    if (!given(n, i)) continue;
+    PARE_TRY(same_dtype(c, n, 0, i));
+    PARE_TRY(bcast_to(c, n, i, &x));
+  }
+  PARE_TRY(need_like0(c, n, 3));
+  for (int a = axis; a < x.rank; a++) stat.dim[a] = 1;
+  for (int i = 0; i < 4 && i < n->nout; i++) PARE_TRY(set_out(c, n, i, i < 2 ? x : stat));
+  return set_low(c, n, 4);
+}
+
 PareStatus pare_infer_layernormgrad(PareCtx *c, PareNode *n) {
-  for (int i = 0; i < n->nin; i++) PARE_TRY(need_input(c, n, i));
-  PARE_TRY(same_dims(c, n, 0, 4));
+  for (int i = 0; i < 5; i++) PARE_TRY(need_input(c, n, i));
+  for (int i = 4; i < 6; i++) PARE_TRY(need_like0(c, n, i));
   PARE_TRY(same_dims(c, n, 2, 3));
   PARE_TRY(bcast_to(c, n, 1, &n->in[0]->type));
   PARE_TRY(bcast_to(c, n, 2, &n->in[0]->type));
-  PARE_TRY(set_out(c, n, 0, n->in[0]->type));
-  for (int i = 1; i < n->nout; i++) PARE_TRY(set_out(c, n, i, n->in[1]->type));
-  return PARE_OK;
+  if (given(n, 6) && !pare_type_equal(&n->in[0]->type, &n->in[6]->type))
+    return clash(c, n, 0, 6, "what is added to the gradient is of its type");
+  for (int i = 0; i < 3 && i < n->nout; i++) PARE_TRY(set_out(c, n, i, n->in[i ? 1 : 0]->type));
+  return set_low(c, n, 3);
 }
 
 PareStatus pare_infer_reduce(PareCtx *c, PareNode *n) {

@@ -82,7 +82,7 @@ PareStatus pare_infer_einsum(PareCtx *c, PareNode *n) {
 /* The adapters and the mask of x·m∘(W + s·A·B), from input 3 on; their numbers are those of sums. */
 static PareStatus check_lora(PareCtx *c, PareNode *n, PareDtype sums, int64_t k, int64_t cols) {
   if (given(n, 3) != given(n, 4)) return pare_fail(c, n, PARE_FORMAT, "one half of an adapter is left out");
-  for (int i = 3; i < n->nin; i++)
+  for (int i = 3; i < 6; i++)
     if (given(n, i) && n->in[i]->type.dtype != sums) return bad_input(c, n, i, "has not the type that sums have");
   if (given(n, 3)) {
     const PareType *a = &n->in[3]->type, *b = &n->in[4]->type;
@@ -127,6 +127,8 @@ PareStatus pare_infer_lineargrad(PareCtx *c, PareNode *n) {
   const PareType *x = &n->in[0]->type, *dy = &n->in[2]->type;
   if (dy->rank != x->rank || dy->dtype != x->dtype || dy->dim[dy->rank - 1] != cols)
     return clash(c, n, 0, 2, "the gradient does not fit");
+  if (given(n, 6) && !pare_type_equal(x, &n->in[6]->type))
+    return clash(c, n, 0, 6, "what is added to the gradient is of its type");
   if (n->nout > 0) PARE_TRY(set_out(c, n, 0, *x));
   for (int i = 1; i < n->nout; i++) {
     PARE_TRY(need_input(c, n, i + 2));

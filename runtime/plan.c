@@ -18,14 +18,18 @@ static const unsigned type_only[PARE_OP_COUNT] = {
   [PARE_OP_DROPOUT] = 6u,
 };
 
-/* Ops that compute element i of the result from the elements i of inputs that
- * have the result's type, and may therefore write over one that dies there. */
-static const bool in_place[PARE_OP_COUNT] = {
-  [PARE_OP_ADD] = 1,      [PARE_OP_SUB] = 1,        [PARE_OP_MUL] = 1,      [PARE_OP_DIV] = 1,
-  [PARE_OP_NEG] = 1,      [PARE_OP_SQRT] = 1,       [PARE_OP_EXP] = 1,      [PARE_OP_ERF] = 1,
-  [PARE_OP_TANH] = 1,     [PARE_OP_SIGMOID] = 1,    [PARE_OP_RELU] = 1,     [PARE_OP_GELU] = 1,
-  [PARE_OP_RELUGRAD] = 1, [PARE_OP_GELUGRAD] = 1,   [PARE_OP_ERFGRAD] = 1,  [PARE_OP_TANHGRAD] = 1,
-  [PARE_OP_RECIPROCAL] = 1, [PARE_OP_SIGMOIDGRAD] = 1,
+/* Bit i: element k of result 0 is written when element k of input i is read for the last time, so that an input of
+ * the result's type that dies there may be written over. */
+#define ALL ~0u
+static const unsigned in_place[PARE_OP_COUNT] = {
+  [PARE_OP_ADD] = ALL,      [PARE_OP_SUB] = ALL,        [PARE_OP_MUL] = ALL,      [PARE_OP_DIV] = ALL,
+  [PARE_OP_NEG] = ALL,      [PARE_OP_SQRT] = ALL,       [PARE_OP_EXP] = ALL,      [PARE_OP_ERF] = ALL,
+  [PARE_OP_TANH] = ALL,     [PARE_OP_SIGMOID] = ALL,    [PARE_OP_RELU] = ALL,     [PARE_OP_GELU] = ALL,
+  [PARE_OP_RELUGRAD] = ALL, [PARE_OP_GELUGRAD] = ALL,   [PARE_OP_ERFGRAD] = ALL,  [PARE_OP_TANHGRAD] = ALL,
+  [PARE_OP_RECIPROCAL] = ALL, [PARE_OP_SIGMOIDGRAD] = ALL,
+  [PARE_OP_ADDNORM] = 1u << 0 | 1u << 3, /* x and the branch, by their sum */
+  [PARE_OP_LAYERNORMGRAD] = 1u << 0 | 1u << 4 | 1u << 5 | 1u << 6, /* x, dy and what is added */
+  [PARE_OP_LINEARGRAD] = 1u << 6,
 };
 
 bool pare_plan_reads(const PareNode *n, int i) {
@@ -99,13 +103,24 @@ static void find_last_reads(const PareGraph *g, size_t nsteps, PareNode *const *
     if (lasting[i]) last[root[i]->id] = (uint32_t)nsteps;
 }
 
+static bool may_overwrite(const PareNode *n, int i) { return in_place[n->op] >> (i < 31 ? i : 31) & 1u; }
+
+/* Does an input that must stay whole while result 0 is written show r's memory? */
+static bool is_kept(const ParePlan *p, const PareNode *n, const PareValue *r) {
+  for (int i = 0; i < n->nin; i++)
+    if (n->in[i] && !may_overwrite(n, i) && p->root[n->in[i]->id] == r) return true;
+  return false;
+}
+
 /* The record of an input that the node may write its result over: one of the
- * result's type, last read here. Should another input show the same memory, then
+ * result's type, last read here. Should another such input show the same memory, then
  * element for element alike: it has as many elements and broadcasts to that type. */
 static uint32_t reusable(const ParePlan *p, const PareNode *n, uint32_t t, const uint32_t *last) {
-  for (int i = 0; in_place[n->op] && i < n->nin; i++) {
+  for (int i = 0; i < n->nin; i++) {
+    if (!n->in[i] || !may_overwrite(n, i)) continue;
     const PareValue *r = p->root[n->in[i]->id];
-    if (p->record[r->id] != PARE_NO_RECORD && last[r->id] == t && pare_type_equal(&n->in[i]->type, &n->out[0]->type))
+    if (p->record[r->id] != PARE_NO_RECORD && last[r->id] == t &&
+        pare_type_equal(&n->in[i]->type, &n->out[0]->type) && !is_kept(p, n, r))
       return p->record[r->id];
   }
   return PARE_NO_RECORD;

@@ -45,6 +45,7 @@
   X(CONVGRAD, PARE_CPU(plan_CONVGRAD), NULL)                         \
   X(EINSUM, PARE_CPU(plan_EINSUM), NULL)                             \
   X(RESIZE, PARE_CPU(plan_RESIZE), NULL)                             \
+  X(ADDNORM, PARE_CPU(plan_ADDNORM), NULL)                           \
   X(LAYERNORMGRAD, PARE_CPU(plan_LAYERNORMGRAD), NULL)               \
   X(IMPORTANCE, PARE_CPU(plan_IMPORTANCE), NULL)                     \
   X(WEIGHTSCORE, PARE_CPU(plan_WEIGHTSCORE), NULL)                   \

@@ -6,7 +6,7 @@
 #include "kernels/cpu/tile.h"
 
 #ifndef T
-enum { X, W, DY = 2 };
+enum { X, W, DY = 2, ADDED = 6 };
 
 static PareLinear linear_of(const PareKernelArgs *args) {
   enum { A = 3, B, MASK };
@@ -35,12 +35,14 @@ static PareStatus plan_product(PareKernelArgs *args, const PareLinear *l, bool b
   int64_t elements = l->k * l->n;
   PareProduct *p = NULL;
   size_t scratch = 0;
+  bool sum = backward && args->nin > ADDED && args->in[ADDED].type.rank;
   if (d == PARE_BF16 && PARE_CPU(linear_fits_bf16)(l, backward)) {
     args->workspace_bytes = PARE_CPU(linear_bytes_bf16)(l, backward);
     return PARE_OK;
   }
   if (d == PARE_F32 || d == PARE_BF16) {
-    PareProductSpec s = {.alpha = 1, .packed = true, .bias = !backward && args->nin > 2 && args->in[2].type.rank > 0};
+    PareProductSpec s = {.alpha = 1, .beta = sum, .packed = true};
+    s.bias = !backward && args->nin > 2 && args->in[2].type.rank > 0;
     int64_t from = backward ? l->n : l->k, to = backward ? l->k : l->n;
     s.a = pare_view2(d, l->m, from, false);
     s.b = pare_view2(d, from, to, false);
@@ -213,14 +215,15 @@ static void FN(merge)(const PareLinear *l, bool transpose, const PareOrder *o, C
   }
 }
 
-/* out[m, to] = in[m, from]·W' or its transpose [+ bias]. */
+/* out[m, to] = in[m, from]·W' or its transpose [+ bias] [+ add, which may be out]. */
 static PareStatus FN(multiply)(PareKernelArgs *args, const PareLinear *l, bool backward, const void *in,
-                               const void *bias, void *out) {
+                               const void *bias, const void *add, void *out) {
   int64_t from = backward ? l->n : l->k, to = backward ? l->k : l->n;
   if (sizeof(T) != sizeof(C) && !args->state) {
-    PARE_CPU(linear_bf16)(l, backward, in, bias, args->workspace, args->workspace_bytes, out);
+    PARE_CPU(linear_bf16)(l, backward, in, bias, add, args->workspace, args->workspace_bytes, out);
     return PARE_OK;
   }
+  if (add && add != out) memcpy(out, add, (size_t)(l->m * to) * sizeof(T));
   PareOrder o = args->state ? PARE_CPU(product_order)(args->state) : pare_plain_order(from, to);
   T *merged = args->workspace;
   char *work = (char *)args->workspace + up((size_t)o.size * sizeof(T));
@@ -228,23 +231,25 @@ static PareStatus FN(multiply)(PareKernelArgs *args, const PareLinear *l, bool b
   void *scratch = work + factor_bytes(l, args->in[X].type.dtype);
   if (args->state) return PARE_CPU(product_run)(args->state, in, merged, bias, out, scratch);
   for (int64_t i = 0; bias && i < l->m; i++) memcpy((T *)out + i * to, bias, (size_t)to * sizeof(T));
-  return GEMM(false, false, l->m, to, from, 1, in, from, (const C *)(const void *)merged, to, bias ? 1 : 0, out, to);
+  return GEMM(false, false, l->m, to, from, 1, in, from, (const C *)(const void *)merged, to, bias || add ? 1 : 0, out,
+              to);
 }
 
 /* Inputs: x, W, bias, A, B, mask. */
 static PareStatus FN(linear)(PareKernelArgs *args) {
   PareLinear l = linear_of(args);
-  return FN(multiply)(args, &l, false, args->in[X].data, pare_given(args, 2) ? args->in[2].data : NULL,
+  return FN(multiply)(args, &l, false, args->in[X].data, pare_given(args, 2) ? args->in[2].data : NULL, NULL,
                       args->out[0].data);
 }
 
-/* Inputs: x, W, dy, A, B, mask. Outputs: dx, dA, dB, each if wanted. */
+/* Inputs: x, W, dy, A, B, mask, add. Outputs: dx, dA, dB, each if wanted. */
 static PareStatus FN(linear_grad)(PareKernelArgs *args) {
   PareLinear l = linear_of(args);
   void *dA = pare_wanted(args, 1) ? args->out[1].data : NULL, *dB = pare_wanted(args, 2) ? args->out[2].data : NULL;
   if (l.r && (dA || dB))
     PARE_CPU(lora_grad)(&l, args->in[X].type.dtype, args->in[X].data, args->in[DY].data, args->workspace, dA, dB);
   if (!pare_wanted(args, 0)) return PARE_OK;
-  return FN(multiply)(args, &l, true, args->in[DY].data, NULL, args->out[0].data);
+  const void *add = pare_given(args, ADDED) ? args->in[ADDED].data : NULL;
+  return FN(multiply)(args, &l, true, args->in[DY].data, NULL, add, args->out[0].data);
 }
 #endif

@@ -24,11 +24,11 @@ size_t PARE_CPU(lora_bytes_bf16)(const PareLinear *l);
 void PARE_CPU(lora_grad_bf16)(const PareLinear *l, const uint16_t *x, const uint16_t *dy, void *work, float *dA,
                               float *dB);
 
-/* out [m, n] = in [m, k]·W' + bias (NULL: none) or, backward, out [m, k] = in [m, n]·W' transposed, in bf16: linear_bf16.c, where
- * it fits. work: linear_bytes_bf16 of them, 64-aligned. */
+/* out [m, n] = in [m, k]·W' + bias or, backward, out [m, k] = in [m, n]·W' transposed, + add, which may be out, in bf16:
+ * linear_bf16.c, where it fits. bias (forward), add (backward): NULL for none. work: linear_bytes_bf16 of them, 64-aligned. */
 bool PARE_CPU(linear_fits_bf16)(const PareLinear *l, bool backward);
 size_t PARE_CPU(linear_bytes_bf16)(const PareLinear *l, bool backward);
-void PARE_CPU(linear_bf16)(const PareLinear *l, bool backward, const uint16_t *in, const float *bias, void *work,
-                           size_t bytes, uint16_t *out);
+void PARE_CPU(linear_bf16)(const PareLinear *l, bool backward, const uint16_t *in, const float *bias,
+                           const uint16_t *add, void *work, size_t bytes, uint16_t *out);
 
 #endif

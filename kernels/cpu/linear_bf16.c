@@ -138,10 +138,15 @@ static void ask_part(const Merge *g, int64_t q0, int64_t width, int64_t i, int64
   else ask_weights(g, lo, q0, hi - lo, width);
 }
 
-/* out [rows, cols] = c + bias */
-static void store(int64_t rows, int64_t cols, const float *c, const float *bias, uint16_t *out, int64_t ldo) {
+/* out [rows, cols] = c + bias, or c + add, whose rows are as far apart as out's and which may be out */
+static void store(int64_t rows, int64_t cols, const float *c, const float *bias, const uint16_t *add, uint16_t *out,
+                  int64_t ldo) {
   for (int64_t i = 0; i < rows; i++, c += STRIP, out += ldo)
-    if (bias)
+    if (add) {
+      const uint16_t *row = add + i * ldo;
+#pragma omp simd
+      for (int64_t j = 0; j < cols; j++) out[j] = pare_f32_to_bf16(c[j] + pare_bf16_to_f32(row[j]));
+    } else if (bias)
 #pragma omp simd
       for (int64_t j = 0; j < cols; j++) out[j] = pare_f32_to_bf16(c[j] + bias[j]);
     else
@@ -174,7 +179,7 @@ size_t PARE_CPU(linear_bytes_bf16)(const PareLinear *l, bool backward) {
 
 /* Columns q0 and following, `strips` strips of them, of all rows. */
 static void multiply_panel(const Merge *g, const PareTiles *tiles, const Desk *d, int64_t m, const uint16_t *in,
-                           const float *bias, int64_t q0, int64_t strips, uint16_t *out) {
+                           const float *bias, const uint16_t *add, int64_t q0, int64_t strips, uint16_t *out) {
   merge_panel(g, q0, strips, d->panel);
   for (int64_t i = 0; i < m; i += BLOCK) {
     int64_t rows = pare_min_i64(BLOCK, m - i), up = pare_tile_up(rows, PARE_TILE);
@@ -189,13 +194,13 @@ static void multiply_panel(const Merge *g, const PareTiles *tiles, const Desk *d
       ask(y, rows, cols * (int64_t)sizeof *y, g->to * (int64_t)sizeof *y, true);
       ask_part(g, q0 + strips * STRIP, strips * STRIP, i / BLOCK * strips + s, pare_ceil_div(m, BLOCK) * strips);
       tiles->multiply(&t);
-      store(rows, cols, d->c, bias ? bias + q : NULL, y, g->to);
+      store(rows, cols, d->c, bias ? bias + q : NULL, add ? add + i * g->to + q : NULL, y, g->to);
     }
   }
 }
 
-void PARE_CPU(linear_bf16)(const PareLinear *l, bool backward, const uint16_t *in, const float *bias, void *work,
-                           size_t bytes, uint16_t *out) {
+void PARE_CPU(linear_bf16)(const PareLinear *l, bool backward, const uint16_t *in, const float *bias,
+                           const uint16_t *add, void *work, size_t bytes, uint16_t *out) {
   const float *mask = l->mask ? l->mask->data : NULL;
   float *left = work, *desks = left + factor_words(l);
   Merge g = {.rows = l->transposed ? l->n : l->k, .cols = l->transposed ? l->k : l->n, .r = l->r, .w = l->w->data,
@@ -217,7 +222,7 @@ void PARE_CPU(linear_bf16)(const PareLinear *l, bool backward, const uint16_t *i
     pare_part(strips, n, omp_get_thread_num(), &lo, &hi);
     tiles->open();
     for (; lo < hi; lo += most)
-      multiply_panel(&g, tiles, &d, l->m, in, bias, lo * STRIP, pare_min_i64(most, hi - lo), out);
+      multiply_panel(&g, tiles, &d, l->m, in, bias, add, lo * STRIP, pare_min_i64(most, hi - lo), out);
     tiles->close();
   }
 }

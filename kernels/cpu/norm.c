@@ -1,4 +1,4 @@
-/* norm.c - Softmax, LogSoftmax, Hardmax, LpNormalization and LayerNormalization along
+/* norm.c - Softmax, LogSoftmax, Hardmax, LpNormalization, LayerNormalization and AddNorm along
  * axes, and gradients. A line is what is normalised together. */
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/vmath.h"
@@ -30,12 +30,21 @@ PARE_FLOAT_KERNEL(HARDMAX, hardmax)
 PARE_FLOAT_KERNEL(LPNORM, lp_norm)
 PARE_FLOAT_KERNEL(SOFTMAXGRAD, softmax_grad)
 PARE_FLOAT_KERNEL(LAYERNORM, layernorm)
+PARE_FLOAT_KERNEL(ADDNORM, addnorm)
 PARE_FLOAT_KERNEL(LAYERNORMGRAD, layernorm_grad)
 
-PareStatus PARE_CPU(plan_LAYERNORMGRAD)(PareKernelArgs *a) {
+/* Workspace: [parts, 2, n] of each of two kinds: rows that no result holds, and sums. */
+static size_t rows_bytes(const PareKernelArgs *a) {
   const PareType *t = &a->in[0].type;
   int axis = pare_axis(pare_attr_get(a->attr, axis, -1), t->rank);
-  a->workspace_bytes = (size_t)PARE_PARTS * 2 * (size_t)pare_span(t, axis, t->rank) * sizeof(double);
+  return (size_t)PARE_PARTS * 2 * (size_t)pare_span(t, axis, t->rank) * sizeof(double);
+}
+PareStatus PARE_CPU(plan_ADDNORM)(PareKernelArgs *a) {
+  a->workspace_bytes = rows_bytes(a);
+  return PARE_OK;
+}
+PareStatus PARE_CPU(plan_LAYERNORMGRAD)(PareKernelArgs *a) {
+  a->workspace_bytes = 2 * rows_bytes(a);
   return PARE_OK;
 }
 
@@ -185,8 +194,53 @@ static PareStatus FN(layernorm)(PareKernelArgs *a) {
   return PARE_OK;
 }
 
-/* With h = (x - mean)·rstd and g = dy·gamma: dx = rstd·(g - mean(g) - h·mean(g·h)). */
-static void FN(layernorm_dx)(int64_t n, const T *x, const T *dy, const T *gamma, C mean, C rstd, T *dx) {
+/* out = x + v's n elements from `at` on; v has x's type or bf16. out may lie over either. */
+static void FN(add_row)(int64_t n, const T *x, const PareTensor *v, int64_t at, T *out) {
+  if (v->type.dtype == PARE_BF16) {
+    const uint16_t *low = (const uint16_t *)v->data + at;
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) out[i] = STORE(LOAD(x[i]) + (C)pare_bf16_to_f32(low[i]));
+    return;
+  }
+  const T *full = (const T *)v->data + at;
+#pragma omp simd
+  for (int64_t i = 0; i < n; i++) out[i] = STORE(LOAD(x[i]) + LOAD(full[i]));
+}
+
+/* Inputs: x, gamma, beta, branch. Outputs: x + branch, its norm, mean, rstd, the norm in bf16, each if wanted. */
+static PareStatus FN(addnorm)(PareKernelArgs *a) {
+  enum { SUM, Y, MEAN, RSTD, LOW };
+  const PareType *t = &a->in[0].type;
+  int axis = pare_axis(pare_attr_get(a->attr, axis, -1), t->rank);
+  int64_t rows = pare_span(t, 0, axis), n = pare_span(t, axis, t->rank), parts = pare_min_i64(PARE_PARTS, rows);
+  const T *gamma = a->in[1].data, *beta = pare_given(a, 2) ? a->in[2].data : NULL;
+  if (pare_count(&a->in[1]) != n || (beta && pare_count(&a->in[2]) != n))
+    return pare_bad(a, "scale or bias has not the size of the normalised axes");
+  C eps = (C)pare_attr_get(a->attr, epsilon, 1e-5);
+#pragma omp parallel for schedule(static) if (pare_threaded(rows * n))
+  for (int64_t p = 0; p < parts; p++) {
+    T *spare = (T *)a->workspace + 2 * n * p;
+    int64_t lo, hi;
+    pare_part(rows, parts, p, &lo, &hi);
+    for (int64_t r = lo; r < hi; r++) {
+      const T *x = (const T *)a->in[0].data + r * n;
+      T *sum = pare_wanted(a, SUM) ? (T *)a->out[SUM].data + r * n : spare;
+      T *y = pare_wanted(a, Y) ? (T *)a->out[Y].data + r * n : spare + n;
+      C mean, rstd;
+      if (pare_given(a, 3)) FN(add_row)(n, x, &a->in[3], r * n, sum), x = sum;
+      else if (sum != spare) memmove(sum, x, (size_t)n * sizeof *x);
+      FN(layernorm_line)(n, x, gamma, beta, eps, y, &mean, &rstd);
+      if (pare_wanted(a, MEAN)) pare_put_float(&a->out[MEAN], r, (double)mean);
+      if (pare_wanted(a, RSTD)) pare_put_float(&a->out[RSTD], r, (double)rstd);
+      if (pare_wanted(a, LOW)) PARE_CPU(cast_run)(n, t->dtype, y, PARE_BF16, (uint16_t *)a->out[LOW].data + r * n);
+    }
+  }
+  return PARE_OK;
+}
+
+/* With h = (x - mean)·rstd and g = dy·gamma: dx = rstd·(g - mean(g) - h·mean(g·h)) + add (NULL: nothing). dx may lie
+ * over x, dy or add. */
+static void FN(layernorm_dx)(int64_t n, const T *x, const T *dy, const T *gamma, C mean, C rstd, const T *add, T *dx) {
   C sum = 0, dot = 0;
 #pragma omp simd reduction(+ : sum, dot)
   for (int64_t i = 0; i < n; i++) {
@@ -195,38 +249,64 @@ static void FN(layernorm_dx)(int64_t n, const T *x, const T *dy, const T *gamma,
     dot += g * ((LOAD(x[i]) - mean) * rstd);
   }
   C a = sum / (C)n, b = dot / (C)n;
+  if (add) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+      dx[i] = STORE(rstd * (LOAD(dy[i]) * LOAD(gamma[i]) - a - (LOAD(x[i]) - mean) * rstd * b) + LOAD(add[i]));
+    return;
+  }
 #pragma omp simd
   for (int64_t i = 0; i < n; i++)
     dx[i] = STORE(rstd * (LOAD(dy[i]) * LOAD(gamma[i]) - a - (LOAD(x[i]) - mean) * rstd * b));
 }
 
-/* Each part of the rows sums its own dgamma = sum(dy·h) and dbeta = sum(dy) in the workspace [parts, 2, n]. */
+/* The row of dy + dy2 at `at`: where it lies, or made in `spare`. */
+static const T *FN(whole_dy)(const PareKernelArgs *a, int64_t n, int64_t at, T *spare) {
+  const PareTensor *dy = &a->in[4], *dy2 = pare_given(a, 5) ? &a->in[5] : NULL;
+  PareDtype d = a->in[0].type.dtype;
+  if (dy->type.dtype != d && dy2 && dy2->type.dtype == d) dy = &a->in[5], dy2 = &a->in[4];
+  const T *row = (const T *)dy->data + at;
+  if (dy->type.dtype != d) {
+    PARE_CPU(cast_run)(n, dy->type.dtype, (const uint16_t *)dy->data + at, d, spare);
+    row = spare;
+  }
+  if (dy2) FN(add_row)(n, row, dy2, at, spare), row = spare;
+  return row;
+}
+
+/* Inputs: x, gamma, mean, rstd, dy, dy2, add. Outputs: dx, dgamma, dbeta, dx in bf16, each if wanted. Each part of the
+ * rows sums its own dgamma = sum(dy·h) and dbeta = sum(dy) in the workspace [parts, 2, n]. */
 static PareStatus FN(layernorm_grad)(PareKernelArgs *a) {
+  enum { DX, DGAMMA, DBETA, LOW };
   const PareType *t = &a->in[0].type;
   int axis = pare_axis(pare_attr_get(a->attr, axis, -1), t->rank);
   int64_t rows = pare_span(t, 0, axis), n = pare_span(t, axis, t->rank), parts = pare_min_i64(PARE_PARTS, rows);
-  const T *x = a->in[0].data, *gamma = a->in[1].data, *dy = a->in[4].data;
-  T *dx = pare_wanted(a, 0) ? a->out[0].data : NULL;
-  bool sums = pare_wanted(a, 1) || pare_wanted(a, 2);
+  const T *gamma = a->in[1].data, *add = pare_given(a, 6) ? a->in[6].data : NULL;
+  bool sums = pare_wanted(a, DGAMMA) || pare_wanted(a, DBETA);
   C *ws = a->workspace;
+  T *spares = (T *)(void *)(ws + 2 * n * parts);
 #pragma omp parallel for schedule(static) if (pare_threaded(rows * n))
   for (int64_t p = 0; p < parts; p++) {
     C *dgamma = ws + 2 * n * p, *dbeta = dgamma + n;
+    T *spare = spares + 2 * n * p;
     int64_t lo, hi;
     pare_part(rows, parts, p, &lo, &hi);
     for (int64_t i = 0; sums && i < 2 * n; i++) dgamma[i] = 0;
     for (int64_t r = lo; r < hi; r++) {
       C mean = (C)pare_get_float(&a->in[2], r), rstd = (C)pare_get_float(&a->in[3], r);
-      const T *xr = x + r * n, *dr = dy + r * n;
-      if (dx) FN(layernorm_dx)(n, xr, dr, gamma, mean, rstd, dx + r * n);
+      const T *xr = (const T *)a->in[0].data + r * n, *dr = FN(whole_dy)(a, n, r * n, spare);
 #pragma omp simd
       for (int64_t i = 0; i < (sums ? n : 0); i++) {
         dgamma[i] += LOAD(dr[i]) * ((LOAD(xr[i]) - mean) * rstd);
         dbeta[i] += LOAD(dr[i]);
       }
+      T *dx = pare_wanted(a, DX) ? (T *)a->out[DX].data + r * n : spare + n;
+      if (!pare_wanted(a, DX) && !pare_wanted(a, LOW)) continue;
+      FN(layernorm_dx)(n, xr, dr, gamma, mean, rstd, add ? add + r * n : NULL, dx);
+      if (pare_wanted(a, LOW)) PARE_CPU(cast_run)(n, t->dtype, dx, PARE_BF16, (uint16_t *)a->out[LOW].data + r * n);
     }
   }
-  for (int k = 1; k <= 2; k++) {
+  for (int k = DGAMMA; k <= DBETA; k++) {
     if (!pare_wanted(a, k)) continue;
     for (int64_t i = 0; i < n; i++) {
       C sum = 0;

@@ -308,10 +308,10 @@ PareStatus pare_cuda_lora_grad(PareKernelArgs *a, const PareLora *l, void *work)
 #define PARE_CUDA_PLAIN(X)                                                                                    \
   X(ADD) X(SUB) X(MUL) X(DIV) X(POW) X(MIN) X(MAX) X(EQUAL) X(LESS) X(LESSEQ) X(GREATER) X(GREATEREQ) X(AND)  \
   X(OR) X(WHERE) X(NOT) X(NEG) X(ABS) X(FLOOR) X(CEIL) X(SQRT) X(RECIPROCAL) X(EXP) X(LOG) X(SIN) X(COS)      \
-  X(ERF) X(TANH) X(SIGMOID) X(RELU) X(GELU) X(CAST) X(SOFTMAX) X(LOGSOFTMAX) X(LAYERNORM) X(CUMSUM)           \
+  X(ERF) X(TANH) X(SIGMOID) X(RELU) X(GELU) X(CAST) X(SOFTMAX) X(LOGSOFTMAX) X(LAYERNORM) X(ADDNORM)          \
   X(TRANSPOSE) X(CONCAT) X(SPLIT) X(SLICE) X(GATHER) X(EXPAND) X(SHAPE) X(CONSTANTOFSHAPE) X(RANGE)           \
   X(RELUGRAD) X(GELUGRAD) X(ERFGRAD) X(TANHGRAD) X(SIGMOIDGRAD) X(SOFTMAXGRAD) X(GATHERGRAD) X(SLICEGRAD)     \
-  X(ACCUMULATE) X(ADAMW) X(GROUPSUM) X(EMA)
+  X(ACCUMULATE) X(ADAMW) X(GROUPSUM) X(EMA) X(CUMSUM)
 /* op, the kernel that plans for it (the same workspace), what frees its state */
 #define PARE_CUDA_PLANNED(X)                                                                             \
   X(MATMUL, MATMUL, pare_cuda_release_MATMUL) X(FUSEDMATMUL, MATMUL, pare_cuda_release_MATMUL)           \

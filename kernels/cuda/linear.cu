@@ -6,7 +6,7 @@
  * depend on the sizes alone. */
 #include "kernels/cuda/cuda.cuh"
 
-enum { X, W, BIAS = 2, DY = 2, A, B, MASK, GROUP = 8, ROWS = 4, COLUMNS = 128, MAX_PARTS = 64 };
+enum { X, W, BIAS = 2, DY = 2, A, B, MASK, ADDED, GROUP = 8, ROWS = 4, COLUMNS = 128, MAX_PARTS = 64 };
 
 struct Linear {
   int64_t m, k, n, r, parts;
@@ -77,6 +77,7 @@ static PareStatus plan_product(PareKernelArgs *a, const Linear *l, bool backward
   s.tb = l->transposed != backward;
   s.lda = s.k, s.ldb = s.tb ? s.k : s.n, s.ldc = s.n;
   s.batch = 1, s.alpha = 1, s.bias = !backward && pare_given(a, BIAS);
+  s.beta = backward && pare_given(a, ADDED);
   if (s.in != PARE_F32 && s.in != PARE_F64 && s.in != PARE_BF16) return pare_bad_type(a);
   PARE_TRY(pare_gemm_new(a, &s, &made));
   a->state = made;
@@ -200,7 +201,7 @@ template <class T> static PareStatus lora_grad(PareKernelArgs *a, const Linear *
   return PARE_OK;
 }
 
-/* Inputs: x, W, dy, A, B, mask. Outputs: dx, dA, dB, each if wanted. */
+/* Inputs: x, W, dy, A, B, mask, add. Outputs: dx, dA, dB, each if wanted. */
 PareStatus pare_cuda_LINEARGRAD(PareKernelArgs *a) {
   Linear l = linear_of(a);
   PareDtype d = a->in[X].type.dtype;
@@ -212,5 +213,9 @@ PareStatus pare_cuda_LINEARGRAD(PareKernelArgs *a) {
   if (!pare_wanted(a, 0)) return PARE_OK;
   PareMerge g = merge_of(a, &l);
   PARE_TRY(pare_cuda_merge(a, &g, d, a->workspace, NULL));
+  const void *add = data_of(a, ADDED);
+  if (add && add != a->out[0].data)
+    PARE_TRY(pare_cuda_status(a, cudaMemcpyAsync(a->out[0].data, add, (size_t)(l.m * l.k) * pare_esize(&a->in[X]),
+                                                 cudaMemcpyDeviceToDevice, pare_cuda(a)->stream)));
   return pare_gemm_run(a, (PareGemm *)a->state, a->in[DY].data, a->workspace, NULL, a->out[0].data);
 }

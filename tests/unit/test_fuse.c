@@ -287,6 +287,74 @@ Test(passes, an_unknown_pass_is_named) {
   fix_free(&f);
 }
 
+/* --- residual sums --- */
+
+#define SUM_HEAD                                                                                              \
+  "opset 17\ninput %x : f32[2,3,8]\ninput %u : f32[2,3,8]\ninput %low : bf16[2,3,8]\nconst %g : f32[8] = random(1)\n" \
+  "const %b : f32[8] = random(2)\nconst %w : f32[8,8] = random(3)\n%d = Cast(%low) {to=f32}\n%v = Neg(%u)\n"
+#define SUM_NORM SUM_HEAD "%s = Add(%x, %d)\n%y, %m, %r = LayerNormalization(%s, %g, %b)\n"
+#define SUM_GRAD SUM_NORM "%k = Neg(%low)\n%kf = Cast(%k) {to=f32}\n"
+
+/* The fused graph's nodes of each op, and numbers: where a sum in bf16 was rounded twice it is now once, so they are apart
+ * by half a unit of bf16 at most. */
+static void check_sums(const char *text, int addnorms, int adds, int casts) {
+  Fix f;
+  fix_init(&f);
+  PareGraph *plain = fix_parse(&f, text), *fused = fix_parse(&f, text);
+  MUST(&f, pare_run_passes(&f.c, fused, "fuse-sums", NULL));
+  const struct { PareOp op; int many; } want[] = {{PARE_OP_ADDNORM, addnorms}, {PARE_OP_ADD, adds}, {PARE_OP_CAST, casts}};
+  for (int i = 0; i < 3; i++)
+    cr_expect_eq(count_op(fused, want[i].op), want[i].many, "%d of %s instead of %d in\n%s", count_op(fused, want[i].op),
+                 pare_op_info[want[i].op].name, want[i].many, text);
+  PareTensor *a = run_graph(&f, plain, 5), *b = run_graph(&f, fused, 5);
+  for (size_t i = 0; i < plain->outputs.n; i++) {
+    double d = distance(&a[i], &b[i]), limit = a[i].type.dtype == PARE_BF16 ? 0x1p-8 : 2e-6;
+    cr_expect(d <= limit, "output %zu '%s': the fused graph is %g away, %g is rounding, in\n%s", i,
+              plain->outputs.at[i]->name, d, limit, text);
+  }
+  fix_free(&f);
+}
+
+Test(fuse, residual_sums_and_copies_go_into_the_norm_that_reads_or_makes_them) {
+  check_sums(SUM_NORM "output %y\noutput %m\noutput %r\n", 1, 0, 0);
+  check_sums(SUM_NORM "%l = Cast(%y) {to=bf16}\noutput %l\n", 1, 0, 0);
+  check_sums(SUM_NORM "%l = Cast(%y) {to=bf16}\n%z = Neg(%s)\noutput %l\noutput %z\noutput %y\n", 1, 0, 0);
+  check_sums(SUM_NORM "output %y\noutput %s\noutput %d\n", 1, 0, 1);
+  check_sums(SUM_HEAD "%s = Add(%d, %x)\n%y = LayerNormalization(%s, %g)\noutput %y\n", 1, 0, 0);
+  check_sums(SUM_HEAD "%s = Add(%x, %v)\n%y = LayerNormalization(%s, %g, %b)\noutput %y\noutput %s\noutput %d\n", 1, 0, 1);
+  check_sums(SUM_HEAD "%s = Add(%d, %d)\n%y = LayerNormalization(%s, %g, %b)\noutput %y\n", 1, 0, 1);
+  check_sums(SUM_HEAD "%y = LayerNormalization(%x, %g, %b)\n%l = Cast(%y) {to=bf16}\noutput %l\noutput %d\n", 1, 0, 1);
+}
+
+Test(fuse, sums_that_a_norm_cannot_take_are_left) {
+  /* no sum and no copy; a sum that is read before the norm; one that broadcasts; a norm of its own scale */
+  check_sums(SUM_HEAD "%y = LayerNormalization(%x, %g, %b)\noutput %y\noutput %d\n", 0, 0, 1);
+  check_sums(SUM_HEAD "%s = Add(%x, %d)\n%z = Neg(%s)\n%y = LayerNormalization(%s, %g, %b)\noutput %y\noutput %z\n", 0, 1, 1);
+  check_sums(SUM_HEAD "%s = Add(%x, %b)\n%y = LayerNormalization(%s, %g, %b)\noutput %y\noutput %d\n", 0, 1, 1);
+  check_sums(SUM_HEAD "%s = Add(%x, %d)\n%y = LayerNormalization(%s, %s) {axis=0}\noutput %y\n", 0, 1, 1);
+}
+
+Test(fuse, sums_around_a_norm_s_gradient_go_into_it) {
+#define SUM_DX(dy) "%dx = pare.LayerNormGrad(%s, %g, %m, %r, " dy ")\n"
+  check_sums(SUM_GRAD "%t = Add(%v, %kf)\n" SUM_DX("%t") "output %dx\n", 1, 0, 0);
+  check_sums(SUM_GRAD SUM_DX("%kf") "%t = Add(%dx, %v)\n%l = Cast(%t) {to=bf16}\noutput %t\noutput %l\n", 1, 0, 0);
+  check_sums(SUM_GRAD "%t = Add(%kf, %v)\n" SUM_DX("%t") "%q = Add(%v, %dx)\n%l = Cast(%q) {to=bf16}\noutput %l\n", 1, 0, 0);
+  /* somebody else reads the sum; the other addend comes later; the gradient is read alone too */
+  check_sums(SUM_GRAD "%t = Add(%v, %kf)\n" SUM_DX("%t") "output %dx\noutput %t\n", 1, 1, 1);
+  check_sums(SUM_GRAD SUM_DX("%v") "%z = Neg(%v)\n%t = Add(%dx, %z)\noutput %t\noutput %kf\n", 1, 1, 1);
+  check_sums(SUM_GRAD SUM_DX("%v") "%t = Add(%dx, %v)\noutput %t\noutput %dx\noutput %kf\n", 1, 1, 1);
+}
+
+Test(fuse, sums_of_gradients_go_into_the_layers_that_make_them) {
+  /* q, k and v share their input; the last sum meets a residual gradient in f32 */
+  check_sums(SUM_HEAD "%q = pare.LinearGrad(%x, %w, %u)\n%k = pare.LinearGrad(%x, %w, %d)\n%qk = Add(%q, %k)\n"
+                      "%t = pare.LinearGrad(%x, %w, %v)\n%qkv = Add(%qk, %t)\noutput %qkv\n", 0, 0, 1);
+  check_sums(SUM_HEAD "%q = pare.LinearGrad(%low, %w, %low)\n%n = Mul(%low, %low)\n%k = pare.LinearGrad(%low, %w, %n)\n"
+                      "%qk = Add(%q, %k)\noutput %qk\noutput %d\n", 0, 0, 1);
+  check_sums(SUM_HEAD "%q = pare.LinearGrad(%x, %w, %v)\n%t = Add(%q, %v)\noutput %t\noutput %d\n", 0, 0, 1);
+  check_sums(SUM_HEAD "%q = pare.LinearGrad(%x, %w, %u)\n%z = Neg(%v)\n%t = Add(%q, %z)\noutput %t\noutput %d\n", 0, 1, 1);
+}
+
 /* --- whole models --- */
 
 typedef struct Step {

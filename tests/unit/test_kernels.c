@@ -442,7 +442,7 @@ Test(cast, saturates_truncates_and_rounds) {
     put(input(&c, all[k].from, SCALAR), 0, all[k].x);
     PareTensor *z = output(&c, all[k].to, SCALAR);
     must(&c, PARE_OP_CAST);
-    cr_assert_eq(get(z, 0), all[k].want, "%s %.17g to %s: got %.17g, want %.17g", pare_dtype_name(all[k].from),
+    cr_assert_eq(get(z, 0), all[k].want, "%s %.17g to %s: got %.9g, want %.9g", pare_dtype_name(all[k].from),
                  all[k].x, pare_dtype_name(all[k].to), get(z, 0), all[k].want);
   }
 }
@@ -669,6 +669,72 @@ Test(norm, layernorm_gives_its_mean_and_inverse_deviation_too) {
     }
     near(y, &want, 8, "LayerNormalization");
     if (with) near(mean, &wmean, 8, "mean"), near(rstd, &wrstd, 8, "rstd");
+  }
+}
+
+/* Widths that lie on both sides of those for which a kernel has code of its own. */
+static const int64_t norm_widths[] = {13, 20, 300, 768, 1000, 1030, 2048, 2052, 4100};
+enum { NORM_WIDTHS = sizeof norm_widths / sizeof *norm_widths, NORM_ROWS = 5 };
+static const PareDtype norm_types[] = {PARE_F64, PARE_F32, PARE_BF16};
+
+/* Runs op again with result 0 in input i's place: the same bytes must come. */
+static void in_place(Call *c, PareOp op, int i) {
+  size_t bytes;
+  if (!c->in[i].data || c->in[i].type.dtype != c->out[0].type.dtype) return;
+  cr_assert(pare_type_bytes(&c->out[0].type, &bytes));
+  PareTensor in = c->in[i], out = c->out[0];
+  c->in[i] = c->out[0] = tensor(c, in.type.dtype, in.type.rank, in.type.dim);
+  memcpy(c->in[i].data, in.data, bytes);
+  must(c, op);
+  cr_assert_eq(memcmp(c->out[0].data, out.data, bytes), 0, "op %d: other bytes in input %d's place", (int)op, i);
+  c->in[i] = in, c->out[0] = out;
+}
+
+/* The sums of bf16 are rounded before they are normalised. */
+Test(norm, addnorm_gives_the_sum_its_norm_and_a_copy_in_bf16) {
+  enum { SUM, Y, MEAN, RSTD, LOW };
+  static const char *const name[] = {"sum", "y", "mean", "rstd", "low"};
+  EACH_LEVEL(c) for (int k = 0; k < NORM_WIDTHS; k++) for (int d = 0; d < 3; d++) for (int b = 0; b < 6; b++) {
+    int64_t n = norm_widths[k];
+    PareDtype T = norm_types[d], stat = d ? PARE_F32 : PARE_F64;
+    clear(&c);
+    pare_attr_set(&c.attr, epsilon, 1e-3);
+    PareTensor *x = filled(input(&c, T, DIMS(NORM_ROWS, n)), 5, -1, 5), *gamma = filled(input(&c, T, DIMS(n)), 6, -2, 2);
+    PareTensor *beta = b % 2 ? filled(input(&c, T, DIMS(n)), 7, -2, 2) : (left_out(&c), NULL), *branch = NULL;
+    if (b / 2) branch = filled(input(&c, b / 2 == 1 ? T : PARE_BF16, DIMS(NORM_ROWS, n)), 8, -2, 2);
+    PareTensor want[5] = {tensor(&c, PARE_F64, DIMS(NORM_ROWS, n)), tensor(&c, PARE_F64, DIMS(NORM_ROWS, n)),
+                          tensor(&c, PARE_F64, DIMS(NORM_ROWS)), tensor(&c, PARE_F64, DIMS(NORM_ROWS)),
+                          tensor(&c, PARE_F64, DIMS(NORM_ROWS, n))};
+    output(&c, T, DIMS(NORM_ROWS, n)), output(&c, T, DIMS(NORM_ROWS, n));
+    output(&c, stat, DIMS(NORM_ROWS, 1)), output(&c, stat, DIMS(NORM_ROWS, 1));
+    output(&c, PARE_BF16, DIMS(NORM_ROWS, n));
+    must(&c, PARE_OP_ADDNORM);
+    for (int64_t r = 0; r < NORM_ROWS; r++) {
+      long double m = 0, v = 0;
+      for (int64_t i = r * n; i < (r + 1) * n; i++) {
+        double s = get(x, i) + (branch ? get(branch, i) : 0);
+        put(&want[SUM], i, d == 2 ? (double)pare_bf16_to_f32(pare_f32_to_bf16((float)s)) : s);
+        m += get(&want[SUM], i) / (long double)n;
+      }
+      for (int64_t i = r * n; i < (r + 1) * n; i++) v += (get(&want[SUM], i) - m) * (get(&want[SUM], i) - m) / n;
+      double mean = (double)m, rstd = 1 / sqrt((double)v + 1e-3);
+      put(&want[MEAN], r, mean), put(&want[RSTD], r, rstd);
+      for (int64_t i = r * n; i < (r + 1) * n; i++) {
+        double y = (get(&want[SUM], i) - mean) * rstd * get(gamma, i - r * n) + (beta ? get(beta, i - r * n) : 0);
+        put(&want[Y], i, y), put(&want[LOW], i, y);
+      }
+    }
+    double sums = 8 + (d < 2 ? (double)n / 2 : 8); /* n roundings of a sum at most, half as much in its root */
+    for (int i = 0; i < 5; i++) near(&c.out[i], &want[i], i == SUM || i == LOW ? 2 : sums, name[i]);
+    in_place(&c, PARE_OP_ADDNORM, 0);
+    if (branch) in_place(&c, PARE_OP_ADDNORM, 3);
+    PareTensor all[5];
+    memcpy(all, c.out, sizeof all);
+    for (int one = SUM; one <= LOW; one++) { /* and each result when it alone is wanted */
+      for (int i = 0; i < 5; i++) c.out[i] = i == one ? tensor(&c, all[i].type.dtype, all[i].type.rank, all[i].type.dim) : (PareTensor){0};
+      must(&c, PARE_OP_ADDNORM);
+      near(&c.out[one], &all[one], 0, name[one]);
+    }
   }
 }
 
@@ -1088,6 +1154,47 @@ Test(grad, layernorm) {
   }
 }
 
+/* Against the gradient in float64 of the whole dy, to which the rest is added. */
+Test(grad, layernorm_takes_its_gradient_in_two_parts_and_adds_to_the_result) {
+  enum { X, GAMMA, MEAN, RSTD, DY, DY2, ADDED, DX = 0, DGAMMA, DBETA, LOW };
+  static const char *const name[] = {"dx", "dgamma", "dbeta", "low"};
+  EACH_LEVEL(c) for (int k = 0; k < NORM_WIDTHS; k++) for (int d = 0; d < 3; d++) for (int mode = 0; mode < 10; mode++) {
+    int64_t n = norm_widths[k];
+    PareDtype T = norm_types[d], stat = d ? PARE_F32 : PARE_F64;
+    int parts = mode / 2; /* dy and dy2: T, T bf16, bf16 T, bf16 bf16, bf16 */
+    Call full = {.arena = c.arena, .kernels = c.kernels};
+    filled(input(&full, PARE_F64, DIMS(NORM_ROWS, n)), 1, -2, 2), filled(input(&full, PARE_F64, DIMS(n)), 2, -2, 2);
+    filled(input(&full, PARE_F64, DIMS(NORM_ROWS, 1)), 3, -1, 1), filled(input(&full, PARE_F64, DIMS(NORM_ROWS, 1)), 4, 0.5, 2);
+    PareTensor *dy = input(&full, PARE_F64, DIMS(NORM_ROWS, n));
+    clear(&c);
+    for (int i = X; i <= RSTD; i++) {
+      PareTensor *t = input(&c, i < MEAN ? T : stat, full.in[i].type.rank, full.in[i].type.dim);
+      for (int64_t j = 0; j < count(t); j++) put(t, j, get(&full.in[i], j));
+    }
+    filled(input(&c, parts < 2 ? T : PARE_BF16, DIMS(NORM_ROWS, n)), 5, -1, 1);
+    if (parts % 4) filled(input(&c, parts == 2 ? T : PARE_BF16, DIMS(NORM_ROWS, n)), 6, -1, 1);
+    else left_out(&c);
+    if (mode % 2) filled(input(&c, T, DIMS(NORM_ROWS, n)), 7, -3, 3);
+    for (int64_t i = 0; i < count(dy); i++) put(dy, i, get(&c.in[DY], i) + (c.in[DY2].data ? get(&c.in[DY2], i) : 0));
+    output(&full, PARE_F64, DIMS(NORM_ROWS, n)), output(&full, PARE_F64, DIMS(n)), output(&full, PARE_F64, DIMS(n));
+    must(&full, PARE_OP_LAYERNORMGRAD);
+    for (int64_t i = 0; i < count(dy) && mode % 2; i++) put(&full.out[DX], i, get(&full.out[DX], i) + get(&c.in[ADDED], i));
+    full.out[LOW] = full.out[DX];
+    output(&c, T, DIMS(NORM_ROWS, n)), output(&c, T, DIMS(n)), output(&c, T, DIMS(n));
+    output(&c, PARE_BF16, DIMS(NORM_ROWS, n));
+    must(&c, PARE_OP_LAYERNORMGRAD);
+    for (int i = DX; i <= LOW; i++) near(&c.out[i], &full.out[i], i == LOW && d < 2 ? 2 : 16, name[i]);
+    in_place(&c, PARE_OP_LAYERNORMGRAD, X), in_place(&c, PARE_OP_LAYERNORMGRAD, DY);
+    if (parts % 4) in_place(&c, PARE_OP_LAYERNORMGRAD, DY2);
+    if (mode % 2) in_place(&c, PARE_OP_LAYERNORMGRAD, ADDED);
+    PareTensor low = c.out[LOW];
+    c.out[LOW] = tensor(&c, PARE_BF16, DIMS(NORM_ROWS, n));
+    for (int i = DX; i < LOW; i++) c.out[i] = (PareTensor){0};
+    must(&c, PARE_OP_LAYERNORMGRAD);
+    near(&c.out[LOW], &low, 0, "the copy in bf16 alone");
+  }
+}
+
 /* --- losses --- */
 static double log_softmax(const PareTensor *x, int64_t row, int64_t n, int64_t k, double t) {
   double sum = 0;
@@ -1268,7 +1375,7 @@ Test(layers, attention_of_every_type_agrees_with_float64) {
   }
 }
 
-/* y, dx, dA, dB */
+/* y, dx, dA, dB, dx + what is added */
 static void linear(Call *c, PareDtype d, int64_t m, int64_t k, int64_t n, int64_t r, bool t, PareTensor *out) {
   PareDtype sums = d == PARE_F64 ? d : PARE_F32;
   clear(c);
@@ -1288,19 +1395,27 @@ static void linear(Call *c, PareDtype d, int64_t m, int64_t k, int64_t n, int64_
   c->nout = 0;
   out[1] = *like(c, x), out[2] = *like(c, &c->in[3]), out[3] = *like(c, &c->in[4]);
   must(c, PARE_OP_LINEARGRAD);
+  filled(input(c, d, DIMS(m, k)), 8, -4, 4);
+  c->nout = 0;
+  out[4] = *like(c, x);
+  must(c, PARE_OP_LINEARGRAD);
+  in_place(c, PARE_OP_LINEARGRAD, 6);
 }
 
 /* dA and dB are f32: of bf16 they sum exact products of numbers with 16 bits, 2^-17 of their size apart each. */
 Test(layers, linear_of_every_type_agrees_with_float64) {
-  static const char *const name[] = {"y", "dx", "dA", "dB"};
+  static const char *const name[] = {"y", "dx", "dA", "dB", "dx + add"};
   static const int64_t all[][4] = {{7, 33, 20, 3}, {130, 40, 300, 11}, {1, 1, 1, 1}, {300, 96, 64, 8},
                                    {37, 2050, 70, 8}, {33, 50, 2111, 3}};
   const PareDtype types[] = {PARE_F32, PARE_BF16};
   EACH_LEVEL(c) for (size_t k = 0; k < sizeof all / sizeof *all; k++) for (int t = 0; t < 2; t++) for (int d = 0; d < 2; d++) {
-    PareTensor want[4], got[4];
+    PareTensor want[5], got[5];
     linear(&c, PARE_F64, all[k][0], all[k][1], all[k][2], all[k][3], t, want);
     linear(&c, types[d], all[k][0], all[k][1], all[k][2], all[k][3], t, got);
     for (int i = 0; i < 4; i++) near(&got[i], &want[i], i < 2 ? 16 : d ? 0x1p9 : 256, name[i]);
+    near(&got[4], &want[4], 16, name[4]);
+    for (int64_t i = 0; i < count(&want[1]); i++) put(&want[1], i, get(&want[1], i) + get(&c.in[6], i));
+    near(&want[4], &want[1], 4, name[4]);
   }
 }
 #endif
