@@ -33,7 +33,7 @@ void exchange(void *value, size_t size, int from);
 enum { SLOT = 32 };
 const unsigned char *publish(const void *value, size_t size);
 int lane();
-// Copies to shared memory that are made when they are waited for.
+// Copies to shared memory that are made when they are waited for or, with the threads turned round, at once.
 void copy(void *to, const void *from, bool there);
 void copy_commit();
 void copy_wait(int left);

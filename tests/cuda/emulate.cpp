@@ -122,22 +122,28 @@ void exchange(void *value, size_t size, int from) {
   memcpy(value, publish(value, size) + from * SLOT, size);
 }
 
-// --- copies to shared memory: made at the wait, and lost without one ---
+// --- copies to shared memory: made as late as may be, at the wait, and lost without one; with the threads turned round
+// as early as may be, at once ---
 
 static void check_aligned(const void *p) {
   if ((uintptr_t)p % 16) broken("an address that is not aligned to 16 bytes");
 }
+static void make(const Copy &c) {
+  if (c.from) memcpy(c.to, c.from, 16);
+  else memset(c.to, 0, 16);
+}
 void copy(void *to, const void *from, bool there) {
   check_aligned(to), check_aligned(from);
-  block.copies[block.now].push_back({to, there ? from : nullptr, block.thread[block.now].groups});
+  Copy c = {to, there ? from : nullptr, block.thread[block.now].groups};
+  if (reversed) make(c);
+  else block.copies[block.now].push_back(c);
 }
 void copy_commit() { block.thread[block.now].groups++; }
 void copy_wait(int left) {
   std::vector<Copy> &c = block.copies[block.now], later;
   for (const Copy &x : c) {
     if (x.group + (unsigned)left >= block.thread[block.now].groups) later.push_back(x);
-    else if (x.from) memcpy(x.to, x.from, 16);
-    else memset(x.to, 0, 16);
+    else make(x);
   }
   c = later;
 }
