@@ -130,11 +130,12 @@ PareStatus pare_cuda_CONV(PareKernelArgs *a) {
       for (int64_t g = 0; g < c.groups; g++) {
         int64_t images = pare_min(s->images, c.n - i);
         const T *x = (const T *)a->in[0].data + (i * c.c + g * (c.c / c.groups)) * plane;
+        T *y = (T *)a->out[0].data + (i * c.m + g * part) * c.cols;
         PARE_LAUNCH(patches<T>, pare_blocks(a, images * c.rows * c.cols, PARE_THREADS), PARE_THREADS, 0,
                     pare_cuda(a)->stream, c, images, x, (T *)a->workspace);
         PARE_TRY(pare_launched(a));
         PARE_TRY(pare_gemm_run(a, images == s->images ? s->most : s->last, (const T *)a->in[1].data + g * part * c.rows,
-                               a->workspace, NULL, (T *)a->out[0].data + (i * c.m + g * part) * c.cols));
+                               a->workspace, NULL, y, y));
       }
     return PARE_OK;
   });

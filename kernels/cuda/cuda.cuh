@@ -264,12 +264,12 @@ PareStatus pare_cuda_expand(PareKernelArgs *a, const PareTensor *out, const Pare
 /* n numbers from one float type to another. */
 PareStatus pare_cuda_cast(PareKernelArgs *a, int64_t n, PareDtype from, const void *x, PareDtype to, void *z);
 
-/* y[i][m,n] = alpha·op(a[i])·op(b[i]) + beta·y[i] + bias[n], row-major, i < batch; ld: elements from a row to the
+/* y[i][m,n] = alpha·op(a[i])·op(b[i]) + beta·c[i] + bias[n], row-major, i < batch; ld: elements from a row to the
  * next; step: elements from a matrix to the next. a and b have one type, f32, f64 or bf16; sums are f32 (f64). */
 struct PareGemmSpec {
   int64_t m, n, k;
   PareDtype in, out;
-  bool ta, tb, bias; /* the bias has y's type */
+  bool ta, tb, bias; /* the bias has y's type; c its type, ld and step */
   int64_t lda, ldb, ldc;
   int64_t batch, astep, bstep, cstep;
   int64_t abegin, bbegin, cbegin; /* operands may begin at multiples of so many elements; 0: where tensors do */
@@ -278,7 +278,9 @@ struct PareGemmSpec {
 struct PareGemm;
 /* In plan. PARE_UNSUPPORTED with why when the library has no such product. Pair: pare_gemm_free. */
 PareStatus pare_gemm_new(PareKernelArgs *args, const PareGemmSpec *s, PareGemm **out);
-PareStatus pare_gemm_run(PareKernelArgs *args, PareGemm *g, const void *a, const void *b, const void *bias, void *y);
+/* c may be y; it is not read where beta is 0. */
+PareStatus pare_gemm_run(PareKernelArgs *args, PareGemm *g, const void *a, const void *b, const void *bias,
+                         const void *c, void *y);
 void pare_gemm_free(PareGemm *g);
 
 /* out = W' = mask∘(W + scale·A·B) in the type d and in W's order, the mask by rows of W[k, n]; and, where a bias[n] is

@@ -122,27 +122,30 @@ PareStatus pare_gemm_new(PareKernelArgs *args, const PareGemmSpec *s, PareGemm *
   return pare_gemm_free(g), pare_why(args, PARE_UNSUPPORTED, no_product);
 }
 
-/* Sums of nothing: y is beta·y, with beta 0 or 1, plus the bias. */
-static PareStatus run_empty(PareKernelArgs *args, const PareGemmSpec *s, const void *bias, void *y) {
-  if (s->m * s->n * s->batch == 0 || s->beta == 1) return PARE_OK;
-  if (s->beta != 0 || s->batch != 1 || s->ldc != s->n)
+/* Sums of nothing: y is beta·c, with beta 0 or 1, plus the bias. */
+static PareStatus run_empty(PareKernelArgs *args, const PareGemmSpec *s, const void *bias, const void *c, void *y) {
+  if (s->m * s->n * s->batch == 0 || (s->beta == 1 && c == y)) return PARE_OK;
+  if ((s->beta != 0 && (s->beta != 1 || bias)) || s->batch != 1 || s->ldc != s->n)
     return pare_why(args, PARE_UNSUPPORTED, "a product over an empty axis");
   PareTensor out = {y, {s->out, 2, {s->m, s->n}}}, row = {(void *)bias, {s->out, 1, {s->n}}};
   if (bias) return pare_cuda_expand(args, &out, &row);
   size_t bytes = (size_t)(s->m * s->n) * pare_dtype_size(s->out);
-  return pare_cuda_status(args, cudaMemsetAsync(y, 0, bytes, pare_cuda(args)->stream));
+  cudaStream_t stream = pare_cuda(args)->stream;
+  return pare_cuda_status(args, s->beta == 1 ? cudaMemcpyAsync(y, c, bytes, cudaMemcpyDeviceToDevice, stream)
+                                             : cudaMemsetAsync(y, 0, bytes, stream));
 }
 
-PareStatus pare_gemm_run(PareKernelArgs *args, PareGemm *g, const void *a, const void *b, const void *bias, void *y) {
+PareStatus pare_gemm_run(PareKernelArgs *args, PareGemm *g, const void *a, const void *b, const void *bias,
+                         const void *c, void *y) {
   const PareCuda *cuda = pare_cuda(args);
   const PareGemmSpec *s = &g->spec;
   float alpha = (float)s->alpha, beta = (float)s->beta;
   bool wide = s->in == PARE_F64;
-  if (g->empty) return run_empty(args, s, bias, y);
+  if (g->empty) return run_empty(args, s, bias, c, y);
   if (s->bias && !set(g->op, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias))
     return pare_why(args, PARE_DEVICE, no_product);
   cublasStatus_t status = cublasLtMatmul(cuda->blas, g->op, wide ? (const void *)&s->alpha : &alpha, b, g->a, a, g->b,
-                                         wide ? (const void *)&s->beta : &beta, y, g->c, y, g->c, &g->algo,
+                                         wide ? (const void *)&s->beta : &beta, s->beta != 0 ? c : y, g->c, y, g->c, &g->algo,
                                          cuda->blas_space, cuda->blas_bytes, cuda->stream);
   return status == CUBLAS_STATUS_SUCCESS ? PARE_OK : pare_why(args, PARE_DEVICE, "cuBLASLt failed in a matrix product");
 }

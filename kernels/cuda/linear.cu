@@ -68,7 +68,7 @@ static Space space_of(const PareKernelArgs *a, const Linear *l, bool backward) {
 
 void pare_cuda_release_LINEAR(void *state) { pare_gemm_free((PareGemm *)state); }
 
-/* out[m, to] = in[m, from]·W' or its transpose [+ bias] */
+/* out[m, to] = in[m, from]·W' or its transpose [+ bias] [+ what is added] */
 static PareStatus plan_product(PareKernelArgs *a, const Linear *l, bool backward) {
   PareGemmSpec s = {};
   PareGemm *made;
@@ -103,7 +103,8 @@ PareStatus pare_cuda_LINEAR(PareKernelArgs *a) {
   PareMerge g = merge_of(a, &l);
   if (bias && a->in[BIAS].type.dtype != d) g.bias = bias, bias = cast;
   PARE_TRY(pare_cuda_merge(a, &g, d, a->workspace, cast));
-  return pare_gemm_run(a, (PareGemm *)a->state, a->in[X].data, a->workspace, bias, a->out[0].data);
+  void *y = a->out[0].data;
+  return pare_gemm_run(a, (PareGemm *)a->state, a->in[X].data, a->workspace, bias, y, y);
 }
 
 /* --- the gradients of A and B --- */
@@ -201,7 +202,7 @@ template <class T> static PareStatus lora_grad(PareKernelArgs *a, const Linear *
   return PARE_OK;
 }
 
-/* Inputs: x, W, dy, A, B, mask, add. Outputs: dx, dA, dB, each if wanted. */
+/* Inputs: x, W, dy, A, B, mask, what is added to dx (it may be dx). Outputs: dx, dA, dB, each if wanted. */
 PareStatus pare_cuda_LINEARGRAD(PareKernelArgs *a) {
   Linear l = linear_of(a);
   PareDtype d = a->in[X].type.dtype;
@@ -213,9 +214,5 @@ PareStatus pare_cuda_LINEARGRAD(PareKernelArgs *a) {
   if (!pare_wanted(a, 0)) return PARE_OK;
   PareMerge g = merge_of(a, &l);
   PARE_TRY(pare_cuda_merge(a, &g, d, a->workspace, NULL));
-  const void *add = data_of(a, ADDED);
-  if (add && add != a->out[0].data)
-    PARE_TRY(pare_cuda_status(a, cudaMemcpyAsync(a->out[0].data, add, (size_t)(l.m * l.k) * pare_esize(&a->in[X]),
-                                                 cudaMemcpyDeviceToDevice, pare_cuda(a)->stream)));
-  return pare_gemm_run(a, (PareGemm *)a->state, a->in[DY].data, a->workspace, NULL, a->out[0].data);
+  return pare_gemm_run(a, (PareGemm *)a->state, a->in[DY].data, a->workspace, NULL, data_of(a, ADDED), a->out[0].data);
 }

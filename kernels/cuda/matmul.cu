@@ -135,7 +135,7 @@ static PareStatus run(PareKernelArgs *args, const Product *p) {
     }
     const char *at = a + ia * p->m * p->k * size, *bt = b + ib * p->k * p->n * size;
     char *yt = y + i * each * p->m * p->n * wide;
-    if (args->state) PARE_TRY(pare_gemm_run(args, (PareGemm *)args->state, at, bt, NULL, yt));
+    if (args->state) PARE_TRY(pare_gemm_run(args, (PareGemm *)args->state, at, bt, NULL, yt, yt));
     else PARE_TRY(whole_run(args, p, at, bt, yt));
   }
   return PARE_OK;

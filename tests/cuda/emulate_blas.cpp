@@ -134,11 +134,12 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
   double alpha = wide ? *(const double *)alpha_at : *(const float *)alpha_at;
   double beta = wide ? *(const double *)beta_at : *(const float *)beta_at;
   int64_t m, n, k;
-  if (!fits(&d, &la, &lb, &lc, &m, &n, &k) || layout_c != layout_y || c != y) return CUBLAS_STATUS_NOT_SUPPORTED;
-  const uintptr_t at[3] = {(uintptr_t)a, (uintptr_t)b, (uintptr_t)c};
+  if (!fits(&d, &la, &lb, &lc, &m, &n, &k) || layout_c != layout_y) return CUBLAS_STATUS_NOT_SUPPORTED;
+  const uintptr_t at[3] = {(uintptr_t)a, (uintptr_t)b, (uintptr_t)y};
   for (int i = 0; i < 3; i++)
     if (at[i] % algo->alignment[i]) return CUBLAS_STATUS_NOT_SUPPORTED;
-  emulate::check_pointer(a), emulate::check_pointer(b), emulate::check_pointer(y);
+  if (beta != 0 && (!c || (uintptr_t)c % algo->alignment[2])) return CUBLAS_STATUS_NOT_SUPPORTED;
+  emulate::check_pointer(a), emulate::check_pointer(b), emulate::check_pointer(c), emulate::check_pointer(y);
   if (d.epilogue == CUBLASLT_EPILOGUE_BIAS) emulate::check_pointer(d.bias);
   emulate::queue(s, [=]() {
     std::vector<double> left((size_t)(m * k)), right((size_t)(k * n)), sum((size_t)m);
