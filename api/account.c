@@ -48,7 +48,8 @@ static PareStatus list_curves(PareCtx *c, PareArena *a, const PareTuner *t, Pare
   PareReportEval *e = PARE_NEW_N(a, t->metrics.n + 1, PareReportEval);
   if (!p || !e) return pare_nomem(c);
   for (size_t i = 0; i < t->curve.n; i++)
-    p[r->npoints++] = (PareReportPoint){t->curve.at[i].step, t->curve.at[i].loss, t->curve.at[i].sparsity};
+    p[r->npoints++] = (PareReportPoint){t->curve.at[i].step, t->curve.at[i].loss, t->curve.at[i].sparsity,
+                                           t->curve.at[i].seconds};
   for (size_t i = 0; i < t->metrics.n; i++)
     e[r->nevals++] = (PareReportEval){t->metrics.at[i].step, t->metrics.at[i].value};
   r->points = p;

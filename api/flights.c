@@ -48,7 +48,7 @@ static PareStatus measure(PareTuner *t, const void *truth) {
 /* The step is known: points of the curves, which are not worth a failure. */
 static void note_step(PareTuner *t) {
   int64_t every = (t->schedule.steps + METRIC_POINTS - 1) / METRIC_POINTS, step = t->landed.step;
-  PareCurvePoint point = {step, t->loss, t->landed.sparsity};
+  PareCurvePoint point = {step, t->loss, t->landed.sparsity, pare_now() - t->started};
   if (!pare_vec_push(t->arena, &t->curve, point) || step % every) return;
   PareMetricPoint m = {step, pare_metric_value(&t->metric)};
   t->metric = (PareMetric){0};

@@ -16,7 +16,7 @@
 /* A point of the report's curves. */
 typedef struct PareCurvePoint {
   int64_t step;
-  double loss, sparsity;
+  double loss, sparsity, seconds; /* since tuning began */
 } PareCurvePoint;
 
 /* The metric on the training batches since the last such point. */

@@ -66,16 +66,19 @@ static json_t *training_json(const PareReport *r) {
 }
 
 static json_t *curves_json(const PareReport *r) {
-  json_t *step = json_array(), *loss = json_array(), *sparsity = json_array(), *metric = json_array();
+  json_t *step = json_array(), *loss = json_array(), *sparsity = json_array(), *seconds = json_array();
+  json_t *metric = json_array();
   for (size_t i = 0; i < r->npoints; i++) {
     json_array_append_new(step, json_integer((json_int_t)r->points[i].step));
     json_array_append_new(loss, pare_json_number(r->points[i].loss));
     json_array_append_new(sparsity, pare_json_number(r->points[i].sparsity));
+    json_array_append_new(seconds, pare_json_number(r->points[i].seconds));
   }
   for (size_t i = 0; i < r->nevals; i++)
     json_array_append_new(metric, json_pack("{s:I, s:o}", "step", (json_int_t)r->evals[i].step, "value",
                                             pare_json_number(r->evals[i].value)));
-  return json_pack("{s:o, s:o, s:o, s:o}", "step", step, "loss", loss, "sparsity", sparsity, "metric", metric);
+  return json_pack("{s:o, s:o, s:o, s:o, s:o}", "step", step, "loss", loss, "sparsity", sparsity, "seconds",
+                   seconds, "metric", metric);
 }
 
 /* Numbers and truth values are JSON already. */

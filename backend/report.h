@@ -28,7 +28,7 @@ typedef struct PareReportClass { /* heads, ffn */
 
 typedef struct PareReportPoint { /* after an optimiser step; NaN where not known */
   int64_t step;
-  double loss, sparsity;
+  double loss, sparsity, seconds; /* since tuning began */
 } PareReportPoint;
 
 typedef struct PareReportEval { /* the metric, measured on the way */

@@ -19,10 +19,10 @@ import time
 import numpy as np
 
 import onnx_models
-from shapes import step_flops
+from shapes import LENGTH, MODELS, VOCAB, step_flops
 
 HERE = pathlib.Path(__file__).resolve().parent
-COMPILE_SECONDS, EAGER_SECONDS, COMPRESS_SECONDS = 90, 30, 60  # what a part may take: it begins if that much is left
+COMPILE_SECONDS, EAGER_SECONDS, COMPRESS_SECONDS = 60, 25, 60  # what a part may take: it begins if that much is left
 EXAMPLE = HERE.parent / "examples" / "fashion-vit" / "model.onnx"
 
 
@@ -98,6 +98,27 @@ def compress(run, device, folder):
     return {"device": device, "training": got["training"], "metrics": got["metrics"], "validation": got["validation"]}
 
 
+def halve(run, path, folder, batch, steps=60):
+    """A run that ends with half of the heads and channels: the speed of its last steps beside that of its first."""
+    data, report = folder / "tokens.npz", folder / "report-half"
+    rng = np.random.default_rng(0)
+    np.savez(data, x=rng.integers(0, VOCAB, (4 * batch, LENGTH)), labels=rng.integers(0, 2, 4 * batch))
+    command = [run.args.pare, "compress", path, folder / "half.onnx", "--train", data, "--steps", steps, "--batch", batch,
+               "--sparsity", 0.5, "--prune-warmup", 0.25, "--prune-cooldown", 0.25, "--method", "loraprune", "--ranking",
+               "uniform", "--reconstruct", "off", "--device", run.args.device, "--report", report, "-q"]
+    r = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=300)
+    if r.returncode:
+        run.errors.append(f"half of {path.stem}: {r.stderr.strip().splitlines()[-1]}")
+        return {}
+    got = json.loads((report / "report.json").read_text())
+    at = got["curves"]["seconds"]
+    each = np.diff(at)
+    n = max(1, steps // 6)
+    first, last = float(np.median(each[1:n])), float(np.median(each[-n:]))
+    return {"model": path.stem, "batch": batch, "steps": steps, "seconds_of_a_step_at_first": first,
+            "seconds_of_a_step_at_last": last, "times_as_fast": first / last, "training": got["training"]}
+
+
 def driver():
     try:
         r = subprocess.run(["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"],
@@ -139,6 +160,9 @@ def main():
                 report["compress"].append(compress(run, device, tmp))
         for name in args.models.split(","):
             onnx_models.write(name, str(tmp / f"{name}.onnx"))
+        bert = next((n for n in args.models.split(",") if MODELS[n][0] == "bert"), None)
+        if bert and run.has(COMPRESS_SECONDS, f"half of {bert}"):
+            report["half"] = halve(run, tmp / f"{bert}.onnx", tmp, int(args.batches.split(",")[0]))
         for batch in map(int, args.batches.split(",")):
             for name in args.models.split(","):
                 report["rows"].append(measure(run, tmp / f"{name}.onnx", name, batch, top.get("gemm_flops")))
@@ -152,6 +176,10 @@ def main():
         if "training" in c:
             print(f"compress on {c['device']}: {c['training']['samples_per_second']:.0f} samples/s, "
                   f"{c['metrics']['name']} {c['metrics']['compact']:.4f}")
+    if report.get("half"):
+        h = report["half"]
+        print(f"half of {h['model']} at {h['batch']}: a step takes {1e3 * h['seconds_of_a_step_at_first']:.1f} ms at first, "
+              f"{1e3 * h['seconds_of_a_step_at_last']:.1f} at last: {h['times_as_fast']:.2f} times as fast")
     print(table(report))
     print(f"written: {os.path.relpath(path)}")
     return bool(run.errors)

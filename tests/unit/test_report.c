@@ -13,7 +13,7 @@ static const bool kept[4] = {true, false, true, false};
 static const PareReportGroup groups[] = {{"layer<0>:heads", "heads", 4, 2, kept}, {"layer0:\xff" "ffn", "ffn", 8, 8, NULL}};
 static const PareReportClass classes[] = {{"heads", 0.5}, {"ffn", 0}};
 static const PareReportOption options[] = {{"sparsity", "0.5", false}, {"train", "0.5", true}, {"resume", "false", false}};
-static const PareReportPoint points[] = {{1, 2.5, 0}, {2, NAN, 0.5}};
+static const PareReportPoint points[] = {{1, 2.5, 0, 0.25}, {2, NAN, 0.5, 0.5}};
 static const PareReportEval evals[] = {{0, 0.9}, {2, 0.8}};
 
 static const char *const rewriters[] = {"ONNX Runtime"};
