@@ -90,8 +90,9 @@ static PareStatus time_forward(Bench *b, PareForward *f) {
   double macs = (double)pare_graph_macs(g);
   b->r->macs = (int64_t)(macs / (double)batch);
   b->r->gflops = 2e-9 * macs / b->r->median_seconds;
-  PareProgramMemory m = pare_program_memory(pare_forward_program(f));
-  b->r->memory_bytes = (int64_t)(m.results + m.workspace + m.states + m.inputs + m.constants);
+  const PareDevice *d = b->device;
+  b->r->memory_bytes = (int64_t)(d->own + pare_program_bytes(pare_forward_program(f)));
+  b->r->device_bytes = d->free_now ? (int64_t)(d->spare - d->free_now(b->device)) : 0;
   return make_rows(b, g, by_node, WARM_UP);
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "api/call.h"
+#include "api/ceiling.h"
 #include "api/costs.h"
 #include "api/forward.h"
 #include "api/shapes.h"
@@ -89,6 +90,20 @@ static PareStatus add_labels(PareCtx *c, const PareGraph *bound, PareData *d) {
   return pare_data_add(c, d, "labels", &t, label);
 }
 
+static void fill(Watch *w, int64_t n, PareBenchResult *r) {
+  const PareTuner *t = &w->tuner;
+  PareDevice *d = t->device;
+  qsort(w->seconds, (size_t)w->runs, sizeof *w->seconds, by_value);
+  r->min_seconds = w->seconds[0];
+  r->median_seconds = (w->seconds[(w->runs - 1) / 2] + w->seconds[w->runs / 2]) / 2;
+  r->samples_per_second = (double)n / r->median_seconds;
+  r->memory_bytes = (int64_t)t->peak_bytes;
+  r->device_bytes = d->free_now ? (int64_t)(d->spare - d->free_now(d)) : 0;
+  int64_t macs = pare_graph_macs(t->graph.g) * t->micro;
+  r->macs = macs / n;
+  r->gflops = 2e-9 * (double)macs / r->median_seconds;
+}
+
 static PareStatus run(PareCtx *c, Watch *w, const PareModel *m, const PareBenchOptions *o, PareData *d,
                       PareDevice *device, PareBenchResult *r) {
   PareCompressOptions opt;
@@ -111,13 +126,7 @@ static PareStatus run(PareCtx *c, Watch *w, const PareModel *m, const PareBenchO
   if (s != PARE_INTERRUPTED || !w->from || w->tuner.step < w->from + PROFILED) return s;
   c->diag = (PareDiag){0}; /* we stopped it */
   PARE_TRY(add_rows(w));
-  qsort(w->seconds, (size_t)w->runs, sizeof *w->seconds, by_value);
-  r->min_seconds = w->seconds[0];
-  r->median_seconds = (w->seconds[(w->runs - 1) / 2] + w->seconds[w->runs / 2]) / 2;
-  r->samples_per_second = (double)n / r->median_seconds;
-  r->memory_bytes = (int64_t)w->tuner.peak_bytes;
-  r->macs = pare_graph_macs(w->tuner.graph.g) / n;
-  r->gflops = 2e-9 * (double)pare_graph_macs(w->tuner.graph.g) / r->median_seconds;
+  fill(w, n, r);
   return PARE_OK;
 }
 
@@ -136,11 +145,16 @@ PareStatus pare_bench_train(PareCtx *c, PareArena *a, const PareModel *m, const 
   if (s == PARE_OK) s = pare_samples_random(c, bound, batch, 0, &d);
   if (s == PARE_OK) s = add_labels(c, bound, d);
   if (s == PARE_OK) s = run(c, &w, m, o, d, device, r);
+  bool bf16 = w.tuner.spec.bf16, tf32 = w.tuner.tf32;
   for (int i = 0; i < PARE_OP_COUNT; i++)
     if (w.row[i].op) w.row[r->nrows++] = w.row[i];
   if (r->nrows) qsort(w.row, r->nrows, sizeof *w.row, most_first);
   r->rows = w.row;
-  pare_tuner_free(&w.tuner);
+  pare_tuner_free(&w.tuner); /* the ceiling wants room */
+  device->tf32 = tf32;
+  if (s == PARE_OK && !device->host) s = pare_ceiling_measure(c, device, bf16, &r->ceiling_gflops);
+  device->tf32 = false;
+  r->ceiling_gflops *= 1e-9;
   pare_data_free(d);
   pare_arena_free(work);
   return s;

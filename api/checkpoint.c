@@ -125,6 +125,7 @@ PareStatus pare_checkpoint_save(PareTuner *t, const char *dir) {
   char *path = state_path(t, dir);
   PareStatus s = b.failed || !path ? pare_nomem(t->c) : pare_dir_make(t->c, dir);
   if (s == PARE_OK) s = pare_file_write(t->c, path, b.at, b.n);
+  if (s == PARE_OK) t->saved_step = t->step;
   pare_arena_rewind(t->c->scratch, mark);
   return s;
 }
@@ -146,6 +147,7 @@ static PareStatus read_state(PareTuner *t, const PareFile *f, const char *path) 
   t->schedule.steps = h.steps;
   t->tuned = h.tuned;
   t->loss = h.loss;
+  t->saved_step = t->step;
   return PARE_OK;
 }
 

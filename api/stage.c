@@ -115,6 +115,7 @@ static void tell_what_fits(const PareTuner *t, int64_t wanted, bool lean) {
 /* A GPU has the memory that it has. */
 static PareStatus fit(PareTuner *t, bool cut_any) {
   if (!t->most) t->most = t->o->batch;
+  if (t->teacher && pare_teacher_batch(t->teacher) < t->most) t->most = pare_teacher_batch(t->teacher);
   int64_t wanted = 0;
   bool lean = t->spec.recompute.dear == PARE_RECOMPUTE_LEAN;
   for (;;) {
@@ -151,11 +152,10 @@ PareStatus pare_tuner_enter_stage(PareTuner *t) {
   PARE_TRY(pare_params_load(c, &t->params, t->dims, &t->graph, t->program));
   PARE_TRY(pare_tuner_carry_scores(t, true));
   t->stage_alive = all - dead;
-  PareProgramMemory m = pare_program_memory(t->program);
-  size_t bytes = m.results + m.workspace + m.states + m.inputs + m.constants;
+  size_t bytes = t->device->own + pare_program_bytes(t->program) + (t->teacher ? pare_teacher_bytes(t->teacher) : 0);
   bool first = !t->peak_bytes && !t->device->host; /* a GPU's is told before the first step */
   if (bytes > t->peak_bytes) t->peak_bytes = bytes;
-  pare_log(c, first ? 0 : 1, "program on %lld groups: %zu MB, %lld samples at a time", (long long)t->stage_alive,
+  pare_log(c, first ? 0 : 1, "program on %lld groups: %zu MiB, %lld samples at a time", (long long)t->stage_alive,
            bytes >> 20, (long long)t->batch);
   return PARE_OK;
 }

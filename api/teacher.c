@@ -111,6 +111,9 @@ PareStatus pare_teacher_run(PareCtx *c, PareTeacher *t, const int64_t *samples, 
 
 bool pare_teacher_knows(const PareTeacher *t, int64_t sample) { return !t->cached || t->cached[sample]; }
 
+int64_t pare_teacher_batch(const PareTeacher *t) { return t->batch; }
+size_t pare_teacher_bytes(const PareTeacher *t) { return pare_program_bytes(pare_forward_program(t->model)); }
+
 const float *pare_teacher_output(const PareTeacher *t, size_t i) { return t->outputs[i].now; }
 
 /* --- hidden states --- */

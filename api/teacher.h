@@ -14,10 +14,14 @@ typedef struct PareTeacher PareTeacher;
 PARE_MUST_USE PareStatus pare_teacher_new(PareCtx *c, const PareGraph *g, const PareData *d, int64_t batch,
                                           const PareWatch *hidden, PareDevice *device, PareTeacher **out);
 void pare_teacher_free(PareTeacher *t);
+/* Samples that it takes at a time: those asked for, or fewer where the device has no room. */
+int64_t pare_teacher_batch(const PareTeacher *t);
 /* Makes the outputs of these samples ready: `count`, at most the batch. */
 PARE_MUST_USE PareStatus pare_teacher_run(PareCtx *c, PareTeacher *t, const int64_t *samples, int64_t count);
 /* Whether the outputs for a sample are remembered, or need not be: nothing is. */
 bool pare_teacher_knows(const PareTeacher *t, int64_t sample);
+/* Of the device, that it takes. */
+size_t pare_teacher_bytes(const PareTeacher *t);
 /* Float output number i (as PareTrainGraph.outputs counts them) of the samples that were run. */
 const float *pare_teacher_output(const PareTeacher *t, size_t i);
 

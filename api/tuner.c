@@ -260,7 +260,7 @@ static PareStatus steps(PareTuner *t) {
   return prunes_now(t) ? prune_now(t) : PARE_OK;
 }
 
-PareStatus pare_tuner_run(PareTuner *t) {
+static PareStatus whole(PareTuner *t) {
   draw_scores(t);
   if (t->o->resume) {
     if (!*t->o->checkpoint) return pare_error(t->c, PARE_USAGE, "--resume needs --checkpoint DIR");
@@ -278,6 +278,17 @@ PareStatus pare_tuner_run(PareTuner *t) {
   PARE_TRY(pare_tuner_leave_stage(t));
   pare_tuner_set_leaves(t);
   return PARE_OK;
+}
+
+/* A device that fails takes what has been tuned with it, but for what the last checkpoint has. */
+PareStatus pare_tuner_run(PareTuner *t) {
+  PareStatus s = whole(t);
+  char *text = t->c->diag.text;
+  size_t n = strlen(text);
+  if (s == PARE_DEVICE && t->saved_step)
+    snprintf(text + n, sizeof t->c->diag.text - n, "; the checkpoint of step %lld is whole: go on with --resume",
+             (long long)t->saved_step);
+  return s;
 }
 
 static PareStatus choose_loss(PareTuner *t) {

@@ -91,6 +91,7 @@ typedef struct PareTuner {
   void *truth_room[2];
   double partial; /* loss of the runs of a step that were looked at */
   double started, saved_at; /* tuning, the last checkpoint */
+  int64_t saved_step;       /* of the last checkpoint, written or read; 0: there is none */
   double loss, seconds;     /* of the last step that was looked at; since the start */
   int64_t tuned; /* samples */
   size_t peak_bytes;

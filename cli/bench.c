@@ -12,6 +12,7 @@ static void field(const char *name, double v) {
 
 static void print_json(const PareBenchResult *r, bool io) {
   printf("{\n  \"memory_bytes\": %" PRId64, r->memory_bytes);
+  if (r->device_bytes) printf(",\n  \"device_bytes\": %" PRId64, r->device_bytes);
   if (io) {
     field("load_seconds", r->load_seconds);
     field("write_seconds", r->write_seconds);
@@ -22,6 +23,11 @@ static void print_json(const PareBenchResult *r, bool io) {
   field("min_seconds", r->min_seconds);
   field("samples_per_second", r->samples_per_second);
   field("gflops", r->gflops);
+  field("tflops", 1e-3 * r->gflops);
+  if (r->ceiling_gflops > 0) {
+    field("ceiling_tflops", 1e-3 * r->ceiling_gflops);
+    field("ceiling_share", r->gflops / r->ceiling_gflops);
+  }
   printf(",\n  \"macs\": %" PRId64 ",\n  \"ops\": [", r->macs);
   for (size_t i = 0; i < r->nrows; i++) {
     printf("%s\n    {\"op\": \"%s\", \"count\": %" PRId64 ", \"seconds\": ", i ? "," : "", r->rows[i].op,
@@ -45,8 +51,14 @@ static void print_table(const PareBenchResult *r) {
   printf("latency    %s median, %s least\n", cli_seconds(r->median_seconds, a), cli_seconds(r->min_seconds, b));
   printf("rate       %.1f samples/s, %.1f GFLOP/s (%s MACs a sample)\n", r->samples_per_second, r->gflops,
          cli_scaled((double)r->macs, "", a));
-  printf("memory     %s beside the weights\n\n%-22s %6s %10s %6s\n", cli_scaled((double)r->memory_bytes, "B", a), "op",
-         "nodes", "time", "share");
+  if (r->ceiling_gflops > 0)
+    printf("ceiling    %.1f GFLOP/s in a large product alone; the step reaches %.1f%%\n", r->ceiling_gflops,
+           100 * r->gflops / r->ceiling_gflops);
+  if (r->device_bytes)
+    printf("memory     %s planned, %s seen by the device\n", cli_scaled((double)r->memory_bytes, "B", a),
+           cli_scaled((double)r->device_bytes, "B", b));
+  else printf("memory     %s beside the weights\n", cli_scaled((double)r->memory_bytes, "B", a));
+  printf("\n%-22s %6s %10s %6s\n", "op", "nodes", "time", "share");
   for (size_t i = 0; i < r->nrows; i++) total += r->rows[i].seconds;
   for (size_t i = 0; i < r->nrows; i++)
     printf("%-22s %6" PRId64 " %10s %5.1f%%\n", r->rows[i].op, r->rows[i].count, cli_seconds(r->rows[i].seconds, a),

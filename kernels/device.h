@@ -33,12 +33,16 @@ struct PareDevice {
   void *queue;       /* for PareKernelArgs */
   bool host;         /* its memory is the host's: no copies, constants are read where they lie */
   size_t spare;      /* bytes that were free when it was opened; 0: not known */
+  size_t own;        /* of these, what it keeps for itself: room for the library of products */
+  size_t grain;      /* what alloc takes of them is a multiple of this; 0 on a host */
   bool tf32;         /* set by callers before programs are made: products of f32 may round operands to TF32; GPUs */
   char why[256];
 
   /* Aligned to 64. free takes NULL. */
   PareStatus (*alloc)(PareDevice *d, size_t bytes, void **out);
   void (*free)(PareDevice *d, void *p);
+  /* Bytes that are free now; NULL on a host. */
+  size_t (*free_now)(PareDevice *d);
   /* Host memory that the device copies from and to at full speed. */
   PareStatus (*alloc_host)(PareDevice *d, size_t bytes, void **out);
   void (*free_host)(PareDevice *d, void *p);

@@ -61,7 +61,9 @@ static PareStatus device_failed(PareCtx *c, const PareProgram *p, PareStatus s) 
 
 static PareStatus block_new(PareCtx *c, PareProgram *p, size_t bytes, unsigned char **out) {
   void *block = NULL;
+  size_t grain = p->device->grain;
   PareStatus s = p->device->alloc(p->device, bytes, &block);
+  if (grain) p->memory.rest += (bytes + grain - 1) / grain * grain - bytes;
   *out = block;
   return s == PARE_OK ? s : device_failed(c, p, s);
 }
@@ -281,10 +283,12 @@ static PareStatus inlets_new(PareCtx *c, PareProgram *p) {
 static PareStatus faults_new(PareCtx *c, PareProgram *p) {
   PareDevice *d = p->device;
   size_t bytes = (p->nsteps + 1) * sizeof *p->fault;
-  void *on = NULL, *seen = NULL;
-  PareStatus s = d->alloc(d, bytes, &on);
-  p->fault = on;
-  if (s == PARE_OK) s = d->clear(d, p->fault, bytes);
+  unsigned char *on;
+  void *seen = NULL;
+  PARE_TRY(block_new(c, p, bytes, &on));
+  p->memory.rest += bytes;
+  p->fault = (uint32_t *)(void *)on;
+  PareStatus s = d->clear(d, p->fault, bytes);
   if (s == PARE_OK) s = d->alloc_host(d, bytes, &seen);
   p->fault_seen = seen;
   for (size_t i = 0; i < p->nsteps; i++) p->step[i].args.fault = p->fault + i;
@@ -427,7 +431,8 @@ PareStatus pare_program_new(PareCtx *c, const PareGraph *g, const PareKernel *ke
 
 /* --- running --- */
 
-static PareStatus run_steps(PareCtx *c, PareProgram *p, int phase) {
+/* Careful: each step is waited for, so that what a device cannot do is told of the node that wanted it. */
+static PareStatus run_steps(PareCtx *c, PareProgram *p, int phase, bool careful) {
   for (size_t i = 0; i < p->nsteps; i++) {
     Step *s = &p->step[i];
     if (phase >= 0 && s->node->phase != phase) continue;
@@ -435,6 +440,7 @@ static PareStatus run_steps(PareCtx *c, PareProgram *p, int phase) {
     PareStatus status = p->profile.on ? pare_profile_begin(p->device, &p->profile, i) : PARE_OK;
     if (status == PARE_OK) status = s->kernel->run(&s->args);
     if (status == PARE_OK && p->profile.on) status = pare_profile_end(p->device, &p->profile, i);
+    if (status == PARE_OK && careful) status = p->device->sync(p->device);
     if (status != PARE_OK) return step_failed(c, p, s, status);
   }
   return PARE_OK;
@@ -445,17 +451,19 @@ static PareStatus record(PareCtx *c, PareProgram *p, int phase, void **out) {
   PareDevice *d = p->device;
   PareStatus s = d->record_begin(d);
   if (s != PARE_OK) return device_failed(c, p, s);
-  PareStatus queued = run_steps(c, p, phase);
+  PareStatus queued = run_steps(c, p, phase, false);
   s = d->record_end(d, out); /* also when that failed */
   if (queued != PARE_OK) return queued;
   return s == PARE_OK ? s : device_failed(c, p, s);
 }
 
-/* The first run is plain: kernels are loaded by it. The second is kept, where the device can, and from then on replayed. */
+/* The first run is plain: kernels are loaded by it, and each is waited for. The second is kept, where the device can, and
+ * from then on replayed. */
 PareStatus pare_program_run(PareCtx *c, PareProgram *p, int phase) {
   PareDevice *d = p->device;
   int slot = phase + 1;
-  if (!d->record_begin || p->profile.on || slot >= PHASES || p->phase[slot].runs++ == 0) return run_steps(c, p, phase);
+  if (!d->record_begin || p->profile.on || slot >= PHASES) return run_steps(c, p, phase, false);
+  if (p->phase[slot].runs++ == 0) return run_steps(c, p, phase, true);
   if (!p->phase[slot].record) PARE_TRY(record(c, p, phase, &p->phase[slot].record));
   PareStatus s = d->replay(d, p->phase[slot].record);
   return s == PARE_OK ? s : device_failed(c, p, s);
@@ -558,6 +566,11 @@ void pare_program_bind(PareProgram *p, const PareValue *input, const void *data)
 }
 
 PareProgramMemory pare_program_memory(const PareProgram *p) { return p->memory; }
+
+size_t pare_program_bytes(const PareProgram *p) {
+  const PareProgramMemory *m = &p->memory;
+  return m->results + m->workspace + m->states + m->inputs + m->constants + m->rest;
+}
 
 PareStatus pare_program_profile(PareCtx *c, PareProgram *p) {
   PareStatus s = pare_profile_start(p->device, &p->profile, p->arena, p->nsteps);

@@ -12,9 +12,10 @@
 
 typedef struct PareProgram PareProgram;
 
-/* Bytes of the device, by what they are for. Constants that are read where they lie cost nothing. */
+/* Bytes of the device, by what they are for. Constants that are read where they lie cost nothing. The rest: words of
+ * what work finds wrong, and what blocks are rounded up by. */
 typedef struct PareProgramMemory {
-  size_t results, workspace, states, inputs, constants;
+  size_t results, workspace, states, inputs, constants, rest;
 } PareProgramMemory;
 
 /* Takes the nodes that outputs, `pins` and states need; results that binding has
@@ -63,6 +64,8 @@ int pare_program_ahead(const PareProgram *p);
 void pare_program_bind(PareProgram *p, const PareValue *input, const void *data);
 
 PareProgramMemory pare_program_memory(const PareProgram *p);
+/* All of it. */
+size_t pare_program_bytes(const PareProgram *p);
 /* From now on runs are timed: by the host's clock, or on the device, which is not waited for. */
 PARE_MUST_USE PareStatus pare_program_profile(PareCtx *c, PareProgram *p);
 /* No longer. Waits, and adds the time of each node's runs to seconds_by_node[node id]. */

@@ -242,7 +242,10 @@ typedef struct PareBenchRow { /* time by op kind, most first */
 
 typedef struct PareBenchResult {
   double median_seconds, min_seconds, samples_per_second, gflops; /* achieved, GFLOP/s */
-  int64_t macs, memory_bytes;
+  double ceiling_gflops; /* train, on a GPU: of a large product alone, in the same run; else 0 */
+  int64_t macs;
+  int64_t memory_bytes; /* planned: all that is taken before the first run */
+  int64_t device_bytes; /* on a GPU: by how much its free memory fell; else 0 */
   double load_seconds, write_seconds; /* io */
   size_t nrows;
   const PareBenchRow *rows;

@@ -6,7 +6,8 @@ extern "C" {
 #include "base/arena.h"
 }
 
-enum { BLAS_BYTES = 32 << 20, OLDEST = 80 }; /* compute capability, as 10·major + minor */
+enum { BLAS_BYTES = 32 << 20, GRAIN = 2 << 20 }; /* of cudaMalloc: smaller blocks share one of that size */
+enum { OLDEST = 80 };                             /* compute capability, as 10·major + minor */
 
 struct CudaDevice {
   PareDevice device; /* first: it is what callers hold */
@@ -37,6 +38,10 @@ static PareStatus gpu_alloc(PareDevice *d, size_t bytes, void **out) {
 }
 static void gpu_free(PareDevice *d, void *p) {
   if (p) status(d, "memory", cudaFree(p));
+}
+static size_t gpu_free_now(PareDevice *d) {
+  size_t now = 0, all = 0;
+  return status(d, "memory", cudaMemGetInfo(&now, &all)) == PARE_OK ? now : 0;
 }
 static PareStatus gpu_alloc_host(PareDevice *d, size_t bytes, void **out) {
   *out = NULL;
@@ -192,6 +197,7 @@ static void fill(CudaDevice *g) {
   pare_cuda_table(g->table);
   g->cuda.device = d;
   d->name = g->name, d->about = g->about, d->kernels = g->table, d->queue = &g->cuda;
+  d->own = BLAS_BYTES, d->grain = GRAIN, d->free_now = gpu_free_now;
   d->alloc = gpu_alloc, d->free = gpu_free, d->alloc_host = gpu_alloc_host, d->free_host = gpu_free_host;
   d->write = gpu_write, d->read = gpu_read, d->clear = gpu_clear, d->sync = gpu_sync;
   d->record_begin = gpu_record_begin, d->record_end = gpu_record_end;

@@ -44,6 +44,9 @@ unsigned char *shared();
 // The next launches run threads and blocks from the last to the first.
 extern "C" void pare_emulation_reverse(bool on);
 
+// The GPU fails at the kernel that is run after so many.
+extern "C" void pare_emulation_fail(long kernels);
+
 bool configure(unsigned grid, unsigned threads, size_t shared_bytes, const void *kernel);
 void check_pointer(const void *p);
 void run(unsigned grid, unsigned threads, size_t shared_bytes, const std::function<void()> &thread);
@@ -112,6 +115,7 @@ enum cudaError_t {
   cudaErrorInsufficientDriver = 35,
   cudaErrorInvalidDevice = 101,
   cudaErrorNotReady = 600,
+  cudaErrorIllegalAddress = 700,
   cudaErrorStreamCaptureUnsupported = 900,
 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };

@@ -269,7 +269,15 @@ static void run_block() {
     if (block.thread[t].state != DONE) become(t), broken("threads wait for each other");
 }
 
+// The GPU fails at the kernel that is run after so many, and does nothing more: $PARE_EMULATION_FAIL.
+static long healthy = getenv("PARE_EMULATION_FAIL") ? atol(getenv("PARE_EMULATION_FAIL")) : -1;
+static bool lost;
+extern "C" void pare_emulation_fail(long kernels) { healthy = kernels; }
+
 void run(unsigned grid, unsigned threads, size_t shared_bytes, const std::function<void()> &body) {
+  lost = lost || healthy == 0;
+  if (healthy > 0) healthy--;
+  if (lost) return;
   block.n = threads;
   block.body = &body;
   grid_dim.x = grid;
@@ -292,6 +300,7 @@ static std::map<const char *, Pages> allocated; // by the address that was given
 static std::multimap<size_t, char *> spare;     // freed, by their size
 static std::map<const void *, int> shared_limit; // by kernel
 static cudaError_t last_error;
+static cudaError_t health() { return lost ? cudaErrorIllegalAddress : cudaSuccess; }
 static double now() {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
@@ -302,9 +311,9 @@ static size_t capacity() {
   const char *mib = getenv("PARE_EMULATION_MIB");
   return (size_t)(mib ? atol(mib) : 4096) << 20;
 }
-static size_t taken() {
+static size_t taken(size_t grain) {
   size_t sum = 0;
-  for (auto &a : allocated) sum += a.second.bytes;
+  for (auto &a : allocated) sum += (a.second.bytes + grain - 1) / grain * grain;
   return sum;
 }
 static bool at_work;
@@ -381,11 +390,12 @@ using namespace emulate;
 const char *cudaGetErrorString(cudaError_t e) {
   return e == cudaErrorInvalidConfiguration ? "invalid configuration argument"
          : e == cudaErrorMemoryAllocation   ? "out of memory"
+         : e == cudaErrorIllegalAddress     ? "an illegal memory access was encountered"
          : e == cudaSuccess                 ? "no error"
                                             : "invalid argument";
 }
 cudaError_t cudaGetLastError() {
-  cudaError_t e = last_error;
+  cudaError_t e = lost ? health() : last_error;
   last_error = cudaSuccess;
   return e;
 }
@@ -400,14 +410,15 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int) {
 }
 cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *all) {
   *all = capacity();
-  *free_bytes = *all - taken();
+  size_t gone = taken(2 << 20); // as a GPU tells it, though small blocks share
+  *free_bytes = gone < *all ? *all - gone : 0;
   return cudaSuccess;
 }
 
 cudaError_t cudaMalloc(void **p, size_t bytes) {
   size_t page = (size_t)sysconf(_SC_PAGESIZE), used = (bytes + 63) & ~(size_t)63, size = (used + page - 1) / page * page;
   *p = nullptr;
-  if (size > capacity() - taken()) return last_error = cudaErrorMemoryAllocation;
+  if (size > capacity() - taken(page)) return last_error = cudaErrorMemoryAllocation;
   char *base;
   auto again = spare.find(size);
   if (again != spare.end()) {
@@ -477,7 +488,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t s) {
 cudaError_t cudaStreamSynchronize(cudaStream_t s) {
   if (s->capturing) return last_error = cudaErrorStreamCaptureUnsupported;
   drain(s);
-  return cudaSuccess;
+  return health();
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned) {
   if (s->capturing) return last_error = cudaErrorStreamCaptureUnsupported;
@@ -501,7 +512,7 @@ cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) {
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t e) {
   if (e->stream) drain(e->stream, e);
-  return cudaSuccess;
+  return health();
 }
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to) {
   for (cudaEvent_t e : {from, to}) {

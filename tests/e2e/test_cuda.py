@@ -3,7 +3,9 @@ import json
 import os
 import pathlib
 import re
+import signal
 import subprocess
+import time
 
 import numpy as np
 import onnx
@@ -115,6 +117,29 @@ def test_a_small_batch_that_does_not_fit_has_results_made_again_with_the_same_by
     again, made, log = train(data / "labelled.npz", tmp_path, "again", "cuda", *args, PARE_EMULATION_MIB="39")
     assert "no room for all that backward reads: it is made again there" in log and "runs of" not in log
     assert again["curves"]["loss"] == whole["curves"]["loss"] and kept == made
+
+
+@emulated
+def test_bench_tells_the_share_of_the_ceiling_and_the_memory_that_the_device_misses():
+    r = json.loads(pare("bench", MODEL, "--train", "--batch", 1, "--runs", 1, "--device", "cuda", "--json").stdout)
+    assert r["ceiling_share"] == pytest.approx(r["tflops"] / r["ceiling_tflops"]) and r["ceiling_tflops"] > 0
+    assert r["memory_bytes"] == pytest.approx(r["device_bytes"], rel=0.02)
+    assert {"LinearGrad", "Importance", "AdamW"} <= {o["op"] for o in r["ops"] if o["seconds"] > 0}
+
+
+@emulated
+def test_a_gpu_that_fails_exits_5_names_the_node_and_leaves_the_checkpoint(data, tmp_path):
+    state = tmp_path / "state" / "state.pare"
+    args = ("compress", MODEL, tmp_path / "o.onnx", "--train", data / "labelled.npz", "--batch", 2, "--steps", 100000,
+            "--precision", "fp32", "--checkpoint", tmp_path / "state")
+    p = subprocess.Popen([PARE, *map(str, args), "--device", "cpu"], stderr=subprocess.PIPE, text=True)
+    time.sleep(5)
+    p.send_signal(signal.SIGINT)
+    step = re.search(r"interrupted at step (\d+)", p.communicate()[1])[1]
+    before = state.read_bytes()
+    text = pare(*args, "--device", "cuda", "--resume", code=5, PARE_EMULATION_FAIL="20").stderr
+    assert "node '" in text and f"the checkpoint of step {step} is whole: go on with --resume" in text
+    assert state.read_bytes() == before and not (tmp_path / "o.onnx").exists()
 
 
 @emulated

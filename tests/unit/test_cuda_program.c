@@ -215,6 +215,25 @@ Test(device, names_are_auto_cpu_and_cuda_with_a_number) {
 }
 
 #ifndef PARE_TEST_GPU
+void pare_emulation_fail(long kernels);
+
+/* At the first run, that is. */
+Test(cuda_program, a_device_that_fails_is_told_of_the_node_that_it_failed_at) {
+  Fix fix, *f = &fix;
+  fix_init(f);
+  PareGraph *g = fix_parse(f, "input %x : f32[2]\n%a = Exp(%x) \"first\"\n%b = Sqrt(%a) \"second\"\n"
+                              "%y = Neg(%b) \"third\"\noutput %y\n");
+  PareProgram *p = on_gpu(f, g);
+  feed(f, p, g->inputs.at[0], (float[]){1, 2});
+  pare_emulation_fail(1);
+  cr_expect_eq(pare_program_run(&f->c, p, -1), PARE_DEVICE);
+  cr_expect_str_eq(f->c.diag.node, "second");
+  cr_expect(strstr(f->c.diag.text, "illegal memory access"), "%s", f->c.diag.text);
+  fix_forget(f);
+  pare_program_free(p);
+  fix_free(f);
+}
+
 Test(device, a_plug_in_of_another_build_is_refused) {
   ParePluginOpen pare_plugin_open;
   PareDevice *d;
