@@ -76,8 +76,38 @@ static __global__ void arithmetic(int op, PareWalk w, int64_t n, const T *x, con
   }
 }
 
+/* The same by packs, at the places of a walk over packs. */
+template <class T>
+static __global__ void arithmetic_packs(int op, PareWalk w, int64_t packs, const T *x, const T *y, T *z) {
+  typedef ParePack<T> Pack;
+  PARE_EACH(i, packs) {
+    int64_t off[2] = {0, 0};
+    pare_walk_at<2>(w, i, off);
+    Pack p = ((const Pack *)x)[off[0]], q = ((const Pack *)y)[off[1]];
+    for (int k = 0; k < Pack::N; k++)
+      p.at[k] = pare_store<T>(arithmetic_of<T>(op, pare_load(p.at[k]), pare_load(q.at[k])));
+    ((Pack *)z)[i] = p;
+  }
+}
+
 static bool alike(const PareWalk *w) {
   return w->rank == 0 || (w->rank == 1 && w->axis[0].stride[0] == 1 && w->axis[0].stride[1] == 1);
+}
+
+/* Makes w a walk over packs of `each` elements of both operands, of which there are n in all; false where they do not lie
+ * in packs: each must be whole along the innermost axis, and repeats along others alone. */
+static bool walk_packs(PareWalk *w, int64_t n, int64_t each) {
+  if (w->rank == 0) return false;
+  PareAxis *last = &w->axis[w->rank - 1];
+  if (last->stride[0] != 1 || last->stride[1] != 1 || last->dim % each) return false;
+  for (int i = 0; i < w->rank - 1; i++)
+    for (int j = 0; j < 2; j++) {
+      if (w->axis[i].stride[j] % each) return false;
+      w->axis[i].stride[j] /= each;
+    }
+  last->dim /= each;
+  pare_walk_end(w, n / each);
+  return true;
 }
 
 static PareStatus binary(PareKernelArgs *a, PareOp op, const PareTensor *x, const PareTensor *y) {
@@ -86,11 +116,16 @@ static PareStatus binary(PareKernelArgs *a, PareOp op, const PareTensor *x, cons
   int64_t n = pare_count(z);
   cudaStream_t stream = pare_cuda(a)->stream;
   PareWalk w = pare_walk_broadcast(z, 2, in);
-  bool flat = alike(&w) && pare_aligned(x->data) && pare_aligned(y->data) && pare_aligned(z->data);
+  bool aligned = pare_aligned(x->data) && pare_aligned(y->data) && pare_aligned(z->data);
   if (!n) return PARE_OK;
   return pare_by_number(a, x->type.dtype, [&](auto zero) {
     typedef decltype(zero) T;
-    if (flat && !(PareNum<T>::integer && op == PARE_OP_DIV))
+    PareWalk packs = w;
+    bool checked = PareNum<T>::integer && op == PARE_OP_DIV; /* for division by zero */
+    if (aligned && !checked && !alike(&w) && walk_packs(&packs, n, ParePack<T>::N))
+      PARE_LAUNCH(arithmetic_packs<T>, pare_blocks(a, n, PARE_THREADS * ParePack<T>::N), PARE_THREADS, 0, stream,
+                  (int)op, packs, n / ParePack<T>::N, (const T *)x->data, (const T *)y->data, (T *)z->data);
+    else if (aligned && !checked && alike(&w))
       PARE_LAUNCH(arithmetic_flat<T>, pare_blocks(a, n, PARE_THREADS * ParePack<T>::N), PARE_THREADS, 0, stream,
                   (int)op, n, (const T *)x->data, (const T *)y->data, (T *)z->data);
     else

@@ -147,11 +147,38 @@ template <class E> static __global__ void gather(Picks p, const E *x, E *y, uint
     y[k] = at < 0 ? E() : x[(row / p.count * p.n + at) * p.inner + k % p.inner];
   }
 }
+
+/* Rows of many bytes: a warp has one, moved AT_ONCE units of 16 bytes a lane at once; p.inner counts units. */
+enum { AT_ONCE = 4, UNIT = 16, FEW_UNITS = 8 };
+typedef ParePack<uint32_t> Unit;
+static __global__ void gather_rows(Picks p, const Unit *__restrict__ x, Unit *__restrict__ y, uint32_t *fault) {
+  int64_t warps = (int64_t)gridDim.x * blockDim.x / PARE_WARP, lane = threadIdx.x % PARE_WARP;
+  for (int64_t r = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) / PARE_WARP; r < p.outer * p.count; r += warps) {
+    int64_t at = pick(p, r % p.count);
+    if (at < 0) *fault = PARE_FAULT_INDEX;
+    const Unit *from = x + (r / p.count * p.n + at) * p.inner;
+    Unit *to = y + r * p.inner;
+    for (int64_t u = lane; u < p.inner; u += AT_ONCE * PARE_WARP) {
+      Unit v[AT_ONCE] = {};
+      for (int k = 0; k < AT_ONCE; k++)
+        if (at >= 0 && u + k * PARE_WARP < p.inner) v[k] = from[u + k * PARE_WARP];
+      for (int k = 0; k < AT_ONCE; k++)
+        if (u + k * PARE_WARP < p.inner) to[u + k * PARE_WARP] = v[k];
+    }
+  }
+}
+
 PareStatus pare_cuda_GATHER(PareKernelArgs *a) {
   Picks p;
   PARE_TRY(picks_of(a, &a->in[0].type, &a->in[1], &p));
-  int64_t n = p.outer * p.count * p.inner;
+  int64_t n = p.outer * p.count * p.inner, bytes = p.inner * (int64_t)pare_esize(&a->in[0]);
   if (!n) return PARE_OK;
+  if (bytes % UNIT == 0 && bytes >= FEW_UNITS * UNIT && pare_aligned(a->in[0].data) && pare_aligned(a->out[0].data)) {
+    p.inner = bytes / UNIT;
+    PARE_LAUNCH(gather_rows, pare_blocks(a, p.outer * p.count, PARE_THREADS / PARE_WARP), PARE_THREADS, 0,
+                pare_cuda(a)->stream, p, (const Unit *)a->in[0].data, (Unit *)a->out[0].data, a->fault);
+    return pare_launched(a);
+  }
   return pare_by_size(a, pare_esize(&a->in[0]), [&](auto zero) {
     typedef decltype(zero) E;
     PARE_LAUNCH(gather<E>, pare_blocks(a, n, PARE_THREADS), PARE_THREADS, 0, pare_cuda(a)->stream, p,
