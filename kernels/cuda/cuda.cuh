@@ -142,8 +142,12 @@ template <> __device__ inline float pare_load<PareBf16>(PareBf16 v) {
 template <class T> static __device__ inline T pare_store(PARE_C v) { return v; }
 /* Round to nearest, ties to even; NaN stays NaN. */
 template <> __device__ inline PareBf16 pare_store<PareBf16>(float v) {
-  uint32_t u = pare_float_to_bits(v);
   PareBf16 z;
+#ifdef __CUDA_ARCH__
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(z.bits) : "f"(v));
+  return z;
+#endif
+  uint32_t u = pare_float_to_bits(v);
   z.bits = (uint16_t)((u & 0x7fffffffu) > 0x7f800000u ? u >> 16 | 0x40u : (u + 0x7fffu + (u >> 16 & 1u)) >> 16);
   return z;
 }

@@ -50,6 +50,12 @@ static __device__ inline float pare_exp2(float x) {
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
+/* 1/x, to 1 ulp. */
+static __device__ inline float pare_reciprocal(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
 /* Two numbers rounded to bf16, ties to even; `low` in the lower half. */
 static __device__ inline uint32_t pare_pack2(float low, float high) {
   uint32_t r;

@@ -94,6 +94,7 @@ static inline void pare_copy(void *to, const void *from, bool there) { emulate::
 static inline void pare_copy_commit() { emulate::copy_commit(); }
 template <int LEFT> static inline void pare_copy_wait() { emulate::copy_wait(LEFT); }
 static inline float pare_exp2(float x) { return exp2f(x); }
+static inline float pare_reciprocal(float x) { return 1 / x; }
 static inline uint32_t pare_pack2(float low, float high) {
   uint32_t u[2], r = 0;
   memcpy(u, &low, 4), memcpy(u + 1, &high, 4);
