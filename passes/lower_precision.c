@@ -1,6 +1,7 @@
 /* lower_precision - the products of layers and attention in bf16: Casts around every
  * pare.Linear and pare.Attention, and what lies between two of them (views, moves,
- * activations) on bf16 too. Weights and adapters stay f32 and are merged in f32; sums,
+ * activations) on bf16 too; and around a Conv of an input of the graph (patches), whose
+ * frozen weights are rounded. Weights and adapters stay f32 and are merged in f32; sums,
  * softmax, normalisation, the residual stream and losses are f32. */
 #include "passes/match.h"
 #include "passes/pass.h"
@@ -56,6 +57,7 @@ static PareStatus lower(Lower *k, PareValue *v, PareValue **out) {
 static PareStatus lower_node(Lower *k, PareNode *n, int inputs) {
   for (int i = 0; i < inputs; i++) {
     PareValue *old = n->in[i];
+    if (!old) continue;
     PARE_TRY(lower(k, old, &n->in[i]));
     pare_remove_dead(k->g, old);
   }
@@ -68,14 +70,24 @@ static PareStatus lower_node(Lower *k, PareNode *n, int inputs) {
   return PARE_OK;
 }
 
+/* How many inputs n has that become bf16; 0: it stays as it is. */
+static int lowered_inputs(const PareNode *n) {
+  if (n->op == PARE_OP_LINEAR) return 1;
+  if (n->op == PARE_OP_ATTENTION) return 3;
+  if (n->op != PARE_OP_CONV || n->in[0]->role != PARE_INPUT) return 0;
+  for (int i = 1; i < n->nin; i++)
+    if (n->in[i] && n->in[i]->role != PARE_CONST) return 0;
+  return n->nin;
+}
+
 PareStatus pare_lower_precision(PareCtx *c, PareGraph *g) {
   PareMark mark = pare_arena_mark(c->scratch);
   Lower k = {.c = c, .g = g, .n = g->values.n};
   k.low = PARE_NEW_N(c->scratch, k.n, PareValue *);
   PareStatus s = k.low ? PARE_OK : pare_nomem(c);
   for (PareNode *n = g->first; n && s == PARE_OK; n = n->next) {
-    bool fused = n->op == PARE_OP_LINEAR || n->op == PARE_OP_ATTENTION;
-    if (fused && n->in[0]->type.dtype == PARE_F32) s = lower_node(&k, n, n->op == PARE_OP_LINEAR ? 1 : 3);
+    int inputs = lowered_inputs(n);
+    if (inputs && n->in[0]->type.dtype == PARE_F32) s = lower_node(&k, n, inputs);
   }
   pare_arena_rewind(c->scratch, mark);
   return s;

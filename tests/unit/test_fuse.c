@@ -287,6 +287,27 @@ Test(passes, an_unknown_pass_is_named) {
   fix_free(&f);
 }
 
+/* --- precision --- */
+
+/* Rounded are the operands, of 48 terms, and the result. */
+Test(fuse, patches_of_an_input_are_multiplied_in_bf16_and_other_convolutions_are_not) {
+  const char *text = "opset 17\ninput %x : f32[2,3,8,8]\nconst %w : f32[4,3,4,4] = random(1)\nconst %b : f32[4] = random(2)\n"
+                     "const %v : f32[5,4,1,1] = random(3)\n%y = Conv(%x, %w, %b) {strides=[4,4]}\n%z = Conv(%y, %v)\n"
+                     "output %y\noutput %z\n";
+  Fix f;
+  fix_init(&f);
+  PareGraph *plain = fix_parse(&f, text), *low = fix_parse(&f, text);
+  MUST(&f, pare_run_passes(&f.c, low, "lower-precision", NULL));
+  int halves = 0;
+  for (const PareNode *n = low->first; n; n = n->next) halves += n->op == PARE_OP_CONV && n->out[0]->type.dtype == PARE_BF16;
+  cr_expect_eq(halves, 1, "%d of the two in bf16", halves);
+  cr_expect_eq(count_op(low, PARE_OP_CAST), 4, "%d Casts", count_op(low, PARE_OP_CAST));
+  PareTensor *a = run_graph(&f, plain, 5), *b = run_graph(&f, low, 5);
+  for (size_t i = 0; i < 2; i++)
+    cr_expect(distance(&a[i], &b[i]) <= 3 * 0x1p-8, "output %zu is %g away", i, distance(&a[i], &b[i]));
+  fix_free(&f);
+}
+
 /* --- residual sums --- */
 
 #define SUM_HEAD                                                                                              \
