@@ -33,6 +33,9 @@ typedef PareStatus PareKernelFn(PareKernelArgs *a);
 typedef struct PareKernel {
   PareKernelFn *plan; /* NULL: no workspace, no state. Sees types, not data */
   PareKernelFn *run;
+  /* NULL, or does what run does on each of n calls, none of which reads or writes what another writes, with less work to
+   * begin. The call that fails has a `why`. */
+  PareStatus (*run_many)(PareKernelArgs *const *a, int n);
   void (*release)(void *state);
   unsigned loose; /* bit i: input i may lie at any address, as weights in a mapped file do */
 } PareKernel;

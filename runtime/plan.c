@@ -89,15 +89,21 @@ PareStatus pare_plan_pack(PareCtx *c, size_t n, PareRecord *r, size_t *bytes) {
 
 /* --- lifetimes --- */
 
-/* Fills root[] and the last step at which each root is read; `never` for those that stay. */
-static void find_last_reads(const PareGraph *g, size_t nsteps, PareNode *const *step, const bool *lasting,
-                            const PareValue **root, uint32_t *last) {
+void pare_plan_roots(const PareGraph *g, size_t nsteps, PareNode *const *step, const PareValue **root) {
   for (size_t i = 0; i < g->values.n; i++) root[i] = g->values.at[i];
   for (size_t t = 0; t < nsteps; t++) {
     const PareNode *n = step[t];
     if (pare_op_info[n->op].kernel == PARE_KERNEL_VIEW) root[n->out[0]->id] = root[n->in[0]->id];
+  }
+}
+
+/* The last time at which each root is read; a time after all for those that stay. */
+static void find_last_reads(const PareGraph *g, size_t nsteps, PareNode *const *step, const uint32_t *when,
+                            const bool *lasting, const PareValue **root, uint32_t *last) {
+  for (size_t t = 0; t < nsteps; t++) {
+    const PareNode *n = step[t];
     for (int i = 0; i < n->nin; i++)
-      if (pare_plan_reads(n, i)) last[root[n->in[i]->id]->id] = (uint32_t)t;
+      if (pare_plan_reads(n, i)) last[root[n->in[i]->id]->id] = when[t];
   }
   for (size_t i = 0; i < g->values.n; i++)
     if (lasting[i]) last[root[i]->id] = (uint32_t)nsteps;
@@ -113,8 +119,8 @@ static bool is_kept(const ParePlan *p, const PareNode *n, const PareValue *r) {
 }
 
 /* The record of an input that the node may write its result over: one of the
- * result's type, last read here. Should another such input show the same memory, then
- * element for element alike: it has as many elements and broadcasts to that type. */
+ * result's type, last read here, by no other step of this time. Should another such
+ * input show the same memory, then element for element alike: it has as many elements and broadcasts to that type. */
 static uint32_t reusable(const ParePlan *p, const PareNode *n, uint32_t t, const uint32_t *last) {
   for (int i = 0; i < n->nin; i++) {
     if (!n->in[i] || !may_overwrite(n, i)) continue;
@@ -126,13 +132,14 @@ static uint32_t reusable(const ParePlan *p, const PareNode *n, uint32_t t, const
   return PARE_NO_RECORD;
 }
 
-static PareStatus plan_step(PareCtx *c, PareArena *a, const PareNode *n, uint32_t t, const uint32_t *last,
+/* alone: no other step has the time t. */
+static PareStatus plan_step(PareCtx *c, PareArena *a, const PareNode *n, uint32_t t, bool alone, const uint32_t *last,
                             ParePlan *p) {
   for (int i = 0; i < n->nout; i++) {
     const PareValue *v = n->out[i];
     if (!v) continue;
     uint32_t end = last[v->id] > t ? last[v->id] : t;
-    uint32_t over = i == 0 ? reusable(p, n, t, last) : PARE_NO_RECORD;
+    uint32_t over = i == 0 && alone ? reusable(p, n, t, last) : PARE_NO_RECORD;
     if (over != PARE_NO_RECORD) {
       p->record[v->id] = over;
       p->records.at[over].last = end;
@@ -151,7 +158,7 @@ static PareStatus plan_step(PareCtx *c, PareArena *a, const PareNode *n, uint32_
 }
 
 PareStatus pare_plan_make(PareCtx *c, PareArena *a, const PareGraph *g, size_t nsteps, PareNode *const *step,
-                          const bool *lasting, ParePlan *out) {
+                          const uint32_t *when, const bool *lasting, ParePlan *out) {
   *out = (ParePlan){0};
   out->root = PARE_NEW_N(a, g->values.n, const PareValue *);
   out->record = PARE_NEW_N(a, g->values.n, uint32_t);
@@ -160,9 +167,12 @@ PareStatus pare_plan_make(PareCtx *c, PareArena *a, const PareGraph *g, size_t n
   PareMark mark = pare_arena_mark(c->scratch);
   uint32_t *last = PARE_NEW_N(c->scratch, g->values.n, uint32_t);
   PareStatus s = last ? PARE_OK : pare_nomem(c);
-  if (s == PARE_OK) find_last_reads(g, nsteps, step, lasting, out->root, last);
-  for (size_t t = 0; t < nsteps && s == PARE_OK; t++)
-    if (pare_op_info[step[t]->op].kernel != PARE_KERNEL_VIEW) s = plan_step(c, a, step[t], (uint32_t)t, last, out);
+  pare_plan_roots(g, nsteps, step, out->root);
+  if (s == PARE_OK) find_last_reads(g, nsteps, step, when, lasting, out->root, last);
+  for (size_t t = 0; t < nsteps && s == PARE_OK; t++) {
+    bool alone = (t == 0 || when[t - 1] != when[t]) && (t + 1 == nsteps || when[t + 1] != when[t]);
+    if (pare_op_info[step[t]->op].kernel != PARE_KERNEL_VIEW) s = plan_step(c, a, step[t], when[t], alone, last, out);
+  }
   pare_arena_rewind(c->scratch, mark);
   if (s != PARE_OK) return s;
   return pare_plan_pack(c, out->records.n, out->records.at, &out->bytes);

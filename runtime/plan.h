@@ -1,5 +1,4 @@
-/* plan.h - where each result lies in one slab. Knows sizes and lifetimes only:
- * a step's time is its number in the list of steps. */
+/* plan.h - where each result lies in one slab. Knows sizes and lifetimes only. */
 #ifndef PARE_RUNTIME_PLAN_H
 #define PARE_RUNTIME_PLAN_H
 
@@ -8,7 +7,7 @@
 enum { PARE_PLAN_ALIGN = 64 };
 #define PARE_NO_RECORD UINT32_MAX
 
-/* A block of the slab and the steps, both ends included, during which it is taken. */
+/* A block of the slab and the times, both ends included, during which it is taken. */
 typedef struct PareRecord {
   size_t bytes; /* set by pare_plan_pack to a multiple of PARE_PLAN_ALIGN, at least one */
   uint32_t first, last;
@@ -28,10 +27,15 @@ typedef struct ParePlan {
 } ParePlan;
 
 /* Plans the results of `step`, VIEW rows included, in the order in which they
- * run. Values that other nodes make, or none, get no place. Values with
+ * run. when[i] is the time of step i: it never falls, and steps of one time run
+ * at once, so none of them writes where another reads. Values that other nodes make, or none, get no place. Values with
  * lasting[id] stay readable after the last step. Lives in `a`. */
 PARE_MUST_USE PareStatus pare_plan_make(PareCtx *c, PareArena *a, const PareGraph *g, size_t nsteps,
-                                        PareNode *const *step, const bool *lasting, ParePlan *out);
+                                        PareNode *const *step, const uint32_t *when, const bool *lasting,
+                                        ParePlan *out);
+
+/* By value id: the value whose storage it shows through the VIEW rows among `step`; itself if none. */
+void pare_plan_roots(const PareGraph *g, size_t nsteps, PareNode *const *step, const PareValue **root);
 
 /* False when the node needs only the type of its input i: SumTo's `like`, say. */
 bool pare_plan_reads(const PareNode *n, int i);

@@ -1,5 +1,5 @@
 /* program.c - picks the nodes that matter, gives every tensor its address, lets
- * kernels plan, and runs them one after another; carries tensors to devices with
+ * kernels plan, and runs them group by group; carries tensors to devices with
  * memory of their own and back. */
 #include "runtime/program.h"
 
@@ -8,6 +8,7 @@
 
 #include "base/num.h"
 #include "runtime/device.h"
+#include "runtime/group.h"
 #include "runtime/plan.h"
 #include "runtime/profile.h"
 #include "runtime/transfer.h"
@@ -16,6 +17,9 @@ typedef struct Step {
   const PareNode *node;
   const PareKernel *kernel;
   PareKernelArgs args;
+  uint32_t when; /* the same for the steps of a group, which run at once */
+  int count;     /* of the first of them: how many they are */
+  size_t part;   /* where its own part of the workspace begins */
 } Step;
 
 enum { PHASES = 8 }; /* of nodes; slot 0 is all of them */
@@ -26,6 +30,7 @@ struct PareProgram {
   PareDevice cpu; /* what `device` points to for programs on plain kernels */
   const PareGraph *graph;
   Step *step; /* without views */
+  PareKernelArgs **args; /* of each step */
   size_t nsteps;
   PareTensor *tensor;      /* of all steps, one after another */
   const PareValue **shows; /* tensor i shows the memory of this root, or NULL: left out */
@@ -167,13 +172,15 @@ static size_t *own_memory(PareProgram *p, const PareValue *v, bool needed) {
   return in_place ? NULL : &p->memory.constants;
 }
 
+static size_t round_up(size_t bytes) { return (bytes + PARE_PLAN_ALIGN - 1) / PARE_PLAN_ALIGN * PARE_PLAN_ALIGN; }
+
 /* Bytes of v rounded up, never 0: a tensor that is there has an address. */
 static PareStatus own_bytes(PareCtx *c, const PareValue *v, size_t *bytes) {
   if (!pare_type_bytes(&v->type, bytes) || *bytes > SIZE_MAX / 4)
     return pare_error(c, PARE_UNSUPPORTED, "the size of '%s' is not known or too large", v->name);
   if (*bytes && v->role == PARE_CONST && !v->data)
     return pare_error(c, PARE_FORMAT, "the constant '%s' has no data", v->name);
-  *bytes = *bytes ? (*bytes + PARE_PLAN_ALIGN - 1) / PARE_PLAN_ALIGN * PARE_PLAN_ALIGN : PARE_PLAN_ALIGN;
+  *bytes = *bytes ? round_up(*bytes) : PARE_PLAN_ALIGN;
   return PARE_OK;
 }
 
@@ -334,28 +341,39 @@ static PareStatus step_failed(PareCtx *c, const PareProgram *p, const Step *s, P
   return pare_fail(c, s->node, status, "%s", why);
 }
 
-static PareStatus make_steps(PareCtx *c, PareProgram *p, size_t n, PareNode *const *list) {
+/* Takes the step into the group of its time; what the group's steps need of the workspace is laid side by side. */
+static void join_group(PareProgram *p, Step *s, Step **group) {
+  if (!*group || (*group)->when != s->when) *group = s;
+  else s->part = round_up(s[-1].part + s[-1].args.workspace_bytes);
+  (*group)->count++;
+  p->args[s - p->step] = &s->args;
+  size_t end = s->part + s->args.workspace_bytes;
+  if (end > p->memory.workspace) p->memory.workspace = end;
+}
+
+static PareStatus make_steps(PareCtx *c, PareProgram *p, size_t n, PareNode *const *list, const uint32_t *when) {
+  Step *group = NULL;
   p->step = PARE_NEW_N(p->arena, n, Step);
+  p->args = PARE_NEW_N(p->arena, n, PareKernelArgs *);
   for (size_t i = 0; i < n; i++)
     if (!is_view(list[i])) p->ntensors += (size_t)(list[i]->nin + list[i]->nout);
   p->tensor = PARE_NEW_N(p->arena, p->ntensors, PareTensor);
   p->shows = PARE_NEW_N(p->arena, p->ntensors, const PareValue *);
   p->known = PARE_NEW_N(p->arena, p->ntensors, const void *);
-  if (!p->step || !p->tensor || !p->shows || !p->known) return pare_nomem(c);
+  if (!p->step || !p->args || !p->tensor || !p->shows || !p->known) return pare_nomem(c);
   size_t first = 0;
   for (size_t i = 0; i < n; i++) {
     if (is_view(list[i])) continue;
     Step *s = &p->step[p->nsteps++];
-    *s = (Step){.node = list[i], .kernel = &p->device->kernels[list[i]->op]};
+    *s = (Step){.node = list[i], .kernel = &p->device->kernels[list[i]->op], .when = when[i]};
     step_tensors(p, s, first);
     first += (size_t)(s->node->nin + s->node->nout);
-    if (!s->kernel->plan) continue;
-    PareStatus status = s->kernel->plan(&s->args);
+    PareStatus status = s->kernel->plan ? s->kernel->plan(&s->args) : PARE_OK;
     if (status != PARE_OK) return step_failed(c, p, s, status);
-    if (s->args.workspace_bytes > p->memory.workspace) p->memory.workspace = s->args.workspace_bytes;
+    join_group(p, s, &group);
   }
   PARE_TRY(block_new(c, p, p->memory.workspace, &p->workspace));
-  for (size_t i = 0; i < p->nsteps; i++) p->step[i].args.workspace = p->workspace;
+  for (size_t i = 0; i < p->nsteps; i++) p->step[i].args.workspace = p->workspace + p->step[i].part;
   return PARE_OK;
 }
 
@@ -383,10 +401,13 @@ static PareStatus program_make(PareCtx *c, PareProgram *p, size_t npins, PareVal
   PareNode **list = NULL;
   size_t n = 0;
   PARE_TRY(choose(c, g, p->device, needed, &list, &n));
-  PARE_TRY(pare_plan_make(c, p->arena, g, n, list, p->readable, &p->plan));
+  uint32_t *when = PARE_NEW_N(c->scratch, n, uint32_t);
+  if (!when) return pare_nomem(c);
+  PARE_TRY(pare_group_steps(c, g, p->device->kernels, n, list, when));
+  PARE_TRY(pare_plan_make(c, p->arena, g, n, list, when, p->readable, &p->plan));
   find_strict(p, n, list);
   PARE_TRY(place_values(c, p, needed));
-  PARE_TRY(make_steps(c, p, n, list));
+  PARE_TRY(make_steps(c, p, n, list, when));
   PARE_TRY(prepare_device(c, p));
   for (size_t i = 0; i < g->values.n; i++)
     if (g->values.at[i]->role != PARE_RESULT) p->readable[i] = true;
@@ -431,18 +452,24 @@ PareStatus pare_program_new(PareCtx *c, const PareGraph *g, const PareKernel *ke
 
 /* --- running --- */
 
-/* Careful: each step is waited for, so that what a device cannot do is told of the node that wanted it. */
+/* The steps of a group, of which step i is the first. Careful: they are waited for, so that what a device cannot do is
+ * told of the node that wanted it. */
+static PareStatus run_group(PareCtx *c, PareProgram *p, size_t i, bool careful) {
+  Step *s = &p->step[i], *blamed = s;
+  for (int k = 0; k < s->count; k++) s[k].args.why = NULL;
+  PareStatus status = p->profile.on ? pare_profile_begin(p->device, &p->profile, i) : PARE_OK;
+  if (status == PARE_OK)
+    status = s->count == 1 ? s->kernel->run(&s->args) : s->kernel->run_many(p->args + i, s->count);
+  if (status == PARE_OK && p->profile.on) status = pare_profile_end(p->device, &p->profile, i);
+  if (status == PARE_OK && careful) status = p->device->sync(p->device);
+  for (int k = s->count - 1; k >= 0; k--)
+    if (s[k].args.why) blamed = s + k;
+  return status == PARE_OK ? PARE_OK : step_failed(c, p, blamed, status);
+}
+
 static PareStatus run_steps(PareCtx *c, PareProgram *p, int phase, bool careful) {
-  for (size_t i = 0; i < p->nsteps; i++) {
-    Step *s = &p->step[i];
-    if (phase >= 0 && s->node->phase != phase) continue;
-    s->args.why = NULL;
-    PareStatus status = p->profile.on ? pare_profile_begin(p->device, &p->profile, i) : PARE_OK;
-    if (status == PARE_OK) status = s->kernel->run(&s->args);
-    if (status == PARE_OK && p->profile.on) status = pare_profile_end(p->device, &p->profile, i);
-    if (status == PARE_OK && careful) status = p->device->sync(p->device);
-    if (status != PARE_OK) return step_failed(c, p, s, status);
-  }
+  for (size_t i = 0; i < p->nsteps; i += (size_t)p->step[i].count)
+    if (phase < 0 || p->step[i].node->phase == phase) PARE_TRY(run_group(c, p, i, careful));
   return PARE_OK;
 }
 
@@ -580,6 +607,9 @@ PareStatus pare_program_profile(PareCtx *c, PareProgram *p) {
 PareStatus pare_program_times(PareCtx *c, PareProgram *p, double *seconds_by_node) {
   PareStatus s = pare_profile_stop(p->device, &p->profile);
   if (s != PARE_OK) return device_failed(c, p, s);
-  for (size_t i = 0; i < p->nsteps; i++) seconds_by_node[p->step[i].node->id] += p->profile.seconds[i];
+  for (size_t i = 0, first = 0; i < p->nsteps; i++) {
+    if (p->step[i].count) first = i;
+    seconds_by_node[p->step[i].node->id] += p->profile.seconds[first] / p->step[first].count;
+  }
   return PARE_OK;
 }

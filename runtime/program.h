@@ -36,7 +36,7 @@ PARE_MUST_USE PareStatus pare_program_new_resident(PareCtx *c, const PareGraph *
                                                    PareValue *const *pins, PareProgram **out);
 void pare_program_free(PareProgram *p);
 
-/* Runs the nodes of a phase in order; phase -1 is all of them. Phase 0 may run
+/* Runs the nodes of a phase in order, or in one in which they see the same (runtime/group.h); phase -1 is all of them. Phase 0 may run
  * several times before phase 1, which sees the results of the last time. A GPU
  * may still be at work afterwards: what it finds wrong is told by the next pull. */
 PARE_MUST_USE PareStatus pare_program_run(PareCtx *c, PareProgram *p, int phase);
@@ -68,7 +68,7 @@ PareProgramMemory pare_program_memory(const PareProgram *p);
 size_t pare_program_bytes(const PareProgram *p);
 /* From now on runs are timed: by the host's clock, or on the device, which is not waited for. */
 PARE_MUST_USE PareStatus pare_program_profile(PareCtx *c, PareProgram *p);
-/* No longer. Waits, and adds the time of each node's runs to seconds_by_node[node id]. */
+/* No longer. Waits, and adds the time of each node's runs, its share of a group's, to seconds_by_node[node id]. */
 PARE_MUST_USE PareStatus pare_program_times(PareCtx *c, PareProgram *p, double *seconds_by_node);
 
 #endif

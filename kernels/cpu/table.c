@@ -3,15 +3,15 @@
 #include "kernels/cpu/cpu.h"
 
 #pragma GCC diagnostic ignored "-Woverride-init" /* rows of the second list replace rows of the first */
-#define SLOT_CPU(id) {NULL, PARE_CPU(id), NULL, 0}
-#define SLOT_VIEW(id) {NULL, NULL, NULL, 0}
-#define SLOT_NONE(id) {NULL, NULL, NULL, 0}
+#define SLOT_CPU(id) {.run = PARE_CPU(id)}
+#define SLOT_VIEW(id) {.run = NULL}
+#define SLOT_NONE(id) {.run = NULL}
 const PareKernel PARE_CPU(table)[PARE_OP_COUNT] = {
 #define OP(id, name, domain, in_lo, in_hi, out_lo, out_hi, infer, grad, cost, cut, want, kernel, writes) \
   [PARE_OP_##id] = SLOT_##kernel(id),
 #include "ir/ops.def"
 #undef OP
-#define X(id, plan, release) [PARE_OP_##id] = {plan, PARE_CPU(id), release, 0},
+#define X(id, planned, freed) [PARE_OP_##id] = {.plan = planned, .run = PARE_CPU(id), .release = freed},
     PARE_PLANNED(X)
 #undef X
 #define X(id, bits) [PARE_OP_##id].loose = bits,

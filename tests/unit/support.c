@@ -60,6 +60,35 @@ char *fmt(Fix *f, const char *format, ...) {
   return s;
 }
 
+enum { STEP_STATES = 4 };
+
+/* An input, a state or one of the last results; those of view steps show others' memory. */
+static const char *random_operand(Fix *f, uint64_t seed, uint64_t at, int results) {
+  uint64_t u = pare_rng_u64(seed, at) % 16;
+  if (results && u < 11) return fmt(f, "%%v%d", results - 1 - (int)(pare_rng_u64(seed, at + 1) % (uint64_t)results) % 6);
+  return u < 15 ? fmt(f, "%%s%d", (int)(u % STEP_STATES)) : "%x";
+}
+
+char *random_steps(Fix *f, uint64_t seed, int n, int width) {
+  static const char *const binary[] = {"Add", "Mul", "Add"}, *const unary[] = {"Tanh", "Identity"};
+  char *text = fmt(f, "input %%x : f32[%d]\n", width);
+  int results = 0;
+  for (int i = 0; i < STEP_STATES; i++) text = fmt(f, "%sstate %%s%d : f32[%d] = random(%d)\n", text, i, width, i + 1);
+  for (int i = 0; i < n; i++) {
+    uint64_t at = 8 * (uint64_t)i, kind = pare_rng_u64(seed, at) % 7;
+    const char *a = random_operand(f, seed, at + 1, results), *b = random_operand(f, seed, at + 3, results);
+    const char *state = fmt(f, "%%s%d", (int)(pare_rng_u64(seed, at + 5) % STEP_STATES));
+    const char *phase = i < n / 2 ? "" : " @1";
+    if (kind < 3) text = fmt(f, "%s%%v%d = %s(%s, %s)%s\n", text, results++, binary[kind], a, b, phase);
+    else if (kind < 5) text = fmt(f, "%s%%v%d = %s(%s)%s\n", text, results++, unary[kind - 3], a, phase);
+    else if (kind == 5) text = fmt(f, "%spare.Accumulate(%s, %s)%s\n", text, state, b, phase);
+    else text = fmt(f, "%spare.Ema(%s, %s) {alpha=0.5}%s\n", text, state, b, phase);
+  }
+  for (int i = 0; i < 3; i++) text = fmt(f, "%soutput %%v%d\n", text, results - 1 - i);
+  for (int i = 0; i < STEP_STATES; i++) text = fmt(f, "%soutput %%s%d\n", text, i);
+  return text;
+}
+
 char *dir_make(Fix *f) {
   char *dir = fmt(f, "%s/XXXXXX", PARE_TEST_TMP);
   cr_assert(mkdtemp(dir), "no folder can be made in %s", PARE_TEST_TMP);

@@ -19,6 +19,9 @@ void fix_free(Fix *f);
 const char *fix_why(Fix *f);
 /* Forgets a failure that a test has provoked. */
 void fix_forget(Fix *f);
+/* A graph in text of n small steps in phases 0 and 1, some of which write states that others read; three results of
+ * `width` numbers and all of the states %s0, %s1 .. are its outputs. A function of seed alone. */
+char *random_steps(Fix *f, uint64_t seed, int n, int width);
 /* Fails the test unless s is PARE_OK. */
 #define MUST(f, s) cr_assert_eq((s), PARE_OK, "%s", fix_why(f))
 PareGraph *fix_parse(Fix *f, const char *text);

@@ -163,6 +163,53 @@ Test(cuda_program, wrong_data_are_told_by_the_next_pull_which_names_the_node) {
   fix_free(f);
 }
 
+/* All outputs after each of `runs` runs of phases 0 and 1, in the arena. */
+static float *outputs_of_runs(Fix *f, const PareGraph *g, int runs, size_t *count) {
+  PareProgram *p = on_gpu(f, g);
+  PareValue *x = g->inputs.at[0];
+  size_t n = (size_t)pare_type_count(&x->type), at = 0;
+  float *in = pare_arena_alloc(f->arena, n, sizeof *in);
+  float *all = pare_arena_alloc(f->arena, n * g->outputs.n * (size_t)runs, sizeof *all);
+  for (int run = 0; run < runs; run++) {
+    fill_random(&x->type, in, (uint64_t)run);
+    feed(f, p, x, in);
+    for (int phase = 0; phase < 2; phase++) MUST(f, pare_program_run(&f->c, p, phase));
+    for (size_t i = 0; i < g->outputs.n; i++, at += n) memcpy(all + at, result(f, p, g->outputs.at[i]), n * sizeof *in);
+  }
+  *count = at;
+  pare_program_free(p);
+  return all;
+}
+
+/* The same by a device of which every node has a launch of its own. */
+static float *outputs_one_by_one(Fix *f, const PareGraph *g, int runs, size_t *count) {
+  PareKernel alone[PARE_OP_COUNT];
+  PareDevice *d = cuda_device();
+  const PareKernel *all = d->kernels;
+  memcpy(alone, all, sizeof alone);
+  for (int i = 0; i < PARE_OP_COUNT; i++) alone[i].run_many = NULL;
+  d->kernels = alone;
+  float *out = outputs_of_runs(f, g, runs, count);
+  d->kernels = all;
+  return out;
+}
+
+Test(cuda_program, nodes_that_run_at_once_leave_the_same_bytes) {
+  for (uint64_t seed = 0; seed < 40; seed++) {
+    Fix fix, *f = &fix;
+    size_t n, same;
+    fix_init(f);
+    const char *text = random_steps(f, seed, 50, 300);
+    PareGraph *g = fix_parse(f, text);
+    float *want = outputs_one_by_one(f, g, 3, &n), *got = outputs_of_runs(f, g, 3, &same);
+    cr_assert_eq(n, same);
+    for (size_t i = 0; i < n; i++)
+      cr_assert_eq(memcmp(&got[i], &want[i], sizeof *got), 0, "number %zu is %g, not %g\n%s", i, (double)got[i],
+                   (double)want[i], text);
+    fix_free(f);
+  }
+}
+
 Test(cuda_program, an_op_that_the_gpu_lacks_is_refused_by_name) {
   Fix fix, *f = &fix;
   fix_init(f);
