@@ -135,7 +135,7 @@ static PareStatus FN(hardmax)(PareKernelArgs *a) {
   return PARE_OK;
 }
 
-/* y = x / (Σ|x|^p)^(1/p), p 1 or 2; a line of zeros stays */
+/* y = x / (Σ|x|^p)^(1/p), p 1 or 2; a line of zeros stays, one with a NaN becomes NaN */
 static PareStatus FN(lp_norm)(PareKernelArgs *a) {
   Lines l = lines_of(a);
   bool one = pare_attr_get(a->attr, p, 2) == 1;
@@ -149,7 +149,7 @@ static PareStatus FN(lp_norm)(PareKernelArgs *a) {
       sum += one ? fabs(v) : v * v;
     }
     double norm = one ? sum : sqrt(sum);
-    for (int64_t j = 0; j < l.n; j++) y[j * l.inner] = STORE(norm > 0 ? (C)((double)LOAD(x[j * l.inner]) / norm) : 0);
+    for (int64_t j = 0; j < l.n; j++) y[j * l.inner] = STORE(norm == 0 ? 0 : (C)((double)LOAD(x[j * l.inner]) / norm));
   }
   return PARE_OK;
 }

@@ -317,7 +317,7 @@ PareStatus pare_cuda_lora_grad(PareKernelArgs *a, const PareLora *l, void *work)
   X(ERF) X(TANH) X(SIGMOID) X(RELU) X(GELU) X(CAST) X(SOFTMAX) X(LOGSOFTMAX) X(LAYERNORM) X(ADDNORM)          \
   X(TRANSPOSE) X(CONCAT) X(SPLIT) X(SLICE) X(GATHER) X(EXPAND) X(SHAPE) X(CONSTANTOFSHAPE) X(RANGE)           \
   X(RELUGRAD) X(GELUGRAD) X(ERFGRAD) X(TANHGRAD) X(SIGMOIDGRAD) X(SOFTMAXGRAD) X(GATHERGRAD) X(SLICEGRAD)     \
-  X(ACCUMULATE) X(ADAMW) X(GROUPSUM) X(EMA) X(CUMSUM)
+  X(ACCUMULATE) X(ADAMW) X(GROUPSUM) X(EMA) X(CUMSUM) X(LPNORM)
 /* op, the kernel that plans for it (the same workspace), what frees its state */
 #define PARE_CUDA_PLANNED(X)                                                                             \
   X(MATMUL, MATMUL, pare_cuda_release_MATMUL) X(FUSEDMATMUL, MATMUL, pare_cuda_release_MATMUL)           \
@@ -330,8 +330,14 @@ PareStatus pare_cuda_lora_grad(PareKernelArgs *a, const PareLora *l, void *work)
   X(DISTILLGRAD, ROWLOSS, NULL) X(MSE, MEANLOSS, NULL) X(MSEGRAD, MEANLOSS, NULL) X(BCE, MEANLOSS, NULL) \
   X(BCEGRAD, MEANLOSS, NULL) X(SUMSQUARES, SUMSQUARES, NULL) X(IMPORTANCE, IMPORTANCE, NULL)
 
+/* ops whose nodes can share a launch: run_many is pare_cuda_many_ID (kernels/cuda/rows.cuh) */
+#define PARE_CUDA_MANY(X) X(ADD) X(MUL) X(ACCUMULATE) X(ADAMW) X(EMA) X(IMPORTANCE) X(GROUPSUM) X(LPNORM)
+
 #define X(id) PareKernelFn pare_cuda_##id;
 PARE_CUDA_PLAIN(X)
+#undef X
+#define X(id) PareStatus pare_cuda_many_##id(PareKernelArgs *const *a, int n);
+PARE_CUDA_MANY(X)
 #undef X
 #define X(id, plan, release) PareKernelFn pare_cuda_##id, pare_cuda_plan_##plan;
 PARE_CUDA_PLANNED(X)

@@ -1,6 +1,6 @@
 /* eltwise.cu - two operands and Where, with broadcasting: arithmetic, comparison, logic, Pow. One row an op in the
  * tables; the row is chosen inside of the kernel, since all wait for memory alike. */
-#include "kernels/cuda/cuda.cuh"
+#include "kernels/cuda/rows.cuh"
 
 /* op, of floats, of integers (which wrap around). Min and Max pass a NaN on. */
 #define ARITHMETIC(X)                                    \
@@ -134,6 +134,44 @@ static PareStatus binary(PareKernelArgs *a, PareOp op, const PareTensor *x, cons
     return pare_launched(a);
   });
 }
+/* --- many at once, those that are all alike and not broadcast --- */
+struct Pair {
+  const void *x, *y;
+  void *z;
+  int64_t n;
+  int type;
+};
+static __global__ void arithmetic_rows(int op, const __grid_constant__ PareTable<Pair> t) {
+  PareShare s = pare_share(t);
+  const Pair &r = t.at[s.row];
+  pare_as_float(r.type, [&](auto zero) {
+    typedef decltype(zero) T;
+    const T *x = (const T *)r.x, *y = (const T *)r.y;
+    PARE_EACH_SHARED(i, r.n, s) ((T *)r.z)[i] = pare_store<T>(arithmetic_of<T>(op, pare_load(x[i]), pare_load(y[i])));
+  });
+}
+static bool is_flat(const PareKernelArgs *a) {
+  PareWalk w = pare_walk_broadcast(&a->out[0], 2, a->in);
+  return alike(&w) && pare_is_float(&a->in[0]);
+}
+static PareStatus many(PareKernelArgs *const *a, int n, PareOp op) {
+  for (int i = 0; i < n; i++)
+    if (!is_flat(a[i])) PARE_TRY(binary(a[i], op, &a[i]->in[0], &a[i]->in[1]));
+  return pare_each_table<Pair>(
+      n,
+      [&](int64_t i, Pair *r) {
+        const PareTensor *in = a[i]->in;
+        *r = {in[0].data, in[1].data, a[i]->out[0].data, pare_count(&a[i]->out[0]), (int)in[0].type.dtype};
+        return is_flat(a[i]) ? pare_row_blocks(a[i], r->n) : 0;
+      },
+      [&](const PareTable<Pair> &t, int64_t blocks) {
+        PARE_LAUNCH(arithmetic_rows, blocks, PARE_THREADS, 0, pare_cuda(a[0])->stream, (int)op, t);
+        return pare_launched(a[0]);
+      });
+}
+PareStatus pare_cuda_many_ADD(PareKernelArgs *const *a, int n) { return many(a, n, PARE_OP_ADD); }
+PareStatus pare_cuda_many_MUL(PareKernelArgs *const *a, int n) { return many(a, n, PARE_OP_MUL); }
+
 PareStatus pare_cuda_ADD(PareKernelArgs *a) { return binary(a, PARE_OP_ADD, &a->in[0], &a->in[1]); }
 PareStatus pare_cuda_SUB(PareKernelArgs *a) { return binary(a, PARE_OP_SUB, &a->in[0], &a->in[1]); }
 PareStatus pare_cuda_MUL(PareKernelArgs *a) { return binary(a, PARE_OP_MUL, &a->in[0], &a->in[1]); }

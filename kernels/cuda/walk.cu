@@ -71,4 +71,7 @@ void pare_cuda_table(PareKernel *table) {
   table[PARE_OP_##id].release = freed;
   PARE_CUDA_PLANNED(X)
 #undef X
+#define X(id) table[PARE_OP_##id].run_many = pare_cuda_many_##id;
+  PARE_CUDA_MANY(X)
+#undef X
 }

@@ -85,6 +85,13 @@ static const Case cases[] = {
     {ATTENTION("1,1,33,16", "1,1,34,16", "1,1,34,16", "1,1,1,1", "1,1,33,1"), 64, 0},
     {IMPORTANCE(150, 300, 3, "150,300", "0", "2"), 300, 0},
     {IMPORTANCE(300, 150, 11, "150,300", "1", "1"), 300, 0},
+    {IMPORTANCE(130, 260, 8, "130,260", "0", "2"), 260, 0},
+    {IMPORTANCE(264, 139, 8, "139,264", "1", "2"), 264, 0},
+    {IMPORTANCE(5, 4, 1, "5,4", "0", "1"), 5, 0},
+    {IMPORTANCE(150, 131, 40, "150,131", "0", "2"), 150, 0},
+    {IMPORTANCE(150, 132, 40, "150,132", "0", "2"), 150, 0},
+    {"input %w : T[140,136]\ninput %A : C[140,4]\ninput %B : C[4,136]\n"
+     "%row, %col = pare.Importance(%w, %A, %B) {scale=0.5, power=1}\noutput %row\noutput %col\n", 140, 0},
     {"input %x : T[5,1500]\n%y = Softmax(%x) {axis=-1}\n%z = LogSoftmax(%x) {axis=0}\n%g = pare.SoftmaxGrad(%y, %x) "
      "{axis=-1}\noutput %y\noutput %z\noutput %g\n", 1500, 0},
     {"input %x : T[90,40]\ninput %g : T[40]\ninput %b : T[40]\n%y, %m, %r = LayerNormalization(%x, %g, %b) {axis=-1}\n"
@@ -109,6 +116,13 @@ static const Case cases[] = {
     {"input %x : T[3,70,45]\n%a = Transpose(%x) {perm=[0,2,1]}\n%b = Transpose(%x) {perm=[2,1,0]}\n"
      "%c = Transpose(%x) {perm=[1,0,2]}\noutput %a\noutput %b\noutput %c\n", 1, 0},
     {"input %v : T[700]\ninput %i : i64[700]\ninput %like : T[9]\n%y = pare.GroupSum(%v, %i, %like)\noutput %y\n", 700, 9},
+    {"input %v : T[12]\nconst %i : i32[12] = -1 -1 0 0 0 2 2 3 7 8 8 8\nconst %o : i32[12] = 3 2 1 0 -1 3 2 1 0 -1 3 3\n"
+     "input %like : T[10]\n%y = pare.GroupSum(%v, %i, %like)\n%z = pare.GroupSum(%v, %o, %like)\noutput %y\noutput %z\n",
+     3, 0},
+    {"input %v : T[700]\nconst %i : i32[700] = zeros\ninput %like : T[2]\n%y = pare.GroupSum(%v, %i, %like)\noutput %y\n",
+     700, 0},
+    {"input %x : T[3,700,2]\n%a = LpNormalization(%x) {axis=1, p=2}\n%b = LpNormalization(%x) {axis=-1, p=1}\n"
+     "%c = Sub(%x, %x)\n%z = LpNormalization(%c) {axis=0}\noutput %a\noutput %b\noutput %z\n", 700, 0},
     {"input %x : T[2,3,33,29]\ninput %w : T[6,3,8,8]\ninput %b : T[6]\n"
      "%y = Conv(%x, %w, %b) {strides=[8,8], kernel_shape=[8,8]}\noutput %y\n", 192, 0},
     {"input %a : T[2,3,17,33]\ninput %b : T[3,33,9]\n%y = MatMul(%a, %b)\noutput %y\n", 33, 0},
