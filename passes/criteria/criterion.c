@@ -27,16 +27,14 @@ PareStatus pare_score_add(PareCtx *c, PareGraph *g, PareValue **sum, PareValue *
   return *sum ? PARE_OK : c->diag.code;
 }
 
-/* v / |v|, left as it is where it is zero: 1e-30 keeps the division finite. */
+/* v / |v| over all elements, left as it is where it is zero. */
 static PareValue *unit_norm(PareCtx *c, PareGraph *g, PareValue *v) {
-  PareAttrs keep = {0};
-  pare_attr_set(&keep, keepdims, 1);
-  PareValue *square = PARE_EMIT(c, g, NULL, PARE_OP_MUL, "score", NULL, v, v);
-  PareValue *sum = square ? PARE_EMIT(c, g, NULL, PARE_OP_REDUCESUM, "score", &keep, square) : NULL;
-  PareValue *tiny = sum ? pare_const_float(c, g, "", v->type.dtype, 1e-30) : NULL;
-  PareValue *norm = tiny ? PARE_EMIT(c, g, NULL, PARE_OP_SQRT, "score", NULL, sum) : NULL;
-  PareValue *floor = norm ? PARE_EMIT(c, g, NULL, PARE_OP_MAX, "score", NULL, norm, tiny) : NULL;
-  return floor ? PARE_EMIT(c, g, NULL, PARE_OP_DIV, "score", NULL, v, floor) : NULL;
+  if (v->type.rank == 1) return PARE_EMIT(c, g, NULL, PARE_OP_LPNORM, "score", NULL, v);
+  PareValue *all = pare_const_ints(c, g, "", 1, (int64_t[]){-1});
+  PareValue *shape = all ? pare_const_ints(c, g, "", v->type.rank, v->type.dim) : NULL;
+  PareValue *flat = shape ? PARE_EMIT(c, g, NULL, PARE_OP_RESHAPE, "score", NULL, v, all) : NULL;
+  PareValue *unit = flat ? PARE_EMIT(c, g, NULL, PARE_OP_LPNORM, "score", NULL, flat) : NULL;
+  return unit ? PARE_EMIT(c, g, NULL, PARE_OP_RESHAPE, "score", NULL, unit, shape) : NULL;
 }
 
 PareStatus pare_score_groups(PareCtx *c, PareGraph *g, const PareScoreInputs *in, const PareIncidence *i,
