@@ -226,7 +226,6 @@ Test(cuda_ops, agree_with_the_cpu_in_f64) { check_all(0); }
 Test(cuda_ops, agree_with_the_cpu_in_f32) { check_all(1); }
 Test(cuda_ops, agree_with_the_cpu_in_bf16) { check_all(2); }
 
-<<<<<<< HEAD
 /* --- masked rows: the plain kernels (f32) and those on the tensor cores (bf16) do the same, NaN where all is -infinity
  * (%z is 0) and the mean where all is the least number that a mask of an exported model has. --- */
 #define MASKED(mask)                                                                                        \
@@ -261,7 +260,8 @@ Test(cuda_ops, rows_without_a_key_are_the_same_on_the_tensor_cores) {
     }
     fix_free(f);
   }
-=======
+}
+
 #define SUM_GRAD(m, k, n, w, t, ops)                                                                        \
   "input %x : T[" #m "," #k "]\ninput %w : C[" w "]\ninput %A : C[" #k ",8]\ninput %B : C[8," #n "]\n" \
   "input %dy : T[" #m "," #n "]\ninput %add : T[" #m "," #k "]\n" ops "output %dx\noutput %da\n"
@@ -281,7 +281,6 @@ Test(cuda_ops, a_layers_gradient_is_added_to_what_is_given) {
       compare(&f, &all[i].c, all[i].as, type);
       fix_free(&f);
     }
->>>>>>> ee55312 (kernels, ir: LinearGrad adds dx to an input, by the product's C)
 }
 
 /* --- states --- */
