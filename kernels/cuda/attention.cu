@@ -2,7 +2,7 @@
  * maximum and sum of each row (Dao et al., FlashAttention, 2022): no matrix of scores is stored. Backward makes the
  * probabilities again from the saved log-sum-exp, once by tiles of keys for dq, once by tiles of queries for dk and dv,
  * so that every sum has one owner and a fixed order. Plain multiply-adds in f32 (f64), for all shapes and
- * types; those of bf16 that fit the tensor cores go to attention_mma.cu. */
+ * types; those of bf16 that fit the tensor cores go to attention_mma.cu and attention_grad_mma.cu. */
 #include "kernels/cuda/attention.cuh"
 
 /* A block has WARPS·ROWS rows of its own, a warp ROWS of them; the other side passes by in tiles, a lane a line. */
@@ -212,7 +212,7 @@ static PareStatus plan(PareKernelArgs *a, bool back) {
     return pare_why(a, PARE_UNSUPPORTED, "the heads are too wide for this GPU's attention: take --device cpu");
   size_t size = a->in[PARE_Q].type.dtype == PARE_F64 ? sizeof(double) : sizeof(float);
   if (!back) return PARE_OK;
-  size_t plain = (size_t)(t.batches * t.heads * t.q.rows) * size, fast = pare_attention_mma_workspace(a, &t);
+  size_t plain = (size_t)(t.batches * t.heads * t.q.rows) * size, fast = pare_attention_grad_mma_workspace(a, &t);
   a->workspace_bytes = plain > fast ? plain : fast;
   return PARE_OK;
 }
@@ -224,7 +224,7 @@ static bool on_tensor_cores(const PareKernelArgs *a, const PareAttention *t, boo
   bool aligned = true;
   for (int i = 0; i < a->nin; i++) aligned = aligned && pare_aligned(a->in[i].data);
   for (int i = 0; i < a->nout; i++) aligned = aligned && pare_aligned(a->out[i].data);
-  return aligned && pare_attention_mma_fits(a, t, back);
+  return aligned && (back ? pare_attention_grad_mma_fits(a, t) : pare_attention_mma_fits(a, t));
 }
 
 /* Inputs: q, k, v, mask. Outputs: y, the log-sum-exp of each row of scores [B, heads, rows]. */

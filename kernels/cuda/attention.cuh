@@ -1,5 +1,5 @@
-/* attention.cuh - what the plain kernels of attention (attention.cu) and those on the tensor cores (attention_mma.cu)
- * share: the operands' shapes and strides. */
+/* attention.cuh - what the plain kernels of attention (attention.cu) and those on the tensor cores
+ * (attention_mma.cuh) share: the operands' shapes and strides. */
 #ifndef PARE_KERNELS_CUDA_ATTENTION_CUH
 #define PARE_KERNELS_CUDA_ATTENTION_CUH
 
@@ -33,9 +33,10 @@ template <class Kernel> static PareStatus pare_allow_shared(PareKernelArgs *a, K
 
 /* --- on the tensor cores: bf16 --- */
 /* Do the shapes fit? Operands must begin at multiples of 16 bytes besides. */
-bool pare_attention_mma_fits(const PareKernelArgs *a, const PareAttention *t, bool backward);
-/* Bytes of workspace of the backward kernel. */
-size_t pare_attention_mma_workspace(const PareKernelArgs *a, const PareAttention *t);
+bool pare_attention_mma_fits(const PareKernelArgs *a, const PareAttention *t);
+bool pare_attention_grad_mma_fits(const PareKernelArgs *a, const PareAttention *t);
+/* Bytes of workspace. */
+size_t pare_attention_grad_mma_workspace(const PareKernelArgs *a, const PareAttention *t);
 PareStatus pare_attention_mma(PareKernelArgs *a, const PareAttention *t);
 PareStatus pare_attention_grad_mma(PareKernelArgs *a, const PareAttention *t);
 

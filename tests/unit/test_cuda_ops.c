@@ -186,10 +186,10 @@ static PareTensor *outputs_of(Fix *f, const PareGraph *g, bool gpu, int64_t limi
 }
 
 /* Sums of n terms err by about sqrt(n) units (Higham, 2.6), here of the greatest value of the tensor; with bf16, what
- * is stored between two ops of a case and W' are rounded too. So are, on the tensor cores, attention's probabilities and
- * the gradient of its scores: a unit each at most and of either sign, so that the sums that read them, which grow as the
- * terms do, err by one unit more for each; y by 1, dv by 1, dq and dk by 1. Where terms cancel - one key has no
- * gradient - what is left is f32's rounding of sums of up to n terms below 1. */
+ * is stored between two ops of a case and W' are rounded too. So are attention's P and dS on the tensor cores, by a unit
+ * of each element at most and of either sign: the sums that read them (y, dv; dq, dk) err by a unit more, as they would
+ * had v or k been rounded once more. Where terms cancel - one key has no gradient - what is left is f32's rounding of
+ * sums of up to n terms below 1. */
 static void compare(Fix *f, const Case *c, const char *as, int type) {
   PareGraph *exact = fix_parse(f, typed(f, as, 0)), *g = fix_parse(f, typed(f, c->text, type));
   PareTensor *want = outputs_of(f, exact, false, c->limit), *got = outputs_of(f, g, true, c->limit);
