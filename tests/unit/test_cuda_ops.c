@@ -62,6 +62,9 @@ static const Case cases[] = {
     {LINEAR_GRAD(20, 4100, 30, 3, "4100,30", "0"), 4100, 0},  /* too wide for it */
     {ADAPTED(60, 64, 64, 8, "64,64") "input %dy : T[60,64]\n_, %da, _ = pare.LinearGrad(%x, %w, %dy, %A, %B)\n"
      "_, _, %db = pare.LinearGrad(%x, %w, %dy, %A, %B)\noutput %da\noutput %db\n", 64, 0},
+    {ADAPTED(70, 40, 33, 8, "33,40") "input %dy : T[70,33]\ninput %c : T[70,40]\n%d = Neg(%c)\n" /* added to, and over */
+     "%dx, _, %db = pare.LinearGrad(%x, %w, %dy, %A, %B, _, %c) {transB=1}\noutput %dx\noutput %db\n"
+     "%dz, %da, _ = pare.LinearGrad(%x, %w, %dy, %A, %B, %m, %d) {transB=1}\noutput %dz\noutput %da\n", 40, 0},
     {"input %x : T[2,5,9]\ninput %w : C[9,4]\n%y = pare.Linear(%x, %w)\n%dx = pare.LinearGrad(%x, %w, %y)\n"
      "output %dx\n", 9, 0},
     {ATTENTION("2,3,5,8", "2,3,5,8", "2,3,5,8", "1,1,1,1", "2,1,1,5"), 16, 0},
