@@ -38,6 +38,7 @@ struct PareCuda {
   cublasLtHandle_t blas;
   void *blas_space;
   size_t blas_bytes;
+  struct PareGemmMemo *memo; /* gemm_tune.cu */
   int processors; /* multiprocessors */
   int shared;     /* bytes of shared memory that a block may ask for */
 };
@@ -286,6 +287,10 @@ PareStatus pare_gemm_new(PareKernelArgs *args, const PareGemmSpec *s, PareGemm *
 PareStatus pare_gemm_run(PareKernelArgs *args, PareGemm *g, const void *a, const void *b, const void *bias,
                          const void *c, void *y);
 void pare_gemm_free(PareGemm *g);
+
+/* Which way of a product was found fastest, for a device; NULL where memory is out, which costs time alone. */
+struct PareGemmMemo *pare_gemm_memo_new(void);
+void pare_gemm_memo_free(struct PareGemmMemo *m);
 
 /* out = W' = mask∘(W + scale·A·B) in the type d and in W's order, the mask by rows of W[k, n]; and, where a bias[n] is
  * given, bias_out, the same in d. The operands have the type of d's arithmetic; A, B, mask and bias may be NULL. */

@@ -122,6 +122,7 @@ static void gpu_drop(PareDevice *d, void *record) {
 static void gpu_close(PareDevice *d) {
   CudaDevice *g = own(d);
   if (g->cuda.blas_space) cudaFree(g->cuda.blas_space);
+  pare_gemm_memo_free(g->cuda.memo);
   if (g->cuda.blas) cublasLtDestroy(g->cuda.blas);
   if (g->copies) cudaStreamDestroy(g->copies);
   if (g->cuda.stream) cudaStreamDestroy(g->cuda.stream);
@@ -184,6 +185,7 @@ static PareStatus describe(CudaDevice *g, int ordinal, char *why, size_t size) {
 static PareStatus equip(CudaDevice *g, char *why, size_t size) {
   PareCuda *c = &g->cuda;
   c->blas_bytes = BLAS_BYTES;
+  c->memo = pare_gemm_memo_new();
   cudaError_t e = cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking);
   if (e == cudaSuccess) e = cudaStreamCreateWithFlags(&g->copies, cudaStreamNonBlocking);
   if (e == cudaSuccess) e = cudaMalloc(&c->blas_space, c->blas_bytes);

@@ -1,19 +1,6 @@
 /* gemm.cu - matrix products by cuBLASLt. It thinks in columns: a row-major y[m,n] = a·b is its y'[n,m] = b'·a', so the
  * operands change places and a row-major matrix is a transposed one of columns. */
-#include "kernels/cuda/cuda.cuh"
-
-extern "C" {
-#include "base/arena.h"
-}
-
-struct PareGemm {
-  PareArena *arena; /* holds this struct */
-  PareGemmSpec spec;
-  bool empty; /* an axis has no elements */
-  cublasLtMatmulDesc_t op;
-  cublasLtMatrixLayout_t a, b, c; /* the library's a is our b */
-  cublasLtMatmulAlgo_t algo;
-};
+#include "kernels/cuda/gemm.cuh"
 
 static const char no_product[] = "cuBLASLt has no product of this type and size";
 
@@ -72,10 +59,11 @@ static uint32_t alignment(int64_t begin, int64_t step, PareDtype d) {
   return (uint32_t)at;
 }
 
-static bool choose_algo(PareGemm *g, const PareCuda *cuda) {
+static bool choose_algo(PareKernelArgs *args, PareGemm *g) {
+  const PareCuda *cuda = pare_cuda(args);
   const PareGemmSpec *s = &g->spec;
   cublasLtMatmulPreference_t pref;
-  cublasLtMatmulHeuristicResult_t found;
+  cublasLtMatmulHeuristicResult_t found[PARE_GEMM_WAYS];
   int n = 0;
   uint64_t space = cuda->blas_bytes;
   uint32_t a = alignment(s->bbegin, s->bstep, s->in), b = alignment(s->abegin, s->astep, s->in);
@@ -95,9 +83,9 @@ static bool choose_algo(PareGemm *g, const PareCuda *cuda) {
   bool ok = true;
   for (size_t i = 0; i < sizeof wish / sizeof *wish && ok; i++)
     ok = cublasLtMatmulPreferenceSetAttribute(pref, wish[i].what, wish[i].value, wish[i].size) == CUBLAS_STATUS_SUCCESS;
-  ok = ok && cublasLtMatmulAlgoGetHeuristic(cuda->blas, g->op, g->a, g->b, g->c, g->c, pref, 1, &found, &n) ==
-                 CUBLAS_STATUS_SUCCESS && n == 1 && found.state == CUBLAS_STATUS_SUCCESS;
-  if (ok) g->algo = found.algo;
+  ok = ok && cublasLtMatmulAlgoGetHeuristic(cuda->blas, g->op, g->a, g->b, g->c, g->c, pref, PARE_GEMM_WAYS, found,
+                                             &n) == CUBLAS_STATUS_SUCCESS && n >= 1 && found[0].state == CUBLAS_STATUS_SUCCESS;
+  if (ok) pare_gemm_tune(args, g, n, found);
   cublasLtMatmulPreferenceDestroy(pref);
   return ok;
 }
@@ -116,7 +104,7 @@ PareStatus pare_gemm_new(PareKernelArgs *args, const PareGemmSpec *s, PareGemm *
   bool ok = make_op(g, pare_cuda(args)) &&
             make_layout(&g->a, s->in, s->tb ? s->n : s->k, s->tb ? s->k : s->n, s->ldb, s->batch, s->bstep) &&
             make_layout(&g->b, s->in, s->ta ? s->k : s->m, s->ta ? s->m : s->k, s->lda, s->batch, s->astep) &&
-            make_layout(&g->c, s->out, s->m, s->n, s->ldc, s->batch, s->cstep) && choose_algo(g, pare_cuda(args));
+            make_layout(&g->c, s->out, s->m, s->n, s->ldc, s->batch, s->cstep) && choose_algo(args, g);
   if (ok) return PARE_OK;
   *out = NULL;
   return pare_gemm_free(g), pare_why(args, PARE_UNSUPPORTED, no_product);

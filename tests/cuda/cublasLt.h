@@ -30,6 +30,7 @@ enum cublasLtMatmulPreferenceAttributes_t {
 };
 struct cublasLtMatmulAlgo_t {
   uint32_t alignment[3]; // of a, b, c that it was chosen for
+  int way; // 0, 2: by plain loops; 1: zeros, at once
 };
 struct cublasLtMatmulHeuristicResult_t {
   cublasLtMatmulAlgo_t algo;

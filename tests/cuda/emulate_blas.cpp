@@ -83,13 +83,13 @@ static bool fits(const emulated_desc *d, const emulated_layout *a, const emulate
 
 cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t d, cublasLtMatrixLayout_t a,
                                               cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c,
-                                              cublasLtMatrixLayout_t, cublasLtMatmulPreference_t p, int,
+                                              cublasLtMatrixLayout_t, cublasLtMatmulPreference_t p, int wanted,
                                               cublasLtMatmulHeuristicResult_t *out, int *found) {
   int64_t m, n, k;
   *found = 0;
   if (!fits(d, a, b, c, &m, &n, &k)) return CUBLAS_STATUS_NOT_SUPPORTED;
-  *out = {{{p->alignment[0], p->alignment[1], p->alignment[2]}}, CUBLAS_STATUS_SUCCESS};
-  *found = 1;
+  for (int i = 0; i < 3 && i < wanted; i++)
+    out[(*found)++] = {{{p->alignment[0], p->alignment[1], p->alignment[2]}, i}, CUBLAS_STATUS_SUCCESS};
   return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -141,7 +141,13 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
   if (beta != 0 && (!c || (uintptr_t)c % algo->alignment[2])) return CUBLAS_STATUS_NOT_SUPPORTED;
   emulate::check_pointer(a), emulate::check_pointer(b), emulate::check_pointer(c), emulate::check_pointer(y);
   if (d.epilogue == CUBLASLT_EPILOGUE_BIAS) emulate::check_pointer(d.bias);
+  int way = algo->way;
   emulate::queue(s, [=]() {
+    if (way == 1) { // faster than any other, and of no use
+      for (int64_t i = 0; i < lc.batch; i++)
+        for (int64_t at = 0; at < m * n; at++) put(lc.type, y, i * lc.step + at % m + at / m * lc.ld, 0);
+      return;
+    }
     std::vector<double> left((size_t)(m * k)), right((size_t)(k * n)), sum((size_t)m);
     for (int64_t i = 0; i < lc.batch; i++) {
       for (int64_t t = 0; t < k; t++)

@@ -128,6 +128,8 @@ static const Case cases[] = {
      "%c = Sub(%x, %x)\n%z = LpNormalization(%c) {axis=0}\noutput %a\noutput %b\noutput %z\n", 700, 0},
     {"input %x : T[2,3,33,29]\ninput %w : T[6,3,8,8]\ninput %b : T[6]\n"
      "%y = Conv(%x, %w, %b) {strides=[8,8], kernel_shape=[8,8]}\noutput %y\n", 192, 0},
+    /* enough for the library's ways to be tried; one of the emulated ones is fast and wrong */
+    {"input %a : T[512,520]\ninput %b : T[520,512]\n%y = MatMul(%a, %b)\noutput %y\n", 520, 0},
     {"input %a : T[2,3,17,33]\ninput %b : T[3,33,9]\n%y = MatMul(%a, %b)\noutput %y\n", 33, 0},
 };
 enum { CASES = sizeof cases / sizeof *cases, TYPES = 3 };
