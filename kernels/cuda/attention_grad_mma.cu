@@ -39,7 +39,8 @@ template <int WIDTH> struct Back {
   PareBf16 *k, *v;  /* [keys, PITCH] */
   PareBf16 *q, *dy; /* PARE_STAGES tiles each */
   PareBf16 *ds;     /* PARE_STAGES of [keys, SCORES] */
-  float *stats;     /* of each query lse, delta; +INFINITY, 0 behind the last: P is 0 there */
+  float *stats;     /* of each query lse (times log2(e) where there is no mask), delta; +INFINITY, 0 behind the last: P
+                     * is 0 there */
   int keys, warp;   /* keys of the block in a turn; the warp */
 };
 
@@ -61,7 +62,7 @@ template <int WIDTH> static __device__ inline Back<WIDTH> lay_out(Operands *head
 }
 
 /* stats of all queries: a warp takes 16 of them at once, some lanes a row of y and dy. */
-template <int WIDTH> static __device__ inline void make_stats(const PareSide &side, const Back<WIDTH> &s) {
+template <int WIDTH, PareMask MASK> static __device__ inline void make_stats(const PareSide &side, const Back<WIDTH> &s) {
   enum { LANES = WIDTH <= 32 ? 4 : WIDTH <= 64 ? 8 : 16, ROWS = PARE_WARP / LANES, TURNS = PARE_OWN / ROWS };
   int lane = (int)threadIdx.x % PARE_WARP, col = lane % LANES * 8;
   for (int lo = s.warp * PARE_OWN + lane / LANES; lo < (side.rows + PARE_OWN - 1) / PARE_OWN * PARE_OWN; lo += s.keys) {
@@ -78,7 +79,7 @@ template <int WIDTH> static __device__ inline void make_stats(const PareSide &si
       for (int j = 0; j < 8; j++) sum += pare_load(a[i].at[j]) * pare_load(b[i].at[j]);
       for (int m = LANES / 2; m; m /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, m);
       if (col) continue;
-      s.stats[2 * r] = r < side.rows ? s.head->lse[r] : INFINITY;
+      s.stats[2 * r] = r < side.rows ? s.head->lse[r] * (MASK == PARE_MASK_NONE ? PARE_LOG2E : 1) : INFINITY;
       s.stats[2 * r + 1] = sum;
     }
   }
@@ -89,6 +90,13 @@ struct Own {
   int first;
   float mask[2];
 };
+
+/* P of a score q·k'. With a mask the difference comes first: its numbers may be the greatest that there are. */
+template <PareMask MASK>
+static __device__ inline float probability(float score, float scale, float mask, float lse) {
+  if (MASK == PARE_MASK_NONE) return pare_exp2(score * (scale * PARE_LOG2E) - lse);
+  return pare_exp2((score * scale + mask - lse) * PARE_LOG2E);
+}
 
 /* S' to P' and dP' to dS', both rounded and packed to left operands, for the warp's keys and queries `query`..+15. */
 template <int WIDTH, PareMask MASK>
@@ -102,10 +110,9 @@ static __device__ inline void soften(const PareAttention &t, const Back<WIDTH> &
       float e[2], d[2];
       int key = own.first + pare_place_row() + 8 * h;
       PARE_UNROLL for (int i = 0; i < 2; i++) {
-        float x = score[n][2 * h + i] * (float)t.scale;
-        if (MASK == PARE_MASK_KEYS) x += own.mask[h];
-        if (MASK == PARE_MASK_FULL && key < t.k.rows && r + i < t.q.rows) x += s.head->mask[(r + i) * t.step[2] + key];
-        e[i] = key < t.k.rows ? pare_exp2((x - stat.at[2 * i]) * PARE_LOG2E) : 0;
+        float add = MASK == PARE_MASK_KEYS ? own.mask[h] : 0;
+        if (MASK == PARE_MASK_FULL && key < t.k.rows && r + i < t.q.rows) add = s.head->mask[(r + i) * t.step[2] + key];
+        e[i] = key < t.k.rows ? probability<MASK>(score[n][2 * h + i], (float)t.scale, add, stat.at[2 * i]) : 0;
         d[i] = e[i] * (dp[n][2 * h + i] - stat.at[2 * i + 1]);
       }
       p[2 * n + h] = pare_pack2(e[0], e[1]);
@@ -214,7 +221,7 @@ static __global__ void __launch_bounds__(Back<WIDTH>::WARPS *PARE_WARP, 1) backw
     pare_fetch<WIDTH>(t.q, head->q, 0, QUERIES, s.q);
     pare_fetch<WIDTH>(t.y, head->dy, 0, QUERIES, s.dy);
     pare_copy_commit();
-    if (turn.first) make_stats<WIDTH>(t.y, s);
+    if (turn.first) make_stats<WIDTH, MASK>(t.y, s);
     for (int i = 0; MASK == PARE_MASK_KEYS && i < 2; i++)
       if (own.first + pare_place_row() + 8 * i < keys) own.mask[i] = head->mask[own.first + pare_place_row() + 8 * i];
     for (int j0 = 0, stage = 0; j0 < queries + QUERIES; j0 += QUERIES, stage ^= 1) {

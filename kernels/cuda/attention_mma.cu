@@ -14,49 +14,50 @@ static __device__ inline float row_sum(float v) {
   return v + __shfl_xor_sync(0xffffffffu, v, 2);
 }
 
-/* The tile's scores of the warp's queries: s = scale·q·k' + mask, -INFINITY behind the last key. mask[h] is
- * at the tile's first key for the lane's two queries; `left` keys are left. */
+/* The tile's scores of the warp's queries, -INFINITY behind the last key: s = scale·q·k' + mask, or q·k' where there is
+ * no mask. mask[h] is at the tile's first key for the lane's two queries; `left` keys are left. */
 template <int WIDTH, bool MASK>
-static __device__ inline void scores(const PareAttention &t, const float *const mask[2],
-                                     const uint32_t q[WIDTH / 16][4], const PareBf16 *k, int left,
-                                     float s[KEYS / 8][4]) {
-  float scale = (float)t.scale;
+static __device__ inline void scores(float scale, const float *const mask[2], const uint32_t q[WIDTH / 16][4],
+                                     const PareBf16 *k, int left, float s[KEYS / 8][4]) {
   PARE_UNROLL for (int p = 0; p < KEYS / 16; p++) {
-    if (p * 16 >= left) {
-      PARE_UNROLL for (int i = 0; i < 8; i++) s[2 * p + i / 4][i % 4] = -INFINITY;
-      continue;
-    }
+    if (p * 16 >= left) continue;
     PARE_UNROLL for (int c = 0; c < WIDTH / 16; c++) {
       uint32_t b[4];
       pare_ldmatrix(b, k + p * 16 * (WIDTH + PARE_PAD) + pare_across(WIDTH + PARE_PAD) + c * 16);
       pare_mma(s[2 * p], q[c], b);
       pare_mma(s[2 * p + 1], q[c], b + 2);
     }
-    PARE_UNROLL for (int n = 2 * p; n < 2 * p + 2; n++)
-      PARE_UNROLL for (int i = 0; i < 4; i++) {
-        int j = n * 8 + pare_place_col() + i % 2;
-        s[n][i] *= scale;
-        if (MASK && j < left) s[n][i] += mask[i / 2][j];
-        if (j >= left) s[n][i] = -INFINITY;
-      }
   }
+  if (!MASK && left >= KEYS) return;
+  PARE_UNROLL for (int n = 0; n < KEYS / 8; n++)
+    PARE_UNROLL for (int i = 0; i < 4; i++) {
+      int j = n * 8 + pare_place_col() + i % 2;
+      if (j >= left) s[n][i] = -INFINITY;
+      else if (MASK) s[n][i] = s[n][i] * scale + mask[i / 2][j];
+    }
 }
 
-/* Scores to exp(score - max), with the running maximum of the lane's two rows and its part of their sums; acc is
- * brought to the new maximum. */
-template <int WIDTH>
-static __device__ inline void soften(float s[KEYS / 8][4], float max[2], float sum[2], float acc[WIDTH / 8][4]) {
+/* 2^(unit·(score - max)). With a mask the difference comes first: its numbers may be the greatest that there are. */
+template <bool MASK> static __device__ inline float power(float score, float max, float unit) {
+  return pare_exp2(MASK ? (score - max) * unit : score * unit - max * unit);
+}
+
+/* Scores to probabilities times a number that is the same for a row, with the running maximum of the lane's two rows and
+ * its part of their sums; acc is brought to the new maximum. */
+template <int WIDTH, bool MASK>
+static __device__ inline void soften(float unit, float s[KEYS / 8][4], float max[2], float sum[2],
+                                     float acc[WIDTH / 8][4]) {
   PARE_UNROLL for (int h = 0; h < 2; h++) {
     float m = max[h];
     PARE_UNROLL for (int n = 0; n < KEYS / 8; n++) m = fmaxf(m, fmaxf(s[n][2 * h], s[n][2 * h + 1]));
     m = row_max(m);
     float from = m == -INFINITY ? 0 : m; /* all masked so far: nothing to keep */
-    float keep = pare_exp2((max[h] - from) * PARE_LOG2E);
+    float keep = pare_exp2((max[h] - from) * unit);
     sum[h] *= keep;
     max[h] = m;
     PARE_UNROLL for (int n = 0; n < KEYS / 8; n++)
       PARE_UNROLL for (int i = 2 * h; i < 2 * h + 2; i++) {
-        s[n][i] = pare_exp2((s[n][i] - from) * PARE_LOG2E);
+        s[n][i] = power<MASK>(s[n][i], from, unit);
         sum[h] += s[n][i];
       }
     PARE_UNROLL for (int n = 0; n < WIDTH / 8; n++) acc[n][2 * h] *= keep, acc[n][2 * h + 1] *= keep;
@@ -99,7 +100,9 @@ static __global__ void __launch_bounds__(MAX_WARPS *PARE_WARP, WIDTH <= 64 ? 2 :
     if (i * KEYS < keys) pare_fetch<WIDTH>(t.v, v, i * KEYS, KEYS, tiles + (2 * i + 1) * TILE);
     pare_copy_commit();
   }
-  uint32_t a[WIDTH / 16][4];
+  /* Without a mask scores are not scaled but their differences, which wants a positive scale: q may change its sign. */
+  float scale = (float)t.scale, unit = MASK ? PARE_LOG2E : fmaxf(fabsf(scale), FLT_MIN) * PARE_LOG2E;
+  uint32_t a[WIDTH / 16][4], sign = !MASK && scale < 0 ? 0x80008000u : 0;
   float max[2] = {-INFINITY, -INFINITY}, sum[2] = {}, acc[WIDTH / 8][4] = {};
   for (int j0 = 0, stage = 0; j0 < keys; j0 += KEYS, stage ^= 1) {
     PareBf16 *tile = tiles + 2 * stage * TILE;
@@ -107,11 +110,13 @@ static __global__ void __launch_bounds__(MAX_WARPS *PARE_WARP, WIDTH <= 64 ? 2 :
     pare_copy_wait<PARE_STAGES - 1>();
     __syncthreads();
     if (j0 == 0)
-      PARE_UNROLL for (int c = 0; c < WIDTH / 16; c++)
+      PARE_UNROLL for (int c = 0; c < WIDTH / 16; c++) {
         pare_ldmatrix(a[c], own + warp * PARE_OWN * PITCH + pare_along(PITCH) + c * 16);
-    scores<WIDTH, MASK>(t, mask, a, tile, keys - j0, s);
+        for (int i = 0; i < 4; i++) a[c][i] ^= sign;
+      }
+    scores<WIDTH, MASK>(scale, mask, a, tile, keys - j0, s);
     for (int i = 0; MASK && i < 2; i++) mask[i] += KEYS;
-    soften<WIDTH>(s, max, sum, acc);
+    soften<WIDTH, MASK>(unit, s, max, sum, acc);
     mix<WIDTH>(s, tile + TILE, keys - j0, acc);
     if (j0 + PARE_STAGES * KEYS < keys) {
       __syncthreads();
@@ -126,7 +131,7 @@ static __global__ void __launch_bounds__(MAX_WARPS *PARE_WARP, WIDTH <= 64 ? 2 :
     pare_put(acc[2 * c], acc[2 * c + 1], inverse, t.y, mine, c * 16, y + pare_at_head(t.y, b, h));
   lse += (b * t.heads + h) * queries;
   for (int i = 0; i < 2; i++)
-    if (r + 8 * i < queries && pare_place_col() == 0) lse[r + 8 * i] = max[i] + logf(sum[i]);
+    if (r + 8 * i < queries && pare_place_col() == 0) lse[r + 8 * i] = max[i] * (unit / PARE_LOG2E) + logf(sum[i]);
 }
 
 /* --- the launch --- */

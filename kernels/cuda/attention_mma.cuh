@@ -34,12 +34,18 @@ static __device__ inline int pare_place_col() { return (int)threadIdx.x % 4 * 2;
 /* Lines lo..lo+n-1 of a head's matrix to shared memory, not waited for; zeros behind its end and its width. */
 template <int WIDTH>
 static __device__ inline void pare_fetch(const PareSide &s, const PareBf16 *x, int lo, int n, PareBf16 *to) {
-  enum { PARTS = WIDTH / 8 };
-  for (int i = (int)threadIdx.x; i < n * PARTS; i += (int)blockDim.x) {
-    int r = i / PARTS, c = i % PARTS * 8;
-    bool there = lo + r < s.rows && c < s.width;
-    pare_copy(to + r * (WIDTH + PARE_PAD) + c, there ? x + (lo + r) * s.row + c : x, there);
+  enum { PARTS = WIDTH / 8, PITCH = WIDTH + PARE_PAD };
+  if (PARE_WARP % PARTS) { /* a thread's pieces lie in different columns */
+    for (int i = (int)threadIdx.x; i < n * PARTS; i += (int)blockDim.x) {
+      int r = i / PARTS, c = i % PARTS * 8;
+      pare_copy(to + r * PITCH + c, x + (lo + r) * s.row + c, lo + r < s.rows && c < s.width);
+    }
+    return;
   }
+  int r = (int)threadIdx.x / PARTS, c = (int)threadIdx.x % PARTS * 8, by = (int)blockDim.x / PARTS;
+  int end = c < s.width ? (int)s.rows - lo : 0; /* lines that are there */
+  x += (lo + r) * s.row + c, to += r * PITCH + c;
+  for (int64_t step = by * s.row; r < n; r += by, x += step, to += by * PITCH) pare_copy(to, x, r < end);
 }
 
 /* Two C tiles side by side, times f[0] (rows 0..7) and f[1] (rows 8..15), to rows lo.. and columns col.. of a matrix.

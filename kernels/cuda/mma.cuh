@@ -32,7 +32,7 @@ static __device__ inline void pare_ldmatrix_t(uint32_t r[4], const void *row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(pare_shared_at(row)) : "memory");
 }
-/* 16 bytes into shared memory, zeros unless `there`; both addresses aligned to 16, `from` valid in any case. They are
+/* 16 bytes into shared memory, zeros unless `there`, where `from` is not read; both addresses aligned to 16. They are
  * there for this thread after pare_copy_wait, for others after a barrier behind it. */
 static __device__ inline void pare_copy(void *to, const void *from, bool there) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(pare_shared_at(to)), "l"(from), "r"(there ? 16 : 0)
