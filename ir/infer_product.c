@@ -129,12 +129,16 @@ PareStatus pare_infer_lineargrad(PareCtx *c, PareNode *n) {
     return clash(c, n, 0, 2, "the gradient does not fit");
   if (given(n, 6) && !pare_type_equal(x, &n->in[6]->type))
     return clash(c, n, 0, 6, "what is added to the gradient is of its type");
+  if (given(n, 7) && !pare_type_equal(dy, &n->in[7]->type))
+    return clash(c, n, 2, 7, "the activation's input is of its gradient's type");
+  if (given(n, 7) != (n->nout > 3 && n->out[3]))
+    return bad_input(c, n, 7, "the gradient that is made with it is a result, and made with nothing else");
   if (n->nout > 0) PARE_TRY(set_out(c, n, 0, *x));
-  for (int i = 1; i < n->nout; i++) {
+  for (int i = 1; i < n->nout && i < 3; i++) {
     PARE_TRY(need_input(c, n, i + 2));
     PARE_TRY(set_out(c, n, i, n->in[i + 2]->type));
   }
-  return PARE_OK;
+  return n->nout > 3 ? set_out(c, n, 3, *dy) : PARE_OK;
 }
 
 /* Input i as [batch, heads, rows, width]; `heads` is the axis that holds them, 1 or 2. */

@@ -5,21 +5,13 @@
  * where each of Add and Cast may be missing, and d, dy and dy2 are read as they are in front of a Cast from bf16. The
  * norm, or LinearGrad, becomes the fused op where it stands, and takes over the values of the others: a sum that
  * somebody else reads is one of its results. */
-#include <string.h>
-
 #include "passes/match.h"
 #include "passes/pass.h"
-
-static bool reads(const PareNode *n, const PareValue *v) {
-  for (int i = 0; i < n->nin; i++)
-    if (n->in[i] == v) return true;
-  return false;
-}
 
 static bool is_read(const PareGraph *g, const PareValue *v) {
   if (pare_is_output(g, v)) return true;
   for (const PareNode *n = v->def->next; n; n = n->next)
-    if (reads(n, v)) return true;
+    if (pare_reads(n, v)) return true;
   return false;
 }
 
@@ -31,13 +23,6 @@ static bool is_before(const PareNode *a, const PareNode *b) {
 /* A result that is there when n runs. */
 static bool is_ready(const PareValue *v, const PareNode *n) {
   return v->role == PARE_RESULT && v->def != n && is_before(v->def, n);
-}
-
-/* Does a node between the one that makes v and n read it? */
-static bool is_read_before(const PareValue *v, const PareNode *n) {
-  for (const PareNode *m = v->def->next; m != n; m = m->next)
-    if (reads(m, v)) return true;
-  return false;
 }
 
 /* v, or what v is in bf16 if that is what it was made of. */
@@ -62,36 +47,16 @@ static PareNode *copy_in_bf16(const PareValue *v, const PareNode *n) {
   return NULL;
 }
 
-/* Makes v, the result of `from`, result i of n. */
-static void take_result(PareGraph *g, PareNode *from, PareNode *n, int i) {
-  PareValue *v = from->out[0];
-  from->out[0] = NULL;
-  pare_node_remove(g, from);
-  n->out[i] = v;
-  v->def = n;
-}
-
 static void drop_result(PareNode *n, int i) {
   n->out[i]->def = NULL;
   n->out[i] = NULL;
-}
-
-/* Room for nin inputs and nout results, the old results from `at` on; new ones are left out. */
-static PareStatus widen(PareCtx *c, PareGraph *g, PareNode *n, int nin, int nout, int at) {
-  PareValue **in = PARE_NEW_N(g->arena, nin, PareValue *), **out = PARE_NEW_N(g->arena, nout, PareValue *);
-  if (!in || !out) return pare_nomem(c);
-  memcpy(in, n->in, (size_t)n->nin * sizeof *in);
-  memcpy(out + at, n->out, (size_t)n->nout * sizeof *out);
-  n->in = in, n->nin = nin;
-  n->out = out, n->nout = nout;
-  return PARE_OK;
 }
 
 /* Result `full` in bf16 becomes result `low`; what is then read by nobody is not made. */
 static void take_low(PareGraph *g, PareNode *n, int full, int low) {
   PareNode *cast = copy_in_bf16(n->out[full], n);
   if (!cast) return;
-  take_result(g, cast, n, low);
+  pare_take_result(g, cast, n, low);
   if (!is_read(g, n->out[full])) drop_result(n, full);
 }
 
@@ -107,13 +72,13 @@ static PareStatus fuse_norm(PareCtx *c, PareGraph *g, PareNode *n) {
   enum { X, BRANCH = 3, SUM = 0, Y, LOW = 4 };
   PareValue *x = n->in[X];
   PareNode *add = sum_of_equals(x, n);
-  if (add && (is_read_before(x, n) || n->in[1] == x)) add = NULL;
+  if (add && (pare_is_read_between(x, n) || n->in[1] == x)) add = NULL;
   if (!add && !copy_in_bf16(n->out[0], n)) return PARE_OK;
-  PARE_TRY(widen(c, g, n, add ? BRANCH + 1 : n->nin, LOW + 1, Y));
+  PARE_TRY(pare_node_widen(c, g, n, add ? BRANCH + 1 : n->nin, LOW + 1, Y));
   n->op = PARE_OP_ADDNORM;
   if (add) {
     n->in[X] = NULL;
-    if (is_read(g, x)) take_result(g, add, n, SUM);
+    if (is_read(g, x)) pare_take_result(g, add, n, SUM);
     else pare_node_remove(g, add);
     read_operands(g, n, add, X, BRANCH);
   }
@@ -132,13 +97,13 @@ static PareNode *sum_behind(const PareGraph *g, const PareNode *n, PareValue **o
 
 static void take_sum(PareGraph *g, PareNode *n, PareNode *add, PareValue *other, int i) {
   drop_result(n, 0);
-  take_result(g, add, n, 0);
+  pare_take_result(g, add, n, 0);
   n->in[i] = other;
 }
 
 static PareStatus fuse_norm_grad(PareCtx *c, PareGraph *g, PareNode *n) {
   enum { DY = 4, DY2, ADDED, DX = 0, LOW = 3 };
-  PARE_TRY(widen(c, g, n, ADDED + 1, LOW + 1, 0));
+  PARE_TRY(pare_node_widen(c, g, n, ADDED + 1, LOW + 1, 0));
   PareValue *dy = n->in[DY], *other;
   PareNode *add = pare_sole_reader(g, dy) == n ? sum_of_equals(dy, n) : NULL;
   n->in[DY] = uncast(dy);
@@ -155,7 +120,7 @@ static PareStatus fuse_linear_grad(PareCtx *c, PareGraph *g, PareNode *n) {
   PareValue *other;
   PareNode *add = n->out[0] ? sum_behind(g, n, &other) : NULL;
   if (!add) return PARE_OK;
-  PARE_TRY(widen(c, g, n, ADDED + 1, n->nout, 0));
+  PARE_TRY(pare_node_widen(c, g, n, ADDED + 1, n->nout, 0));
   take_sum(g, n, add, other, ADDED);
   return pare_infer(c, n);
 }

@@ -2,6 +2,7 @@
 #include "passes/match.h"
 
 #include <math.h>
+#include <string.h>
 
 PareNode *pare_made_by(const PareValue *v, PareOp op) { return v && v->def && v->def->op == op ? v->def : NULL; }
 
@@ -25,6 +26,18 @@ PareNode *pare_sole_reader_op(const PareGraph *g, const PareValue *v, PareOp op)
 PareValue *pare_other_operand(const PareNode *n, const PareValue *v) {
   if (n->nin != 2 || (n->in[0] == v) == (n->in[1] == v)) return NULL;
   return n->in[n->in[0] == v];
+}
+
+bool pare_reads(const PareNode *n, const PareValue *v) {
+  for (int i = 0; i < n->nin; i++)
+    if (n->in[i] == v) return true;
+  return false;
+}
+
+bool pare_is_read_between(const PareValue *v, const PareNode *n) {
+  for (const PareNode *m = v->def->next; m != n; m = m->next)
+    if (pare_reads(m, v)) return true;
+  return false;
 }
 
 bool pare_is_fixed(const PareValue *v) {
@@ -95,4 +108,22 @@ PareStatus pare_each_root(PareCtx *c, PareGraph *g, bool (*is_root)(const PareNo
     if (root[i]->out[0]->def == root[i]) s = fuse(c, g, root[i]);
   pare_arena_rewind(c->scratch, mark);
   return s;
+}
+
+void pare_take_result(PareGraph *g, PareNode *from, PareNode *n, int i) {
+  PareValue *v = from->out[0];
+  from->out[0] = NULL;
+  pare_node_remove(g, from);
+  n->out[i] = v;
+  v->def = n;
+}
+
+PareStatus pare_node_widen(PareCtx *c, PareGraph *g, PareNode *n, int nin, int nout, int at) {
+  PareValue **in = PARE_NEW_N(g->arena, nin, PareValue *), **out = PARE_NEW_N(g->arena, nout, PareValue *);
+  if (!in || !out) return pare_nomem(c);
+  memcpy(in, n->in, (size_t)n->nin * sizeof *in);
+  memcpy(out + at, n->out, (size_t)n->nout * sizeof *out);
+  n->in = in, n->nin = nin;
+  n->out = out, n->nout = nout;
+  return PARE_OK;
 }

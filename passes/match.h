@@ -13,6 +13,9 @@ PareNode *pare_sole_reader(const PareGraph *g, const PareValue *v);
 PareNode *pare_sole_reader_op(const PareGraph *g, const PareValue *v, PareOp op);
 /* The operand of a two-input node that is not v; NULL when both or none are. */
 PareValue *pare_other_operand(const PareNode *n, const PareValue *v);
+bool pare_reads(const PareNode *n, const PareValue *v);
+/* Does a node between the one that makes v and n, which comes behind it, read v? */
+bool pare_is_read_between(const PareValue *v, const PareNode *n);
 
 /* Known for good: a constant, or a result that binding or folding has worked out. */
 bool pare_is_fixed(const PareValue *v);
@@ -36,5 +39,10 @@ PARE_MUST_USE PareStatus pare_each_root(PareCtx *c, PareGraph *g, bool (*is_root
 void pare_fuse_into(PareGraph *g, PareValue *from, PareValue *to);
 /* Removes the node that made v if nobody reads its results, and what only it read. */
 void pare_remove_dead(PareGraph *g, PareValue *v);
+
+/* Room for nin inputs and nout results, the old results from `at` on; new ones are left out. */
+PARE_MUST_USE PareStatus pare_node_widen(PareCtx *c, PareGraph *g, PareNode *n, int nin, int nout, int at);
+/* Makes the result of `from`, which goes, result i of n. */
+void pare_take_result(PareGraph *g, PareNode *from, PareNode *n, int i);
 
 #endif

@@ -18,18 +18,19 @@ static const unsigned type_only[PARE_OP_COUNT] = {
   [PARE_OP_DROPOUT] = 6u,
 };
 
-/* Bit i: element k of result 0 is written when element k of input i is read for the last time, so that an input of
- * the result's type that dies there may be written over. */
+/* By result, bit i: an element of the result is written when that of input i is read for the last time, so that an
+ * input of the result's type that dies there may be written over. */
 #define ALL ~0u
-static const unsigned in_place[PARE_OP_COUNT] = {
-  [PARE_OP_ADD] = ALL,      [PARE_OP_SUB] = ALL,        [PARE_OP_MUL] = ALL,      [PARE_OP_DIV] = ALL,
-  [PARE_OP_NEG] = ALL,      [PARE_OP_SQRT] = ALL,       [PARE_OP_EXP] = ALL,      [PARE_OP_ERF] = ALL,
-  [PARE_OP_TANH] = ALL,     [PARE_OP_SIGMOID] = ALL,    [PARE_OP_RELU] = ALL,     [PARE_OP_GELU] = ALL,
-  [PARE_OP_RELUGRAD] = ALL, [PARE_OP_GELUGRAD] = ALL,   [PARE_OP_ERFGRAD] = ALL,  [PARE_OP_TANHGRAD] = ALL,
-  [PARE_OP_RECIPROCAL] = ALL, [PARE_OP_SIGMOIDGRAD] = ALL,
-  [PARE_OP_ADDNORM] = 1u << 0 | 1u << 3, /* x and the branch, by their sum */
-  [PARE_OP_LAYERNORMGRAD] = 1u << 0 | 1u << 4 | 1u << 5 | 1u << 6, /* x, dy and what is added */
-  [PARE_OP_LINEARGRAD] = 1u << 6,
+enum { OVERWRITING = 4 }; /* results that may */
+static const unsigned in_place[PARE_OP_COUNT][OVERWRITING] = {
+  [PARE_OP_ADD] = {ALL},      [PARE_OP_SUB] = {ALL},        [PARE_OP_MUL] = {ALL},      [PARE_OP_DIV] = {ALL},
+  [PARE_OP_NEG] = {ALL},      [PARE_OP_SQRT] = {ALL},       [PARE_OP_EXP] = {ALL},      [PARE_OP_ERF] = {ALL},
+  [PARE_OP_TANH] = {ALL},     [PARE_OP_SIGMOID] = {ALL},    [PARE_OP_RELU] = {ALL},     [PARE_OP_GELU] = {ALL},
+  [PARE_OP_RELUGRAD] = {ALL}, [PARE_OP_GELUGRAD] = {ALL},   [PARE_OP_ERFGRAD] = {ALL},  [PARE_OP_TANHGRAD] = {ALL},
+  [PARE_OP_RECIPROCAL] = {ALL}, [PARE_OP_SIGMOIDGRAD] = {ALL},
+  [PARE_OP_ADDNORM] = {1u << 0 | 1u << 3}, /* x and the branch, by their sum */
+  [PARE_OP_LAYERNORMGRAD] = {1u << 0 | 1u << 4 | 1u << 5 | 1u << 6}, /* x, dy and what is added */
+  [PARE_OP_LINEARGRAD] = {[0] = 1u << 6, [3] = 1u << 2 | 1u << 7}, /* what is added to dx; dy or h by what is made */
 };
 
 bool pare_plan_reads(const PareNode *n, int i) {
@@ -109,24 +110,27 @@ static void find_last_reads(const PareGraph *g, size_t nsteps, PareNode *const *
     if (lasting[i]) last[root[i]->id] = (uint32_t)nsteps;
 }
 
-static bool may_overwrite(const PareNode *n, int i) { return in_place[n->op] >> (i < 31 ? i : 31) & 1u; }
+/* Result k input i? */
+static bool may_overwrite(const PareNode *n, int k, int i) {
+  return k < OVERWRITING && in_place[n->op][k] >> (i < 31 ? i : 31) & 1u;
+}
 
-/* Does an input that must stay whole while result 0 is written show r's memory? */
-static bool is_kept(const ParePlan *p, const PareNode *n, const PareValue *r) {
+/* Does an input that must stay whole while result k is written show r's memory? */
+static bool is_kept(const ParePlan *p, const PareNode *n, int k, const PareValue *r) {
   for (int i = 0; i < n->nin; i++)
-    if (n->in[i] && !may_overwrite(n, i) && p->root[n->in[i]->id] == r) return true;
+    if (n->in[i] && !may_overwrite(n, k, i) && p->root[n->in[i]->id] == r) return true;
   return false;
 }
 
-/* The record of an input that the node may write its result over: one of the
+/* The record of an input that the node may write its result k over: one of the
  * result's type, last read here, by no other step of this time. Should another such
  * input show the same memory, then element for element alike: it has as many elements and broadcasts to that type. */
-static uint32_t reusable(const ParePlan *p, const PareNode *n, uint32_t t, const uint32_t *last) {
+static uint32_t reusable(const ParePlan *p, const PareNode *n, int k, uint32_t t, const uint32_t *last) {
   for (int i = 0; i < n->nin; i++) {
-    if (!n->in[i] || !may_overwrite(n, i)) continue;
+    if (!n->in[i] || !may_overwrite(n, k, i)) continue;
     const PareValue *r = p->root[n->in[i]->id];
     if (p->record[r->id] != PARE_NO_RECORD && last[r->id] == t &&
-        pare_type_equal(&n->in[i]->type, &n->out[0]->type) && !is_kept(p, n, r))
+        pare_type_equal(&n->in[i]->type, &n->out[k]->type) && !is_kept(p, n, k, r))
       return p->record[r->id];
   }
   return PARE_NO_RECORD;
@@ -139,7 +143,7 @@ static PareStatus plan_step(PareCtx *c, PareArena *a, const PareNode *n, uint32_
     const PareValue *v = n->out[i];
     if (!v) continue;
     uint32_t end = last[v->id] > t ? last[v->id] : t;
-    uint32_t over = i == 0 && alone ? reusable(p, n, t, last) : PARE_NO_RECORD;
+    uint32_t over = alone ? reusable(p, n, i, t, last) : PARE_NO_RECORD;
     if (over != PARE_NO_RECORD) {
       p->record[v->id] = over;
       p->records.at[over].last = end;

@@ -6,7 +6,7 @@
 #include "kernels/cpu/tile.h"
 
 #ifndef T
-enum { X, W, DY = 2, ADDED = 6 };
+enum { X, W, DY = 2, ADDED = 6, H, INPUTS, MADE = 3 };
 
 static PareLinear linear_of(const PareKernelArgs *args) {
   enum { A = 3, B, MASK };
@@ -66,14 +66,41 @@ PareStatus PARE_CPU(plan_LINEAR)(PareKernelArgs *args) {
   return plan_product(args, &l, false);
 }
 
-/* The gradients of A and B come first: what they take is free again when W' is merged. */
+static size_t made_bytes(const PareKernelArgs *args) {
+  return args->attr->act ? up((size_t)pare_count(&args->in[X]) * pare_esize(&args->in[X])) : 0;
+}
+
+/* The gradients of A and B come first: what they take is free again when W' is merged. Before both is x, where it is
+ * made. */
 PareStatus PARE_CPU(plan_LINEARGRAD)(PareKernelArgs *args) {
   PareLinear l = linear_of(args);
   size_t lora = l.r ? PARE_CPU(lora_bytes)(&l, args->in[X].type.dtype) : 0;
   bool dx = args->out[0].type.rank != 0; /* else nobody wants it */
   if (dx) PARE_TRY(plan_product(args, &l, true));
   if (args->workspace_bytes < lora) args->workspace_bytes = lora;
+  args->workspace_bytes += made_bytes(args);
   return PARE_OK;
+}
+
+/* LinearGrad with its operands made: `own` is `args` with gelu(x) in the place of x and dy·gelu'(h) in that of dy, as
+ * args says; in: INPUTS of them. */
+static PareStatus make_operands(const PareKernelArgs *args, PareTensor *in, PareKernelArgs *own) {
+  enum { TANH = 2 };
+  PareAttrs attr = {0};
+  size_t bytes = made_bytes(args);
+  *own = *args;
+  memcpy(in, args->in, (size_t)args->nin * sizeof *in);
+  own->in = in;
+  own->workspace = (char *)args->workspace + bytes, own->workspace_bytes -= bytes;
+  if (args->attr->act) {
+    in[X].data = args->workspace;
+    pare_attr_set(&attr, approximate, args->attr->act == TANH);
+    PARE_TRY(PARE_CPU(GELU)(&(PareKernelArgs){.in = args->in, .out = &in[X], .nin = 1, .nout = 1, .attr = &attr}));
+  }
+  if (!pare_given(args, H)) return PARE_OK;
+  in[DY] = args->out[MADE];
+  return PARE_CPU(GELUGRAD)(&(PareKernelArgs){
+      .in = (PareTensor[]){args->in[H], args->in[DY]}, .out = &in[DY], .nin = 2, .nout = 1, .attr = args->attr});
 }
 
 /* Rows p and p + 1 of the tile [np, nq] as pairs of bf16: out[p/2][q]. */
@@ -242,8 +269,11 @@ static PareStatus FN(linear)(PareKernelArgs *args) {
                       args->out[0].data);
 }
 
-/* Inputs: x, W, dy, A, B, mask, add. Outputs: dx, dA, dB, each if wanted. */
-static PareStatus FN(linear_grad)(PareKernelArgs *args) {
+/* Inputs: x, W, dy, A, B, mask, add, h. Outputs: dx, dA, dB, each if wanted; with h, what is dy then. */
+static PareStatus FN(linear_grad)(PareKernelArgs *given) {
+  PareTensor in[INPUTS];
+  PareKernelArgs own, *args = &own;
+  PARE_TRY(make_operands(given, in, args));
   PareLinear l = linear_of(args);
   void *dA = pare_wanted(args, 1) ? args->out[1].data : NULL, *dB = pare_wanted(args, 2) ? args->out[2].data : NULL;
   if (l.r && (dA || dB))

@@ -302,14 +302,20 @@ struct PareMerge {
 };
 PareStatus pare_cuda_merge(PareKernelArgs *a, const PareMerge *m, PareDtype d, void *out, void *bias_out);
 
+/* None, x·Phi(x), its approximation by tanh. */
+enum PareGeluKind { PARE_GELU_NONE, PARE_GELU_ERF, PARE_GELU_TANH };
 /* dA [k, r] and dB [r, n], NULL where not wanted, of y[m, n] = x[m, k]·mask∘(W + scale·A·B), the mask by W's rows or
- * NULL, x and dy in bf16: on the tensor cores, where the sizes fit. work: pare_cuda_lora_bytes of them. */
+ * NULL, x and dy in bf16: on the tensor cores, where the sizes fit. With `gelu`, gelu(x) takes the place of x; with
+ * `slope`, dy·gelu'(h) that of dy, and goes to `made` [m, n], which may be dy. work: pare_cuda_lora_bytes of them. */
 struct PareLora {
   int64_t m, k, n, r;
   double scale;
   const PareBf16 *x, *dy;
   const float *a, *b, *mask;
   float *da, *db;
+  PareGeluKind gelu, slope;
+  const PareBf16 *h;
+  PareBf16 *made;
 };
 bool pare_cuda_lora_fits(const PareKernelArgs *a, const PareLora *l);
 size_t pare_cuda_lora_bytes(const PareKernelArgs *a, const PareLora *l);

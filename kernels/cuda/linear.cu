@@ -6,7 +6,7 @@
  * depend on the sizes alone. */
 #include "kernels/cuda/cuda.cuh"
 
-enum { X, W, BIAS = 2, DY = 2, A, B, MASK, ADDED, GROUP = 8, ROWS = 4, COLUMNS = 128, MAX_PARTS = 64 };
+enum { X, W, BIAS = 2, DY = 2, A, B, MASK, ADDED, H, MADE = 3, GROUP = 8, ROWS = 4, COLUMNS = 128, MAX_PARTS = 64 };
 
 struct Linear {
   int64_t m, k, n, r, parts;
@@ -43,12 +43,17 @@ static bool lora_of(const PareKernelArgs *a, const Linear *l, PareLora *o) {
   o->a = (const float *)a->in[A].data, o->b = (const float *)a->in[B].data, o->mask = (const float *)data_of(a, MASK);
   if (pare_wanted(a, 1)) o->da = (float *)a->out[1].data;
   if (pare_wanted(a, 2)) o->db = (float *)a->out[2].data;
+  o->gelu = (PareGeluKind)a->attr->act;
+  if (pare_given(a, H)) {
+    o->slope = a->attr->approximate ? PARE_GELU_TANH : PARE_GELU_ERF;
+    o->h = (const PareBf16 *)a->in[H].data, o->made = (PareBf16 *)a->out[MADE].data;
+  }
   return pare_cuda_lora_fits(a, o);
 }
 
-/* --- workspace: [W'][bias in x's type][lora.cu's, or U, V, sums] --- */
+/* --- workspace: [W'][bias in x's type][lora.cu's, or U, V, sums and x, where it is made] --- */
 struct Space {
-  size_t bias, u, v, sums, bytes; /* where they begin */
+  size_t bias, u, v, sums, x, bytes; /* where they begin */
 };
 static Space space_of(const PareKernelArgs *a, const Linear *l, bool backward) {
   PareDtype d = a->in[X].type.dtype;
@@ -62,7 +67,8 @@ static Space space_of(const PareKernelArgs *a, const Linear *l, bool backward) {
   if (lora_of(a, l, &lora)) return s.bytes += pare_cuda_lora_bytes(a, &lora), s;
   s.v = s.u + up((size_t)(l->m * l->r) * c);
   s.sums = s.v + up((size_t)(l->m * l->r) * c);
-  s.bytes = s.sums + up((size_t)(l->parts * l->r * pare_max(l->k, l->n)) * c);
+  s.x = s.sums + up((size_t)(l->parts * l->r * pare_max(l->k, l->n)) * c);
+  s.bytes = s.x + (a->attr->act ? up((size_t)(l->m * l->k) * pare_dtype_size(d)) : 0);
   return s;
 }
 
@@ -184,13 +190,30 @@ static PareStatus collect_run(PareKernelArgs *a, const Linear *l, const T *x, in
   return pare_launched(a);
 }
 
-template <class T> static PareStatus lora_grad(PareKernelArgs *a, const Linear *l) {
+/* Input i to `to`: gelu of it or, of h, dy·gelu'(h). */
+static PareStatus make(PareKernelArgs *a, int i, bool tanh, void *to) {
+  PareTensor in[] = {a->in[i], a->in[DY]}, out = {to, a->in[i].type};
+  PareAttrs attr = {};
+  PareKernelArgs own = *a;
+  pare_attr_set(&attr, approximate, tanh);
+  own.in = in, own.nin = i == H ? 2 : 1, own.out = &out, own.nout = 1, own.attr = &attr;
+  PareStatus s = i == H ? pare_cuda_GELUGRAD(&own) : pare_cuda_GELU(&own);
+  a->why = own.why;
+  return s;
+}
+
+/* What lora.cu does not fit. */
+template <class T> static PareStatus lora_grad(PareKernelArgs *a, const Linear *l, const T *dy) {
   typedef PARE_C C;
   Space s = space_of(a, l, true);
   char *work = (char *)a->workspace;
   C *u = (C *)(void *)(work + s.u), *v = (C *)(void *)(work + s.v), *sums = (C *)(void *)(work + s.sums);
   const C *mask = (const C *)data_of(a, MASK);
-  const T *x = (const T *)a->in[X].data, *dy = (const T *)a->in[DY].data;
+  const T *x = (const T *)a->in[X].data;
+  if (a->attr->act) {
+    PARE_TRY(make(a, X, a->attr->act == PARE_GELU_TANH, work + s.x));
+    x = (const T *)(void *)(work + s.x);
+  }
   if (pare_wanted(a, 1)) {
     PARE_TRY(project_run(a, l, dy, l->n, (const C *)a->in[B].data, 1, l->n, (const C *)NULL, v));
     PARE_TRY(collect_run(a, l, x, l->k, (const C *)v, mask, l->r, 1, sums, (C *)a->out[1].data));
@@ -202,17 +225,22 @@ template <class T> static PareStatus lora_grad(PareKernelArgs *a, const Linear *
   return PARE_OK;
 }
 
-/* Inputs: x, W, dy, A, B, mask, what is added to dx (it may be dx). Outputs: dx, dA, dB, each if wanted. */
+/* Inputs: x, W, dy, A, B, mask, what is added to dx (it may be dx), h. Outputs: dx, dA, dB, each if wanted; with h, what
+ * is dy then, dy·gelu'(h). */
 PareStatus pare_cuda_LINEARGRAD(PareKernelArgs *a) {
   Linear l = linear_of(a);
   PareDtype d = a->in[X].type.dtype;
   PareLora lora;
-  if (l.r && (pare_wanted(a, 1) || pare_wanted(a, 2)))
-    PARE_TRY(lora_of(a, &l, &lora)
-                 ? pare_cuda_lora_grad(a, &lora, (char *)a->workspace + space_of(a, &l, true).u)
-                 : pare_by_float(a, d, [&](auto zero) { return lora_grad<decltype(zero)>(a, &l); }));
+  bool wanted = l.r && (pare_wanted(a, 1) || pare_wanted(a, 2)), fast = wanted && lora_of(a, &l, &lora);
+  void *dy = pare_given(a, H) ? a->out[MADE].data : a->in[DY].data;
+  if (fast) PARE_TRY(pare_cuda_lora_grad(a, &lora, (char *)a->workspace + space_of(a, &l, true).u));
+  else if (pare_given(a, H)) PARE_TRY(make(a, H, a->attr->approximate, dy));
+  if (wanted && !fast)
+    PARE_TRY(pare_by_float(a, d, [&](auto zero) {
+      return lora_grad<decltype(zero)>(a, &l, (const decltype(zero) *)dy);
+    }));
   if (!pare_wanted(a, 0)) return PARE_OK;
   PareMerge g = merge_of(a, &l);
   PARE_TRY(pare_cuda_merge(a, &g, d, a->workspace, NULL));
-  return pare_gemm_run(a, (PareGemm *)a->state, a->in[DY].data, a->workspace, NULL, data_of(a, ADDED), a->out[0].data);
+  return pare_gemm_run(a, (PareGemm *)a->state, dy, a->workspace, NULL, data_of(a, ADDED), a->out[0].data);
 }

@@ -288,6 +288,48 @@ Test(cuda_ops, a_layers_gradient_is_added_to_what_is_given) {
     }
 }
 
+/* --- GELU on the way: the same bits as with Gelu and GeluGrad before it; %n is written over --- */
+#define GELU_GRAD(m, k, n, r, w, ops)                                                                       \
+  "input %x : T[" #m "," #k "]\ninput %w : C[" w "]\ninput %A : C[" #k "," #r "]\ninput %B : C[" #r "," #n "]\n" \
+  "input %m : C[" #k "]\ninput %dy : T[" #m "," #n "]\ninput %h : T[" #m "," #n "]\n" ops
+#define GELU_CASE(m, k, n, r, w, t)                                                                         \
+  {GELU_GRAD(m, k, n, r, w, "%dx, %da, %db = pare.LinearGrad(%x, %w, %dy, %A, %B, %m) {act=gelu, transB=" t "}\n" \
+             "%dx2, %da2, %db2, %made = pare.LinearGrad(%x, %w, %dy, %A, %B, _, _, %h) {transB=" t "}\n"     \
+             "%n = Neg(%dy)\n_, %da3, _, %made3 = pare.LinearGrad(%x, %w, %n, %A, %B, %m, _, %h) {act=gelu_tanh, " \
+             "approximate=tanh, transB=" t "}\noutput %dx\noutput %da\noutput %db\noutput %dx2\noutput %da2\noutput %db2\noutput %made\n"  \
+             "output %da3\noutput %made3\n"),                                                                \
+   GELU_GRAD(m, k, n, r, w, "%g = Gelu(%x)\n%t = Gelu(%x) {approximate=tanh}\n"                             \
+             "%made = pare.GeluGrad(%h, %dy)\n%n = Neg(%dy)\n%made3 = pare.GeluGrad(%h, %n) {approximate=tanh}\n"          \
+             "%dx, %da, %db = pare.LinearGrad(%g, %w, %dy, %A, %B, %m) {transB=" t "}\n"                      \
+             "%dx2, %da2, %db2 = pare.LinearGrad(%x, %w, %made, %A, %B) {transB=" t "}\n"                     \
+             "_, %da3, _ = pare.LinearGrad(%t, %w, %made3, %A, %B, %m) {transB=" t "}\n"                      \
+             "output %dx\noutput %da\noutput %db\noutput %dx2\noutput %da2\noutput %db2\noutput %made\n"    \
+             "output %da3\noutput %made3\n")}
+
+Test(cuda_ops, gelu_and_its_slope_on_the_way_are_what_they_are_made_before) {
+  static const char *const all[][2] = {
+      GELU_CASE(200, 128, 192, 8, "128,192", "0"), /* whole panels, few a warp */
+      GELU_CASE(90, 72, 2056, 8, "72,2056", "0"),  /* many */
+      GELU_CASE(90, 2056, 72, 8, "72,2056", "1"),
+      GELU_CASE(50, 70, 2100, 11, "70,2100", "0"), /* by single numbers, ranks in turns */
+      GELU_CASE(40, 64, 40, 37, "64,40", "0"),     /* groups of ranks in turns */
+      GELU_CASE(20, 4100, 30, 3, "4100,30", "0"),  /* too wide for lora.cu */
+  };
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+    for (int type = 0; type < TYPES; type++)
+      for (int gpu = 0; gpu < 2; gpu++) {
+        Fix f;
+        fix_init(&f);
+        PareGraph *g = fix_parse(&f, typed(&f, all[i][0], type));
+        PareTensor *got = outputs_of(&f, g, gpu, 0);
+        PareTensor *want = outputs_of(&f, fix_parse(&f, typed(&f, all[i][1], type)), gpu, 0);
+        for (size_t k = 0; k < g->outputs.n; k++)
+          cr_expect_eq(distance(&got[k], &want[k]), 0, "%s, %s, case %zu, '%s' is %g away", gpu ? "GPU" : "CPU",
+                       types[type].t, i, g->outputs.at[k]->name, distance(&got[k], &want[k]));
+        fix_free(&f);
+      }
+}
+
 /* --- states --- */
 static const char adamw[] =
     "state %p : C[300] = random(1)\nstate %g : C[300] = random(2)\nstate %m : C[300] = random(3)\n"

@@ -376,6 +376,56 @@ Test(fuse, sums_of_gradients_go_into_the_layers_that_make_them) {
   check_sums(SUM_HEAD "%q = pare.LinearGrad(%x, %w, %u)\n%z = Neg(%v)\n%t = Add(%q, %z)\noutput %t\noutput %d\n", 0, 1, 1);
 }
 
+/* --- GELU and its gradient where adapters' gradients read them --- */
+
+#define AROUND                                                                                                 \
+  "opset 17\ninput %i : bf16[2,3,8]\ninput %e : bf16[2,3,8]\nconst %w : f32[8,8] = random(3)\n"                \
+  "state %A : f32[8,2] = random(4)\nstate %B : f32[2,8] = random(5)\n%x = Neg(%i)\n%h = Neg(%e)\n"
+
+/* The pass leaves so many GeluGrads, and LinearGrads that make x; the numbers are the same bits. */
+static void check_gelu_grad(const char *text, int grads, int acts) {
+  Fix f;
+  fix_init(&f);
+  PareGraph *plain = fix_parse(&f, text), *fused = fix_parse(&f, text);
+  MUST(&f, pare_run_passes(&f.c, fused, "fuse-gelu-grad", NULL));
+  int left = count_op(fused, PARE_OP_GELUGRAD), made = 0;
+  for (const PareNode *n = fused->first; n; n = n->next) made += pare_attr_get(&n->attr, act, 0) != 0;
+  cr_expect_eq(left, grads, "%d GeluGrads instead of %d in\n%s", left, grads, text);
+  cr_expect_eq(made, acts, "%d LinearGrads make x instead of %d in\n%s", made, acts, text);
+  PareTensor *a = run_graph(&f, plain, 5), *b = run_graph(&f, fused, 5);
+  for (size_t i = 0; i < plain->outputs.n; i++)
+    cr_expect_eq(distance(&a[i], &b[i]), 0, "output %zu '%s' is %g away in\n%s", i, plain->outputs.at[i]->name,
+                 distance(&a[i], &b[i]), text);
+  fix_free(&f);
+}
+
+#define DOWN(x) "%dg, %da, %db = pare.LinearGrad(" x ", %w, %i, %A, %B)\n"
+#define UP "%dx, %da2, %db2 = pare.LinearGrad(%x, %w, %dh, %A, %B)\n"
+#define GELU_OUT "output %dx\noutput %da\noutput %db\noutput %da2\noutput %db2\n"
+
+Test(fuse, adapters_around_a_gelu_make_it_and_its_gradient_on_the_way) {
+  check_gelu_grad(AROUND "%g = Gelu(%h)\n" DOWN("%g") "%dh = pare.GeluGrad(%h, %dg)\n" UP GELU_OUT, 0, 1);
+  check_gelu_grad(AROUND "%g = Gelu(%h) {approximate=tanh}\n" DOWN("%g")
+                  "%dh = pare.GeluGrad(%h, %dg) {approximate=tanh}\n" UP GELU_OUT, 0, 1);
+  /* g and dh are read by others too, behind; nobody wants dA */
+  check_gelu_grad(AROUND "%g = Gelu(%h)\n" DOWN("%g") "%dh = pare.GeluGrad(%h, %dg)\n" UP "%z = Neg(%dh)\n"
+                  "output %z\noutput %g\n" GELU_OUT, 0, 1);
+  check_gelu_grad(AROUND "%g = Gelu(%h)\n%dg, _, %db = pare.LinearGrad(%g, %w, %i, %A, %B)\n"
+                  "%dh = pare.GeluGrad(%h, %dg)\n_, %da2, _ = pare.LinearGrad(%x, %w, %dh, %A, %B)\n"
+                  "output %db\noutput %da2\n", 0, 1);
+}
+
+Test(fuse, gelus_and_gradients_that_must_be_made_anyway_are_left) {
+  /* h is not kept; dh is read before; layers without adapters, or whose gradients nobody wants */
+  check_gelu_grad(AROUND "%g = Gelu(%h)\n" DOWN("%g") "output %dg\noutput %da\noutput %db\n", 0, 0);
+  check_gelu_grad(AROUND "%g = Gelu(%h)\n" DOWN("%g") "%dh = pare.GeluGrad(%h, %dg)\n%z = Neg(%dh)\n" UP
+                  "output %z\n" GELU_OUT, 1, 1);
+  check_gelu_grad(AROUND "%g = Gelu(%h)\n%dg = pare.LinearGrad(%g, %w, %i)\n%dh = pare.GeluGrad(%h, %dg)\n"
+                  "%dx = pare.LinearGrad(%x, %w, %dh)\noutput %dx\n", 1, 0);
+  check_gelu_grad(AROUND "%g = Gelu(%h)\n%dg, _, _ = pare.LinearGrad(%g, %w, %i, %A, %B)\n"
+                  "%dh = pare.GeluGrad(%h, %dg)\n%dx, _, _ = pare.LinearGrad(%x, %w, %dh, %A, %B)\noutput %dx\n", 1, 0);
+}
+
 /* --- whole models --- */
 
 typedef struct Step {
@@ -385,12 +435,12 @@ typedef struct Step {
 
 /* One run of the TUNE phase on random data, adapters and half of the masks. */
 static Step train_once(Fix *f, const PareGraph *bound, const PareDims *d, const PareAdapters *adapters, bool plain,
-                       bool bf16) {
+                       bool bf16, bool reread) {
   Step s;
   bool *pruned = PARE_NEW_N(f->arena, d->dims.n + 1, bool);
   PareGraph *g = pare_graph_clone(&f->c, f->arena, bound);
   PareTrainSpec spec = {.loss = PARE_LOSS_KD, .teach_outputs = true, .temperature = 2, .criterion = &pare_criteria[0], .power = 2, .eta = 1,
-                        .ema = 0.9, .pruned = pruned, .plain = plain, .bf16 = bf16};
+                        .ema = 0.9, .pruned = pruned, .plain = plain, .bf16 = bf16, .reread = reread};
   MUST(f, pare_build_training(&f->c, g, d, adapters, &spec, &s.t));
   MUST(f, pare_program_new(&f->c, g, pare_cpu_kernels(), &s.program));
   for (size_t i = 0; i < g->inputs.n; i++) {
@@ -448,17 +498,20 @@ static void check_model(Fix *f, const char *name) {
   MUST(f, pare_trace_dims(&f->c, f->arena, probe, &d));
   MUST(f, pare_find_adapters(&f->c, f->arena, d, 4, 8, false, &adapters));
   PareGraph *bound = bound_at(f, m->graph, 2, sizes);
-  Step plain = train_once(f, bound, d, &adapters, true, false);
-  Step fused = train_once(f, bound, d, &adapters, false, false);
-  Step low = train_once(f, bound, d, &adapters, false, true);
+  Step plain = train_once(f, bound, d, &adapters, true, false, false);
+  Step fused = train_once(f, bound, d, &adapters, false, false, false);
+  Step low = train_once(f, bound, d, &adapters, false, true, false);
+  Step again = train_once(f, bound, d, &adapters, false, true, true);
   double fp32 = grads_apart(&plain, &fused), bf16 = grads_apart(&plain, &low), limit = rounding_tolerance(bound);
   cr_log_info("%s: fused %g, bf16 %g apart, rounding is %g", name, fp32, bf16, limit);
   cr_expect(fp32 <= limit, "%s: the gradients of the fused step are %g apart, rounding is %g", name, fp32, limit);
   /* a product in bf16 errs by 2^-9 of its size: 2^16 times what fp32 does, where few products follow each other */
   cr_expect(bf16 <= 0.1, "%s: the gradients of the bf16 step are %g apart", name, bf16);
+  cr_expect_eq(grads_apart(&low, &again), 0, "%s: with GELU made again they are %g apart", name, grads_apart(&low, &again));
   pare_program_free(plain.program);
   pare_program_free(fused.program);
   pare_program_free(low.program);
+  pare_program_free(again.program);
   pare_model_free(m);
 }
 

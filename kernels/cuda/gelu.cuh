@@ -1,0 +1,49 @@
+/* gelu.cuh - GELU and its slope for results that are rounded to bf16, which errs by up to 2^-8: relative errors of at most
+ * 2^-12. One exponential and straight code, so that memory is what is waited for. */
+#ifndef PARE_KERNELS_CUDA_GELU_CUH
+#define PARE_KERNELS_CUDA_GELU_CUH
+
+#include "kernels/cuda/mma.cuh"
+
+/* phi(x)·√(2π) and, from it, Phi(x): phi·R(|x|) is the smaller side, R a fit of Mills' ratio up to 5.73, the one of
+ * kernels/cpu/vmath.h, where a test has its error. */
+static __device__ inline float normal_density(float x) { return pare_exp2(-0.72134752f * x * x); }
+static __device__ inline float normal_cdf(float x, float density) {
+  float t = fminf(fabsf(x), 5.73f), p = -0x1.7631bcp-21f;
+  p = p * t + 0x1.6f6e4ap-16f;
+  p = p * t - 0x1.3c2a3cp-12f;
+  p = p * t + 0x1.3b79cp-9f;
+  p = p * t - 0x1.9901a6p-7f;
+  p = p * t + 0x1.70a8c2p-5f;
+  p = p * t - 0x1.e842cep-4f;
+  p = p * t + 0x1.f3ced4p-3f;
+  p = p * t - 0x1.976b46p-2f;
+  p = p * t + 0x1.fff6e4p-2f;
+  p *= density;
+  return x < 0 ? p : 1 - p;
+}
+/* (1 + tanh(u))/2 = 1/(1 + e), e = exp(-2u), u as above; e stays finite, so that e·e^-2 is not NaN. */
+static __device__ inline float gelu_odds(float x) {
+  return pare_exp2(fminf(-2.3022082f * x * (1 + 0.044715f * x * x), 120.0f));
+}
+
+struct GELU_ERF_LOW {
+  static __device__ inline float of(float x) { return x * normal_cdf(x, normal_density(x)); }
+};
+struct GELU_TANH_LOW {
+  static __device__ inline float of(float x) { return x * pare_reciprocal(1 + gelu_odds(x)); }
+};
+struct GELUGRAD_ERF_LOW {
+  static __device__ inline float of(float x, float dy) {
+    float e = normal_density(x);
+    return dy * (normal_cdf(x, e) + 0.39894228f * x * e);
+  }
+};
+struct GELUGRAD_TANH_LOW {
+  static __device__ inline float of(float x, float dy) {
+    float e = gelu_odds(x), s = pare_reciprocal(1 + e);
+    return dy * (s + x * 1.5957691f * (1 + 0.134145f * x * x) * (e * s) * s);
+  }
+};
+
+#endif
