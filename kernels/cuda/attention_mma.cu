@@ -16,11 +16,11 @@ static __device__ inline float row_sum(float v) {
 
 /* The tile's scores of the warp's queries, -INFINITY behind the last key: s = scale·q·k' + mask, or q·k' where there is
  * no mask. mask[h] is at the tile's first key for the lane's two queries; `left` keys are left. */
-template <int WIDTH, bool MASK>
+template <int WIDTH, bool MASK, bool WHOLE>
 static __device__ inline void scores(float scale, const float *const mask[2], const uint32_t q[WIDTH / 16][4],
                                      const PareBf16 *k, int left, float s[KEYS / 8][4]) {
   PARE_UNROLL for (int p = 0; p < KEYS / 16; p++) {
-    if (p * 16 >= left) continue;
+    if (!WHOLE && p * 16 >= left) continue;
     PARE_UNROLL for (int c = 0; c < WIDTH / 16; c++) {
       uint32_t b[4];
       pare_ldmatrix(b, k + p * 16 * (WIDTH + PARE_PAD) + pare_across(WIDTH + PARE_PAD) + c * 16);
@@ -28,13 +28,13 @@ static __device__ inline void scores(float scale, const float *const mask[2], co
       pare_mma(s[2 * p + 1], q[c], b + 2);
     }
   }
-  if (!MASK && left >= KEYS) return;
-  PARE_UNROLL for (int n = 0; n < KEYS / 8; n++)
-    PARE_UNROLL for (int i = 0; i < 4; i++) {
-      int j = n * 8 + pare_place_col() + i % 2;
-      if (j >= left) s[n][i] = -INFINITY;
-      else if (MASK) s[n][i] = s[n][i] * scale + mask[i / 2][j];
-    }
+  if constexpr (MASK || !WHOLE)
+    PARE_UNROLL for (int n = 0; n < KEYS / 8; n++)
+      PARE_UNROLL for (int i = 0; i < 4 && (WHOLE || n / 2 * 16 < left); i++) {
+        int j = n * 8 + pare_place_col() + i % 2;
+        if (!WHOLE && j >= left) s[n][i] = -INFINITY;
+        else if (MASK) s[n][i] = s[n][i] * scale + mask[i / 2][j];
+      }
 }
 
 /* 2^(unit·(score - max)). With a mask the difference comes first: its numbers may be the greatest that there are. */
@@ -43,20 +43,21 @@ template <bool MASK> static __device__ inline float power(float score, float max
 }
 
 /* Scores to probabilities times a number that is the same for a row, with the running maximum of the lane's two rows and
- * its part of their sums; acc is brought to the new maximum. */
-template <int WIDTH, bool MASK>
-static __device__ inline void soften(float unit, float s[KEYS / 8][4], float max[2], float sum[2],
+ * its part of their sums; acc is brought to the new maximum. Of the tile, `left` keys are there. */
+template <int WIDTH, bool MASK, bool WHOLE>
+static __device__ inline void soften(float unit, int left, float s[KEYS / 8][4], float max[2], float sum[2],
                                      float acc[WIDTH / 8][4]) {
   PARE_UNROLL for (int h = 0; h < 2; h++) {
     float m = max[h];
-    PARE_UNROLL for (int n = 0; n < KEYS / 8; n++) m = fmaxf(m, fmaxf(s[n][2 * h], s[n][2 * h + 1]));
+    PARE_UNROLL for (int n = 0; n < KEYS / 8; n++)
+      if (WHOLE || n / 2 * 16 < left) m = fmaxf(m, fmaxf(s[n][2 * h], s[n][2 * h + 1]));
     m = row_max(m);
     float from = m == -INFINITY ? 0 : m; /* all masked so far: nothing to keep */
     float keep = pare_exp2((max[h] - from) * unit);
     sum[h] *= keep;
     max[h] = m;
     PARE_UNROLL for (int n = 0; n < KEYS / 8; n++)
-      PARE_UNROLL for (int i = 2 * h; i < 2 * h + 2; i++) {
+      PARE_UNROLL for (int i = 2 * h; i < 2 * h + 2 && (WHOLE || n / 2 * 16 < left); i++) {
         s[n][i] = power<MASK>(s[n][i], from, unit);
         sum[h] += s[n][i];
       }
@@ -65,10 +66,10 @@ static __device__ inline void soften(float unit, float s[KEYS / 8][4], float max
 }
 
 /* acc += p·v for the tile's first `left` keys */
-template <int WIDTH>
+template <int WIDTH, bool WHOLE>
 static __device__ inline void mix(const float p[KEYS / 8][4], const PareBf16 *v, int left, float acc[WIDTH / 8][4]) {
   PARE_UNROLL for (int j = 0; j < KEYS / 16; j++) {
-    if (j * 16 >= left) continue;
+    if (!WHOLE && j * 16 >= left) continue;
     uint32_t a[4];
     for (int i = 0; i < 4; i++) a[i] = pare_pack2(p[2 * j + i / 2][i % 2 * 2], p[2 * j + i / 2][i % 2 * 2 + 1]);
     PARE_UNROLL for (int c = 0; c < WIDTH / 16; c++) {
@@ -114,10 +115,15 @@ static __global__ void __launch_bounds__(MAX_WARPS *PARE_WARP, WIDTH <= 64 ? 2 :
         pare_ldmatrix(a[c], own + warp * PARE_OWN * PITCH + pare_along(PITCH) + c * 16);
         for (int i = 0; i < 4; i++) a[c][i] ^= sign;
       }
-    scores<WIDTH, MASK>(scale, mask, a, tile, keys - j0, s);
+    auto take = [&](auto whole) { /* without branches, loads go ahead of products */
+      constexpr bool WHOLE = decltype(whole)::value;
+      scores<WIDTH, MASK, WHOLE>(scale, mask, a, tile, keys - j0, s);
+      soften<WIDTH, MASK, WHOLE>(unit, keys - j0, s, max, sum, acc);
+      mix<WIDTH, WHOLE>(s, tile + TILE, keys - j0, acc);
+    };
+    if (keys - j0 >= KEYS) take(std::true_type());
+    else take(std::false_type());
     for (int i = 0; MASK && i < 2; i++) mask[i] += KEYS;
-    soften<WIDTH, MASK>(unit, s, max, sum, acc);
-    mix<WIDTH>(s, tile + TILE, keys - j0, acc);
     if (j0 + PARE_STAGES * KEYS < keys) {
       __syncthreads();
       pare_fetch<WIDTH>(t.k, k, j0 + PARE_STAGES * KEYS, KEYS, tile);
