@@ -29,6 +29,7 @@ extern "C" {
   extern __shared__ __align__(16) unsigned char pare_shared_[]; \
   T *name = reinterpret_cast<T *>(pare_shared_)
 #define PARE_UNROLL _Pragma("unroll")
+#define PARE_ROLL _Pragma("unroll 1") /* a body so long that copies of it would crowd out instructions */
 #endif
 
 /* --- the device, as kernels see it: PareKernelArgs.queue --- */

@@ -19,6 +19,7 @@ enum {
   STEPS = WIDTH / 16,
   RANKS = 8, /* of an mma */
   WARPS = 16,
+  SCHEDULERS = 4,
   THREADS = WARPS * PARE_WARP,
   SLOTS = 6,
   AHEAD = 2, /* of them for panels of h, where dy is made */
@@ -51,10 +52,13 @@ struct Lora {
 
 static int panels_of(int64_t width) { return (int)pare_ceil_div(width, WIDTH); }
 
-/* Warps for x, in proportion to its panels, where each has at most `panels`; 0: there are not enough. */
+/* Warps for x, in proportion to its panels, where each has at most `panels`: so many for each of the processor's
+ * SCHEDULERS, between which warps go round, if they can be; 0: there are not enough. */
 static int split(int x, int dy, int panels) {
   int least = (int)pare_ceil_div(x, panels), most = WARPS - (int)pare_ceil_div(dy, panels);
   if (least > most) return 0;
+  int even = (WARPS / SCHEDULERS * x + (x + dy) / 2) / (x + dy) * SCHEDULERS;
+  if (even >= least && even <= most) return even;
   return (int)pare_max(least, pare_min(most, (WARPS * x + (x + dy) / 2) / (x + dy)));
 }
 static int panels_for(const PareLora *l) {
@@ -157,7 +161,7 @@ static __device__ inline void write_piece(const Piece &v, int count, PareBf16 *t
 template <bool PIECES>
 static __device__ inline void make_panel(const Side &s, int m, const Warp &w, int row, int p, int slot, int held) {
   int column = w.first + p * WIDTH;
-  PARE_UNROLL
+  PARE_ROLL
   for (int i = 0; i < ROWS / 4; i++) {
     Piece *at = (Piece *)(void *)(w.ring + slot * PANEL_BYTES + brought(w, i)), v = *at;
     if (!s.h) {
@@ -178,7 +182,7 @@ static __device__ inline void make_panel(const Side &s, int m, const Warp &w, in
   }
 }
 
-/* Waits for all of the thread's copies but the last `left`, a constant. */
+/* Waits for all of the thread's copies but the last `left`, fewer than SLOTS. */
 static __device__ inline void wait_but(int left) {
   if (left == 0) pare_copy_wait<0>();
   else if (left == 1) pare_copy_wait<1>();
@@ -192,7 +196,7 @@ static __device__ inline void wait_but(int left) {
  * where dy is made, at most w.slots - 1 of dy and h up to p = AHEAD, then those of h alone. */
 template <int PANELS, bool PIECES>
 static __device__ inline void make(const Side &s, int m, const Warp &w, int row, int stride, int slot) {
-  PARE_UNROLL
+  PARE_ROLL
   for (int p = 0; p < PANELS; p++) {
     int held = SLOTS - AHEAD + p % AHEAD;
     if (!s.h) wait_but(SLOTS - 1 - p);
@@ -202,15 +206,31 @@ static __device__ inline void make(const Side &s, int m, const Warp &w, int row,
   }
 }
 
-/* Two numbers of the factor, of neighbouring columns. */
-static __device__ inline uint32_t factor_pair(const Lora &l, const Side &s, int column, int rank) {
-  float v[2];
-  for (int i = 0; i < 2; i++) {
-    bool there = column + i < s.width && rank < l.r;
-    v[i] = there ? s.factor[(column + i) * s.fs + rank * s.ft] : 0;
-    if (there && s.mask) v[i] *= s.mask[column + i];
+/* The warp's part of the factor, times the mask, as B of the products; all of it is sent for before any is waited for. */
+template <int PANELS, int GROUPS>
+static __device__ inline void load_factor(const Lora &l, const Side &s, const Warp &w,
+                                          uint32_t (&factor)[PANELS][STEPS][GROUPS][2]) {
+  enum { PAIRS = PANELS * STEPS * GROUPS * 2 };
+  int g = (int)threadIdx.x % PARE_WARP / 4, column = w.column + 2 * ((int)threadIdx.x % 4);
+  float v[PAIRS][2];
+  PARE_UNROLL
+  for (int i = 0; i < PAIRS * 2; i++) {
+    int c = column + i / 4 / GROUPS * 16 + i / 2 % 2 * 8 + i % 2, rank = l.first + i / 4 % GROUPS * RANKS + g;
+    bool there = c < s.width && rank < l.r;
+    float at = s.factor[there ? c * s.fs + rank * s.ft : 0];
+    v[i / 2][i % 2] = there ? at : 0;
   }
-  return pare_pack2(v[0], v[1]);
+  if (s.mask)
+    PARE_UNROLL
+    for (int i = 0; i < PAIRS * 2; i++) {
+      int c = column + i / 4 / GROUPS * 16 + i / 2 % 2 * 8 + i % 2;
+      v[i / 2][i % 2] *= s.mask[c < s.width ? c : 0];
+    }
+  PARE_UNROLL
+  for (int i = 0; i < PAIRS; i++) {
+    int q = i / 2 / GROUPS;
+    factor[q / STEPS][q % STEPS][i / 2 % GROUPS][i % 2] = pare_pack2(v[i][0], v[i][1]);
+  }
 }
 
 /* The warp's share of U or V, [groups, ROWS, RANKS]: its columns times its part of the factor, by two sums in turn. */
@@ -284,12 +304,7 @@ static __global__ void __launch_bounds__(THREADS, 1) gradients(Lora l, float *su
 
   uint32_t factor[PANELS][STEPS][GROUPS][2], b[GROUPS][2];
   float sum[PANELS][STEPS][GROUPS][4] = {};
-  PARE_UNROLL
-  for (int i = 0; i < PANELS * STEPS * GROUPS * 2; i++) {
-    int q = i / (GROUPS * 2), j = i / 2 % GROUPS;
-    factor[q / STEPS][q % STEPS][j][i % 2] =
-        factor_pair(l, s, w.column + q * 16 + i % 2 * 8 + 2 * t, l.first + j * RANKS + g);
-  }
+  load_factor<PANELS, GROUPS>(l, s, w, factor);
   for (int slot = 0; row < l.m; row += stride, slot = next(w, slot, PANELS)) {
     if (MADE && s.gelu) make<PANELS, PIECES>(s, l.m, w, row, stride, slot);
     else pare_copy_wait<SLOTS - PANELS>();

@@ -22,6 +22,7 @@
 #define __maxnreg__(n)
 #define __grid_constant__
 #define PARE_UNROLL
+#define PARE_ROLL
 
 namespace emulate {
 struct Index {
