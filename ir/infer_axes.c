@@ -30,7 +30,8 @@ static PareStatus set_low(PareCtx *c, PareNode *n, int i) {
   return n->nout > i ? set_out(c, n, i, low) : PARE_OK;
 }
 
-/* x, gamma, beta, branch -> x + branch, its norm, mean, rstd, the norm in bf16. */
+/* x, gamma, beta, branch -> x + branch, its norm, mean, rstd, the norm in bf16. Mean, rstd, gamma and beta of a norm of x
+ * may follow: then that is what stands for x. */
 PareStatus pare_infer_addnorm(PareCtx *c, PareNode *n) {
   int axis;
   PARE_TRY(need_input(c, n, 0));
@@ -43,6 +44,8 @@ PareStatus pare_infer_addnorm(PareCtx *c, PareNode *n) {
     PARE_TRY(bcast_to(c, n, i, &x));
   }
   PARE_TRY(need_like0(c, n, 3));
+  for (int i = 4; i < 8; i++)
+    if (given(n, i)) PARE_TRY(bcast_to(c, n, i, &x));
   for (int a = axis; a < x.rank; a++) stat.dim[a] = 1;
   for (int i = 0; i < 4 && i < n->nout; i++) PARE_TRY(set_out(c, n, i, i < 2 ? x : stat));
   return set_low(c, n, 4);

@@ -487,7 +487,7 @@ PareStatus pare_build_training(PareCtx *c, PareGraph *g, const PareDims *d, cons
   PARE_TRY(done(&b, "scores"));
   set_phase(g, last, PARE_PHASE_RANK);
   if (!spec->plain) PARE_TRY(pare_run_passes(c, g, "fuse-sums", spec->dump_after));
-  if (!spec->plain && spec->reread) PARE_TRY(pare_run_passes(c, g, "fuse-gelu-grad", spec->dump_after));
+  if (!spec->plain && spec->reread) PARE_TRY(pare_run_passes(c, g, "renorm,fuse-gelu-grad", spec->dump_after));
   last = g->last;
   PARE_TRY(update(&b));
   set_phase(g, last, PARE_PHASE_UPDATE);

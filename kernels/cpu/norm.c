@@ -208,8 +208,17 @@ static void FN(add_row)(int64_t n, const T *x, const PareTensor *v, int64_t at, 
 }
 
 /* Inputs: x, gamma, beta, branch. Outputs: x + branch, its norm, mean, rstd, the norm in bf16, each if wanted. */
+/* y = norm of x by these statistics of its row r; it may lie over x. */
+static void FN(renorm_row)(const PareKernelArgs *a, int first, int64_t n, int64_t r, const T *x, T *y) {
+  const T *gamma = a->in[first + 2].data, *beta = pare_given(a, first + 3) ? a->in[first + 3].data : NULL;
+  C mean = (C)pare_get_float(&a->in[first], r), rstd = (C)pare_get_float(&a->in[first + 1], r);
+  for (int64_t i = 0; i < n; i++) {
+    C v = (LOAD(x[i]) - mean) * rstd * LOAD(gamma[i]);
+    y[i] = STORE(beta ? v + LOAD(beta[i]) : v);
+  }
+}
 static PareStatus FN(addnorm)(PareKernelArgs *a) {
-  enum { SUM, Y, MEAN, RSTD, LOW };
+  enum { SUM, Y, MEAN, RSTD, LOW, FIRST = 4 };
   const PareType *t = &a->in[0].type;
   int axis = pare_axis(pare_attr_get(a->attr, axis, -1), t->rank);
   int64_t rows = pare_span(t, 0, axis), n = pare_span(t, axis, t->rank), parts = pare_min_i64(PARE_PARTS, rows);
@@ -227,8 +236,9 @@ static PareStatus FN(addnorm)(PareKernelArgs *a) {
       T *sum = pare_wanted(a, SUM) ? (T *)a->out[SUM].data + r * n : spare;
       T *y = pare_wanted(a, Y) ? (T *)a->out[Y].data + r * n : spare + n;
       C mean, rstd;
+      if (pare_given(a, FIRST)) FN(renorm_row)(a, FIRST, n, r, x, sum), x = sum;
       if (pare_given(a, 3)) FN(add_row)(n, x, &a->in[3], r * n, sum), x = sum;
-      else if (sum != spare) memmove(sum, x, (size_t)n * sizeof *x);
+      else if (sum != spare && sum != x) memmove(sum, x, (size_t)n * sizeof *x);
       FN(layernorm_line)(n, x, gamma, beta, eps, y, &mean, &rstd);
       if (pare_wanted(a, MEAN)) pare_put_float(&a->out[MEAN], r, (double)mean);
       if (pare_wanted(a, RSTD)) pare_put_float(&a->out[RSTD], r, (double)rstd);

@@ -127,10 +127,16 @@ template <class T> static __device__ inline PARE_C at(const Operand &o, int64_t 
   return o.low ? (PARE_C)pare_load(((const PareBf16 *)o.p)[i]) : pare_load(((const T *)o.p)[i]);
 }
 
+/* x is normed by these before anything else; gamma NULL: it is not. */
+template <class T> struct First {
+  Stats st;
+  const T *gamma, *beta;
+};
 /* Results are NULL where nobody wants them. sum may lie over x or the branch. */
 template <class T> struct Norm {
   Rows s;
   const T *x, *gamma, *beta;
+  First<T> first;
   Operand branch;
   double eps;
   T *sum, *y;
@@ -148,20 +154,25 @@ template <class T> struct NormGrad {
   PareBf16 *low; /* dx in bf16 */
 };
 
+/* Row r's element v at column i, normed before. */
+template <class T> static __device__ inline PARE_C first_norm(const First<T> &f, PARE_C v, int64_t r, int64_t i) {
+  if (!f.gamma) return v;
+  PARE_C mean = (PARE_C)pare_get_float(f.st.mean, f.st.mean_type, r);
+  v = (v - mean) * (PARE_C)pare_get_float(f.st.rstd, f.st.rstd_type, r) * pare_load(f.gamma[i]);
+  return pare_load(pare_store<T>(f.beta ? v + pare_load(f.beta[i]) : v));
+}
+
 template <class T, int TEAM> static __global__ void norm(Norm<T> g) {
   Team<TEAM> t;
-  const T *x = g.sum ? g.sum : g.x;
-  bool added = g.branch.p && !g.sum; /* each time anew */
-  auto value = [&](int64_t i) {
-    return added ? pare_load(pare_store<T>(pare_load(x[i]) + at<T>(g.branch, i))) : pare_load(x[i]);
+  auto made = [&](int64_t r, int64_t i) { /* x + branch */
+    PARE_C v = first_norm(g.first, pare_load(g.x[i]), r, i - r * g.s.n);
+    return g.branch.p ? v + at<T>(g.branch, i) : v;
   };
   EACH_LINE(t, r, g.s.rows) {
     int64_t lo = r * g.s.n, hi = lo + g.s.n;
     PARE_C sum = 0, square = 0;
-    for (int64_t i = lo + t.lane; g.sum && i < hi; i += TEAM) {
-      PARE_C v = pare_load(g.x[i]);
-      g.sum[i] = pare_store<T>(g.branch.p ? v + at<T>(g.branch, i) : v);
-    }
+    for (int64_t i = lo + t.lane; g.sum && i < hi; i += TEAM) g.sum[i] = pare_store<T>(made(r, i));
+    auto value = [&](int64_t i) { return pare_load(g.sum ? g.sum[i] : pare_store<T>(made(r, i))); };
     for (int64_t i = lo + t.lane; i < hi; i += TEAM) sum += value(i);
     PARE_C mean = pare_team_sum<TEAM>(sum) / (PARE_C)g.s.n;
     for (int64_t i = lo + t.lane; i < hi; i += TEAM) square += (value(i) - mean) * (value(i) - mean);
@@ -256,6 +267,21 @@ static __device__ inline void put_pack(float *full, PareBf16 *low, int64_t begin
   if (low) ((Pairs *)(low + begin))[k] = Pairs{{pare_pack2(v[0], v[1]), pare_pack2(v[2], v[3])}};
 }
 
+template <int TEAM, int CHUNKS>
+static __device__ inline void norm_first(const First<float> &f, int64_t r, int packs, int lane, float v[CHUNKS][FOUR]) {
+  float mean = (float)pare_get_float(f.st.mean, f.st.mean_type, r);
+  float rstd = (float)pare_get_float(f.st.rstd, f.st.rstd_type, r);
+  const ParePack<float> *gamma = (const ParePack<float> *)f.gamma, *beta = (const ParePack<float> *)f.beta;
+  PARE_UNROLL
+  for (int c = 0; c < CHUNKS; c++) {
+    int at = c * TEAM + lane;
+    if (at >= packs) continue;
+    ParePack<float> by = gamma[at], off = {};
+    if (beta) off = beta[at];
+    for (int k = 0; k < FOUR; k++) v[c][k] = (v[c][k] - mean) * rstd * by.at[k] + off.at[k];
+  }
+}
+
 template <int TEAM, int CHUNKS> static __global__ void __launch_bounds__(HELD_THREADS) norm_held(Norm<float> g) {
   Team<TEAM> t;
   int packs = (int)(g.s.n / FOUR);
@@ -267,6 +293,7 @@ template <int TEAM, int CHUNKS> static __global__ void __launch_bounds__(HELD_TH
     Held<CHUNKS> branch = fetch<TEAM, CHUNKS>(g.branch, begin, packs, t.lane);
     float v[CHUNKS][FOUR] = {}, sum = 0, square = 0;
     add_to<CHUNKS>(v, 0, x);
+    if (g.first.gamma) norm_first<TEAM, CHUNKS>(g.first, r, packs, t.lane, v);
     add_to<CHUNKS>(v, g.branch.low, branch);
     PARE_UNROLL
     for (int c = 0; c < CHUNKS; c++) {
@@ -357,6 +384,13 @@ template <class T> static T *result(const PareKernelArgs *a, int i) {
   return i >= 0 && pare_wanted(a, i) ? (T *)a->out[i].data : NULL;
 }
 
+/* Inputs i..i+3: mean, rstd, gamma, beta. */
+template <class T> static First<T> first_of(const PareKernelArgs *a, int i) {
+  if (!pare_given(a, i)) return {};
+  return {{a->in[i].data, a->in[i + 1].data, (int)a->in[i].type.dtype, (int)a->in[i + 1].type.dtype},
+          (const T *)a->in[i + 2].data, (const T *)(pare_given(a, i + 3) ? a->in[i + 3].data : NULL)};
+}
+
 static PareStatus norm_run(PareKernelArgs *a, int sum, int y, int mean, int rstd, int low) {
   Rows s = rows_of(a);
   bool bias = pare_given(a, 2);
@@ -366,12 +400,12 @@ static PareStatus norm_run(PareKernelArgs *a, int sum, int y, int mean, int rstd
   return pare_by_float(a, a->in[0].type.dtype, [&](auto zero) {
     typedef decltype(zero) T;
     Norm<T> g = {s, (const T *)a->in[0].data, (const T *)a->in[1].data, (const T *)(bias ? a->in[2].data : NULL),
-                 operand_of(a, 3), pare_attr_get(a->attr, epsilon, 1e-5), result<T>(a, sum), result<T>(a, y),
+                 first_of<T>(a, 4), operand_of(a, 3), pare_attr_get(a->attr, epsilon, 1e-5), result<T>(a, sum), result<T>(a, y),
                  result<PareBf16>(a, low), {result<void>(a, mean), result<void>(a, rstd), 0, 0}};
     if (g.st.mean) g.st.mean_type = a->out[mean].type.dtype;
     if (g.st.rstd) g.st.rstd_type = a->out[rstd].type.dtype;
     if constexpr (std::is_same<T, float>::value)
-      if (can_hold(s.n, {g.x, g.gamma, g.beta, g.branch.p, g.sum, g.y, g.low})) {
+      if (can_hold(s.n, {g.x, g.gamma, g.beta, g.first.gamma, g.first.beta, g.branch.p, g.sum, g.y, g.low})) {
         LAUNCH_HELD(norm_held, g);
         return pare_launched(a);
       }
@@ -380,7 +414,7 @@ static PareStatus norm_run(PareKernelArgs *a, int sum, int y, int mean, int rstd
   });
 }
 PareStatus pare_cuda_LAYERNORM(PareKernelArgs *a) { return norm_run(a, -1, 0, 1, 2, -1); }
-/* Inputs: x, gamma, beta, branch. Outputs: x + branch, its norm, mean, rstd, the norm in bf16, each if wanted. */
+/* Inputs: x, gamma, beta, branch, and mean, rstd, gamma, beta of a norm of x that stands for x. Outputs: x + branch, its norm, mean, rstd, the norm in bf16, each if wanted. */
 PareStatus pare_cuda_ADDNORM(PareKernelArgs *a) { return norm_run(a, 0, 1, 2, 3, 4); }
 
 /* sums[part][2][n]: dgamma = sum(dy·h) and dbeta = sum(dy) of a part of the rows; a thread a column. */

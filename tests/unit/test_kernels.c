@@ -770,6 +770,39 @@ Test(norm, addnorm_gives_the_sum_its_norm_and_a_copy_in_bf16) {
   }
 }
 
+/* As LayerNormalization would first, whose result is rounded to its type. */
+Test(norm, addnorm_norms_what_it_adds_to_where_it_is_given_a_norm) {
+  static const char *const name[] = {"sum", "y", "mean", "rstd", "low"};
+  EACH_LEVEL(c) for (int k = 0; k < NORM_WIDTHS; k++) for (int d = 0; d < 3; d++) for (int b = 0; b < 2; b++) {
+    int64_t n = norm_widths[k];
+    PareDtype T = norm_types[d], stat = d ? PARE_F32 : PARE_F64;
+    PareTensor want[5], first[4] = {{0}}, branch;
+    clear(&c);
+    PareTensor x = *filled(input(&c, T, DIMS(NORM_ROWS, n)), 5, -1, 5);
+    first[2] = *filled(input(&c, T, DIMS(n)), 6, -2, 2);
+    if (b) first[3] = *filled(input(&c, T, DIMS(n)), 7, -2, 2);
+    PareTensor y = *output(&c, T, DIMS(NORM_ROWS, n));
+    first[0] = *output(&c, stat, DIMS(NORM_ROWS, 1)), first[1] = *output(&c, stat, DIMS(NORM_ROWS, 1));
+    must(&c, PARE_OP_LAYERNORM);
+    branch = *filled(input(&c, T, DIMS(NORM_ROWS, n)), 8, -2, 2);
+    for (int fused = 0; fused < 2; fused++) {
+      clear(&c);
+      c.in[c.nin++] = fused ? x : y;
+      filled(input(&c, T, DIMS(n)), 9, -2, 2);
+      filled(input(&c, T, DIMS(n)), 10, -2, 2);
+      c.in[c.nin++] = branch;
+      for (int i = 0; fused && i < 4; i++) c.in[c.nin++] = first[i];
+      output(&c, T, DIMS(NORM_ROWS, n)), output(&c, T, DIMS(NORM_ROWS, n));
+      output(&c, stat, DIMS(NORM_ROWS, 1)), output(&c, stat, DIMS(NORM_ROWS, 1));
+      output(&c, PARE_BF16, DIMS(NORM_ROWS, n));
+      must(&c, PARE_OP_ADDNORM);
+      for (int i = 0; fused && i < 5; i++) near(&c.out[i], &want[i], 8 + (double)n / 2, name[i]);
+      memcpy(want, c.out, sizeof want);
+    }
+    in_place(&c, PARE_OP_ADDNORM, 0);
+  }
+}
+
 Test(reduce, folds_every_choice_of_axes_in_every_type) {
 #define REDUCERS(X)                                                                  \
   X(REDUCESUM, 0, s + v)                                                             \
