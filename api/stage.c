@@ -94,12 +94,12 @@ static PareStatus compile(PareTuner *t, bool cut_any) {
 
 enum { FULL_RUN = 8 }; /* samples: less of them leave a GPU idle, and making results again costs less than that */
 
-/* The program has no room: a run gets half of the samples and a step more runs, or backward makes again what it reads.
- * False when nothing is left to give. */
+/* The program has no room: a run gets half of the samples and a step more runs, or backward makes again what it reads,
+ * merged weights among it. False when nothing is left to give. */
 static bool give_way(PareTuner *t) {
   bool divisible = t->batch > 1 && t->batch <= t->most, lean = t->spec.recompute.dear == PARE_RECOMPUTE_LEAN;
   if (divisible && (t->batch > FULL_RUN || lean)) t->most = (t->batch + 1) / 2;
-  else if (!lean) t->spec.recompute = (PareRecompute){0, PARE_RECOMPUTE_LEAN};
+  else if (!lean) t->spec.recompute = (PareRecompute){0, PARE_RECOMPUTE_LEAN}, t->spec.merge = false;
   else return false;
   return true;
 }

@@ -79,34 +79,43 @@ PareStatus pare_infer_einsum(PareCtx *c, PareNode *n) {
 
 /* --- fused --- */
 
-/* The adapters and the mask of x·m∘(W + s·A·B), from input 3 on; their numbers are those of sums. */
-static PareStatus check_lora(PareCtx *c, PareNode *n, PareDtype sums, int64_t k, int64_t cols) {
-  if (given(n, 3) != given(n, 4)) return pare_fail(c, n, PARE_FORMAT, "one half of an adapter is left out");
-  for (int i = 3; i < 6; i++)
+/* The adapters and the mask of m∘(W + s·A·B), from input `a` on; their numbers are those of sums. */
+static PareStatus check_lora(PareCtx *c, PareNode *n, int a, PareDtype sums, int64_t k, int64_t cols) {
+  int b = a + 1, mask = a + 2;
+  if (given(n, a) != given(n, b)) return pare_fail(c, n, PARE_FORMAT, "one half of an adapter is left out");
+  for (int i = a; i <= mask; i++)
     if (given(n, i) && n->in[i]->type.dtype != sums) return bad_input(c, n, i, "has not the type that sums have");
-  if (given(n, 3)) {
-    const PareType *a = &n->in[3]->type, *b = &n->in[4]->type;
-    if (a->rank != 2 || a->dim[0] != k || a->dim[1] < 1) return bad_input(c, n, 3, "does not fit the weight");
-    if (b->rank != 2 || b->dim[0] != a->dim[1] || b->dim[1] != cols)
-      return clash(c, n, 3, 4, "an adapter is A[K,r], B[r,N]");
+  if (given(n, a)) {
+    const PareType *ta = &n->in[a]->type, *tb = &n->in[b]->type;
+    if (ta->rank != 2 || ta->dim[0] != k || ta->dim[1] < 1) return bad_input(c, n, a, "does not fit the weight");
+    if (tb->rank != 2 || tb->dim[0] != ta->dim[1] || tb->dim[1] != cols)
+      return clash(c, n, a, b, "an adapter is A[K,r], B[r,N]");
   }
-  if (given(n, 5) && (n->in[5]->type.rank != 1 || n->in[5]->type.dim[0] != k))
-    return bad_input(c, n, 5, "a mask has one number for each row of the weight");
+  if (given(n, mask) && (n->in[mask]->type.rank != 1 || n->in[mask]->type.dim[0] != k))
+    return bad_input(c, n, mask, "a mask has one number for each row of the weight");
   return PARE_OK;
 }
 
-/* x[..., K], W[K, N] (or [N, K]: transB), which is f32 where x is bf16. */
+static PareStatus check_bias(PareCtx *c, PareNode *n, int i, int64_t cols) {
+  if (given(n, i) && (n->in[i]->type.rank != 1 || n->in[i]->type.dim[0] != cols))
+    return bad_input(c, n, i, "a bias has one number for each column of the weight");
+  return PARE_OK;
+}
+
+/* x[..., K], W[K, N] (or [N, K]: transB), which is f32 where x is bf16, or bf16 too if nothing is to be merged into it. */
 static PareStatus check_linear(PareCtx *c, PareNode *n, int64_t *cols) {
   PARE_TRY(need_input(c, n, 0));
   PARE_TRY(need_input(c, n, 1));
   const PareType *x = &n->in[0]->type, *w = &n->in[1]->type;
   PareDtype sums = x->dtype == PARE_BF16 ? PARE_F32 : x->dtype;
   bool t = pare_attr_get(&n->attr, transB, 0) != 0;
+  bool whole = pare_attr_get(&n->attr, merged, 0) || !(given(n, 3) || given(n, 5));
   if (x->rank < 1) return bad_input(c, n, 0, "has no axis to sum over");
-  if (w->rank != 2 || w->dtype != sums) return clash(c, n, 0, 1, "the weight is a matrix of the type that sums have");
+  if (w->rank != 2 || (w->dtype != sums && !(whole && w->dtype == x->dtype)))
+    return clash(c, n, 0, 1, "the weight is a matrix of the type that sums have");
   if (x->dim[x->rank - 1] != w->dim[t]) return clash(c, n, 0, 1, "the sizes that are summed over differ");
   *cols = w->dim[!t];
-  return check_lora(c, n, sums, w->dim[t], w->dim[!t]);
+  return check_lora(c, n, 3, sums, w->dim[t], w->dim[!t]);
 }
 
 PareStatus pare_infer_linear(PareCtx *c, PareNode *n) {
@@ -114,10 +123,33 @@ PareStatus pare_infer_linear(PareCtx *c, PareNode *n) {
   PARE_TRY(check_linear(c, n, &cols));
   PareType t = n->in[0]->type;
   t.dim[t.rank - 1] = cols;
-  const PareType *bias = given(n, 2) ? &n->in[2]->type : NULL;
-  if (bias && (bias->rank != 1 || bias->dim[0] != cols || bias->dtype != n->in[1]->type.dtype))
-    return bad_input(c, n, 2, "a bias has one number for each column of the weight");
+  PARE_TRY(check_bias(c, n, 2, cols));
+  PareDtype sums = t.dtype == PARE_BF16 ? PARE_F32 : t.dtype;
+  if (given(n, 2) && n->in[2]->type.dtype != sums && n->in[2]->type.dtype != t.dtype)
+    return clash(c, n, 0, 2, "a bias has the type that sums have, or x's");
   return set_out(c, n, 0, t);
+}
+
+/* W[K, N] (or [N, K]: transB) and a bias, in the type `to`, which may be bf16 where they are f32. */
+PareStatus pare_infer_mergedweight(PareCtx *c, PareNode *n) {
+  PARE_TRY(need_input(c, n, 0));
+  PareType w = n->in[0]->type, bias;
+  PareDtype to = pare_attr_get(&n->attr, to, w.dtype);
+  bool t = pare_attr_get(&n->attr, transB, 0) != 0;
+  if (w.rank != 2 || (w.dtype != PARE_F32 && w.dtype != PARE_F64)) return bad_input(c, n, 0, "is no matrix of f32 or f64");
+  if (to != w.dtype && (to != PARE_BF16 || w.dtype != PARE_F32))
+    return pare_fail(c, n, PARE_FORMAT, "a weight of %s is not merged into %s", pare_dtype_name(w.dtype),
+                     pare_dtype_name(to));
+  PARE_TRY(check_lora(c, n, 2, w.dtype, w.dim[t], w.dim[!t]));
+  PARE_TRY(check_bias(c, n, 1, w.dim[!t]));
+  w.dtype = to;
+  PARE_TRY(set_out(c, n, 0, w));
+  if (n->nout < 2) return PARE_OK;
+  PARE_TRY(need_input(c, n, 1));
+  PARE_TRY(same_dtype(c, n, 0, 1));
+  bias = n->in[1]->type;
+  bias.dtype = to;
+  return set_out(c, n, 1, bias);
 }
 
 PareStatus pare_infer_lineargrad(PareCtx *c, PareNode *n) {

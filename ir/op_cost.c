@@ -62,6 +62,11 @@ PareCost pare_cost_lineargrad(const PareNode *n) {
   return of_macs(n, macs);
 }
 
+/* A·B, a sum over the rank for every element of W. */
+PareCost pare_cost_mergedweight(const PareNode *n) {
+  return of_macs(n, n->nin > 2 && n->in[2] ? count(n->in[0]) * (double)n->in[2]->type.dim[1] : 0);
+}
+
 /* Sizes of one product of q with k', for all heads. */
 static double score_macs(const PareNode *n) {
   const PareType *k = &n->in[1]->type;

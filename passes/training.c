@@ -397,7 +397,7 @@ static PareStatus check_dump(Build *b) {
   return pare_error(b->c, PARE_USAGE, "--dump-after: there is no pass '%s'; there are widen, float-products, "
                     "insert-masks, insert-lora, fold-constants, fake-quantize, drop-noops, fuse-layernorm, fuse-gelu, "
                     "fuse-linear, fuse-attention, fuse-masks, lower-precision, loss, autodiff, scores, fuse-sums, "
-                    "fuse-gelu-grad, update, recompute", name);
+                    "fuse-gelu-grad, update, recompute, merge-weights", name);
 }
 
 static bool makes_integers(PareOp op) {
@@ -495,5 +495,6 @@ PareStatus pare_build_training(PareCtx *c, PareGraph *g, const PareDims *d, cons
   if (!pare_vec_push(g->arena, &g->outputs, out->loss)) return pare_nomem(c);
   PARE_TRY(done(&b, "update"));
   if (spec->recompute.dear > 0) PARE_TRY(pare_recompute(c, g, forward, spec->recompute, NULL));
-  return done(&b, "recompute");
+  PARE_TRY(done(&b, "recompute"));
+  return spec->merge && !spec->plain ? pare_run_passes(c, g, "merge-weights", spec->dump_after) : PARE_OK;
 }

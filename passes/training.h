@@ -37,6 +37,7 @@ typedef struct PareTrainSpec {
   const bool *pruned;        /* by dimension: scored at all */
   bool bf16;                 /* products of layers and attention in bf16 */
   bool reread;               /* the device makes GELU, and norms, again as fast as it reads what they are of */
+  bool merge;                /* weights with their adapters are made once a run, all at once; else at each product */
   PareRecompute recompute;   /* dear 0: every result that backward reads is kept */
   bool plain;                /* no fusion: the reference that fused programs must equal */
   const char *dump_after;    /* --dump-after: a pass or a step of assembling; may be NULL */

@@ -1,5 +1,7 @@
-/* group.c - lets small steps wait until somebody needs one of them, then lets all that have waited go by levels: a
- * level depends on lower ones alone. Steps that make much never wait, since results would lie in memory meanwhile. */
+/* group.c - lets steps wait until somebody needs one of them, then lets all that have waited go by levels: a level
+ * depends on lower ones alone. Results must not lie in memory meanwhile, so the steps are small ones, or read nothing but
+ * what lies there anyway: such a step makes its result later than it would have, and whoever reads it, if that is large,
+ * does not wait. */
 #include "runtime/group.h"
 
 #include <stdlib.h>
@@ -21,6 +23,7 @@ typedef struct Grouping {
   const PareValue **root; /* by value id: the value whose memory it shows */
   /* By value id, of roots: one more than the highest level of waiting steps that write it, that read it; 0: none. */
   uint32_t *written, *read;
+  bool *made; /* by value id, of roots: a step makes it, so it takes memory for a time */
   Waiting *waiting;
   size_t nwaiting;
   PareNode **out;
@@ -46,13 +49,23 @@ static uint32_t level_of(const Grouping *s, const PareNode *n) {
 
 static bool is_small(const Grouping *s, const PareValue *v) {
   size_t bytes;
-  if (!v || s->root[v->id]->role != PARE_RESULT) return true;
+  if (!v || !s->made[s->root[v->id]->id]) return true;
   return pare_type_bytes(&v->type, &bytes) && bytes <= SMALL;
+}
+
+/* Constants and states, which are there at any time. */
+static bool reads_what_stays(const Grouping *s, const PareNode *n) {
+  for (int i = 0; i < n->nin; i++) {
+    const PareValue *root = n->in[i] ? s->root[n->in[i]->id] : NULL;
+    if (root && (s->made[root->id] || root->role == PARE_INPUT)) return false;
+  }
+  return true;
 }
 
 static bool may_wait(const Grouping *s, const PareNode *n, uint32_t level) {
   if (is_view(n)) return level > 0; /* it goes with what it shows */
   if (!s->kernels[n->op].run_many) return false;
+  if (reads_what_stays(s, n)) return true;
   for (int i = 0; i < n->nin; i++)
     if (!is_small(s, n->in[i])) return false;
   for (int i = 0; i < n->nout; i++)
@@ -103,6 +116,9 @@ static void release(Grouping *s) {
 }
 
 static void group(Grouping *s, size_t n, PareNode **step) {
+  for (size_t i = 0; i < n; i++)
+    for (int k = 0; k < step[i]->nout && !is_view(step[i]); k++)
+      if (step[i]->out[k]) s->made[step[i]->out[k]->id] = true;
   for (size_t i = 0; i < n; i++) {
     if (i > 0 && step[i]->phase != step[i - 1]->phase) release(s);
     uint32_t level = level_of(s, step[i]);
@@ -124,9 +140,10 @@ PareStatus pare_group_steps(PareCtx *c, const PareGraph *g, const PareKernel *ke
   s.root = PARE_NEW_N(c->scratch, g->values.n, const PareValue *);
   s.written = PARE_NEW_N(c->scratch, g->values.n, uint32_t);
   s.read = PARE_NEW_N(c->scratch, g->values.n, uint32_t);
+  s.made = PARE_NEW_N(c->scratch, g->values.n, bool);
   s.waiting = PARE_NEW_N(c->scratch, n, Waiting);
   s.out = PARE_NEW_N(c->scratch, n, PareNode *);
-  bool ok = s.root && s.written && s.read && s.waiting && s.out;
+  bool ok = s.root && s.written && s.read && s.made && s.waiting && s.out;
   if (ok) {
     pare_plan_roots(g, n, step, s.root);
     group(&s, n, step);

@@ -51,13 +51,15 @@
   X(WEIGHTSCORE, PARE_CPU(plan_WEIGHTSCORE), NULL)                   \
   X(LINEAR, PARE_CPU(plan_LINEAR), PARE_CPU(release_LINEAR))         \
   X(LINEARGRAD, PARE_CPU(plan_LINEARGRAD), PARE_CPU(release_LINEAR)) \
+  X(MERGEDWEIGHT, PARE_CPU(plan_MERGEDWEIGHT), NULL)                 \
   X(ATTENTION, PARE_CPU(plan_ATTENTION), PARE_CPU(release_ATTENTION)) \
   X(ATTENTIONGRAD, PARE_CPU(plan_ATTENTIONGRAD), PARE_CPU(release_ATTENTION))
 #define X(id, plan, release) PareKernelFn plan;
 PARE_PLANNED(X)
 #undef X
 /* Op, bits of the inputs that are read at any address: frozen weights, which would else be copied. */
-#define PARE_LOOSE(X) X(LINEAR, 1u << 1) X(LINEARGRAD, 1u << 1) X(IMPORTANCE, 1u << 0) X(WEIGHTSCORE, 1u << 0)
+#define PARE_LOOSE(X) \
+  X(LINEAR, 1u << 1) X(LINEARGRAD, 1u << 1) X(MERGEDWEIGHT, 1u << 0) X(IMPORTANCE, 1u << 0) X(WEIGHTSCORE, 1u << 0)
 void PARE_CPU(release_MATMUL)(void *state);
 void PARE_CPU(release_LINEAR)(void *state);
 void PARE_CPU(release_ATTENTION)(void *state);

@@ -1,5 +1,6 @@
 /* linear.c - Linear and LinearGrad: y = x·W' + bias, W' = m∘(W + s·A·B), m on W's rows. W' is made anew each time, in
- * the order that the product likes best: r·K·N multiply-adds, where the branch (x·A)·B would cost r·M·(K+N), M rows. */
+ * the order that the product likes best: r·K·N multiply-adds, where the branch (x·A)·B would cost r·M·(K+N), M rows.
+ * MergedWeight is W' alone. */
 #include "base/arena.h"
 #include "kernels/cpu/linear.h"
 #include "kernels/cpu/product.h"
@@ -8,17 +9,33 @@
 #ifndef T
 enum { X, W, DY = 2, ADDED = 6, H, INPUTS, MADE = 3 };
 
-static PareLinear linear_of(const PareKernelArgs *args) {
-  enum { A = 3, B, MASK };
-  const PareType *x = &args->in[X].type, *w = &args->in[W].type;
+static const PareTensor *given(const PareKernelArgs *args, int i) {
+  return i < args->nin && args->in[i].type.rank ? &args->in[i] : NULL;
+}
+
+/* Inputs from w on: W, one more, A, B, mask. */
+static PareLinear weight_of(const PareKernelArgs *args, int w) {
+  const PareType *type = &args->in[w].type;
   bool t = args->attr->transB;
-  PareLinear l = {.k = w->dim[t], .n = w->dim[!t], .transposed = t, .scale = pare_attr_get(args->attr, scale, 1.0)};
-  l.m = pare_span(x, 0, x->rank - 1);
-  l.w = &args->in[W];
-  l.a = args->nin > A && args->in[A].type.rank ? &args->in[A] : NULL;
-  l.b = args->nin > B && args->in[B].type.rank ? &args->in[B] : NULL;
-  l.mask = args->nin > MASK && args->in[MASK].type.rank ? &args->in[MASK] : NULL;
+  PareLinear l = {.k = type->dim[t], .n = type->dim[!t], .transposed = t, .scale = pare_attr_get(args->attr, scale, 1.0)};
+  l.w = &args->in[w];
+  l.a = given(args, w + 2);
+  l.b = given(args, w + 3);
+  l.mask = given(args, w + 4);
   l.r = l.a ? l.a->type.dim[1] : 0;
+  return l;
+}
+
+static PareLinear linear_of(const PareKernelArgs *args) {
+  PareLinear l = weight_of(args, W);
+  l.m = pare_span(&args->in[X].type, 0, args->in[X].type.rank - 1);
+  return l;
+}
+
+/* The same for the product by W', which W may be already. */
+static PareLinear product_of(const PareKernelArgs *args) {
+  PareLinear l = linear_of(args);
+  if (args->attr->merged) l.a = l.b = l.mask = NULL, l.r = 0;
   return l;
 }
 
@@ -35,14 +52,19 @@ static PareStatus plan_product(PareKernelArgs *args, const PareLinear *l, bool b
   int64_t elements = l->k * l->n;
   PareProduct *p = NULL;
   size_t scratch = 0;
-  bool sum = backward && args->nin > ADDED && args->in[ADDED].type.rank;
+  bool sum = backward && given(args, ADDED);
+  const PareTensor *bias = backward ? NULL : given(args, 2);
+  if (l->w->type.dtype == PARE_BF16 || (bias && bias->type.dtype == PARE_BF16)) {
+    args->why = "the CPU merges weights as it multiplies by them: they and biases are f32";
+    return PARE_UNSUPPORTED;
+  }
   if (d == PARE_BF16 && PARE_CPU(linear_fits_bf16)(l, backward)) {
     args->workspace_bytes = PARE_CPU(linear_bytes_bf16)(l, backward);
     return PARE_OK;
   }
   if (d == PARE_F32 || d == PARE_BF16) {
     PareProductSpec s = {.alpha = 1, .beta = sum, .packed = true};
-    s.bias = !backward && args->nin > 2 && args->in[2].type.rank > 0;
+    s.bias = bias != NULL;
     int64_t from = backward ? l->n : l->k, to = backward ? l->k : l->n;
     s.a = pare_view2(d, l->m, from, false);
     s.b = pare_view2(d, from, to, false);
@@ -73,12 +95,18 @@ static size_t made_bytes(const PareKernelArgs *args) {
 /* The gradients of A and B come first: what they take is free again when W' is merged. Before both is x, where it is
  * made. */
 PareStatus PARE_CPU(plan_LINEARGRAD)(PareKernelArgs *args) {
-  PareLinear l = linear_of(args);
+  PareLinear l = linear_of(args), product = product_of(args);
   size_t lora = l.r ? PARE_CPU(lora_bytes)(&l, args->in[X].type.dtype) : 0;
   bool dx = args->out[0].type.rank != 0; /* else nobody wants it */
-  if (dx) PARE_TRY(plan_product(args, &l, true));
+  if (dx) PARE_TRY(plan_product(args, &product, true));
   if (args->workspace_bytes < lora) args->workspace_bytes = lora;
   args->workspace_bytes += made_bytes(args);
+  return PARE_OK;
+}
+
+PareStatus PARE_CPU(plan_MERGEDWEIGHT)(PareKernelArgs *args) {
+  PareLinear l = weight_of(args, 0);
+  args->workspace_bytes = factor_bytes(&l, args->in[0].type.dtype);
   return PARE_OK;
 }
 
@@ -137,6 +165,9 @@ static void put_pairs_turned(int64_t np, int64_t nq, const float *tile, int64_t 
 
 PARE_FLOAT_KERNEL(LINEAR, linear)
 PARE_FLOAT_KERNEL(LINEARGRAD, linear_grad)
+PareStatus PARE_CPU(MERGEDWEIGHT)(PareKernelArgs *args) {
+  return pare_call(PARE_PICK_FLOAT(args->out[0].type.dtype, merged_weight), args);
+}
 
 #else /* the template */
 /* W as it is stored, S[rows, cols], plus left[rows, r]·right[r, cols], times a factor for each row or column. The
@@ -280,6 +311,19 @@ static PareStatus FN(linear_grad)(PareKernelArgs *given) {
     PARE_CPU(lora_grad)(&l, args->in[X].type.dtype, args->in[X].data, args->in[DY].data, args->workspace, dA, dB);
   if (!pare_wanted(args, 0)) return PARE_OK;
   const void *add = pare_given(args, ADDED) ? args->in[ADDED].data : NULL;
+  l = product_of(args);
   return FN(multiply)(args, &l, true, args->in[DY].data, NULL, add, args->out[0].data);
+}
+
+/* Inputs: W, bias, A, B, mask. Outputs: W' as W is stored, the bias, in T. */
+static PareStatus FN(merged_weight)(PareKernelArgs *args) {
+  PareLinear l = weight_of(args, 0);
+  PareOrder o = l.transposed ? pare_plain_order(l.n, l.k) : pare_plain_order(l.k, l.n);
+  FN(merge)(&l, l.transposed, &o, args->workspace, args->out[0].data);
+  if (!pare_wanted(args, 1)) return PARE_OK;
+  const C *bias = args->in[1].data;
+  T *to = args->out[1].data;
+  for (int64_t i = 0; i < l.n; i++) to[i] = STORE(bias[i]);
+  return PARE_OK;
 }
 #endif

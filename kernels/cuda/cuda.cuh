@@ -293,15 +293,17 @@ void pare_gemm_free(PareGemm *g);
 struct PareGemmMemo *pare_gemm_memo_new(void);
 void pare_gemm_memo_free(struct PareGemmMemo *m);
 
-/* out = W' = mask∘(W + scale·A·B) in the type d and in W's order, the mask by rows of W[k, n]; and, where a bias[n] is
- * given, bias_out, the same in d. The operands have the type of d's arithmetic; A, B, mask and bias may be NULL. */
+/* out = W' = mask∘(W + scale·A·B) in the type `to` and in W's order, the mask by rows of W[k, n]; and, where a bias[n] is
+ * given, bias_out, the same in that type. The operands have the type of its arithmetic; A, B, mask and bias may be NULL. */
 struct PareMerge {
   int64_t k, n, r;
   int transposed; /* W is stored [n, k] */
   double scale;
   const void *w, *a, *b, *mask, *bias;
+  PareDtype to;
+  void *out, *bias_out;
 };
-PareStatus pare_cuda_merge(PareKernelArgs *a, const PareMerge *m, PareDtype d, void *out, void *bias_out);
+PareStatus pare_cuda_merge(PareKernelArgs *a, const PareMerge *m);
 
 /* None, x·Phi(x), its approximation by tanh. */
 enum PareGeluKind { PARE_GELU_NONE, PARE_GELU_ERF, PARE_GELU_TANH };
@@ -329,7 +331,7 @@ PareStatus pare_cuda_lora_grad(PareKernelArgs *a, const PareLora *l, void *work)
   X(ERF) X(TANH) X(SIGMOID) X(RELU) X(GELU) X(CAST) X(SOFTMAX) X(LOGSOFTMAX) X(LAYERNORM) X(ADDNORM)          \
   X(TRANSPOSE) X(CONCAT) X(SPLIT) X(SLICE) X(GATHER) X(EXPAND) X(SHAPE) X(CONSTANTOFSHAPE) X(RANGE)           \
   X(RELUGRAD) X(GELUGRAD) X(ERFGRAD) X(TANHGRAD) X(SIGMOIDGRAD) X(SOFTMAXGRAD) X(GATHERGRAD) X(SLICEGRAD)     \
-  X(ACCUMULATE) X(ADAMW) X(GROUPSUM) X(EMA) X(CUMSUM) X(LPNORM)
+  X(ACCUMULATE) X(ADAMW) X(GROUPSUM) X(EMA) X(CUMSUM) X(LPNORM) X(MERGEDWEIGHT)
 /* op, the kernel that plans for it (the same workspace), what frees its state */
 #define PARE_CUDA_PLANNED(X)                                                                             \
   X(MATMUL, MATMUL, pare_cuda_release_MATMUL) X(FUSEDMATMUL, MATMUL, pare_cuda_release_MATMUL)           \
@@ -343,7 +345,8 @@ PareStatus pare_cuda_lora_grad(PareKernelArgs *a, const PareLora *l, void *work)
   X(BCEGRAD, MEANLOSS, NULL) X(SUMSQUARES, SUMSQUARES, NULL) X(IMPORTANCE, IMPORTANCE, NULL)
 
 /* ops whose nodes can share a launch: run_many is pare_cuda_many_ID (kernels/cuda/rows.cuh) */
-#define PARE_CUDA_MANY(X) X(ADD) X(MUL) X(ACCUMULATE) X(ADAMW) X(EMA) X(IMPORTANCE) X(GROUPSUM) X(LPNORM)
+#define PARE_CUDA_MANY(X) \
+  X(ADD) X(MUL) X(ACCUMULATE) X(ADAMW) X(EMA) X(IMPORTANCE) X(GROUPSUM) X(LPNORM) X(MERGEDWEIGHT)
 
 #define X(id) PareKernelFn pare_cuda_##id;
 PARE_CUDA_PLAIN(X)

@@ -1,5 +1,5 @@
-/* linear.cu - Linear and LinearGrad: y = x·W' + bias, W' = m∘(W + s·A·B), m on W's rows. W' is made anew each time in
- * x's type (merge.cu): one pass over W, where the branch (x·A)·B would cost r·M·(K+N), M rows.
+/* linear.cu - Linear and LinearGrad: y = x·W' + bias, W' = m∘(W + s·A·B), m on W's rows. Where W is not W' in x's type
+ * already, it is made so each time (merge.cu): one pass over W, where the branch (x·A)·B would cost r·M·(K+N), M rows.
  *
  * The gradients of A and B: with U = x·(m∘A) and V = s·dy·B', dA = m∘(x'·V) and dB = s·U'·dy. In bf16 lora.cu has
  * them, where the sizes fit. Here is the general way: x and dy are read twice; sums over the rows are by parts, which
@@ -30,8 +30,18 @@ static Linear linear_of(const PareKernelArgs *a) {
 
 static const void *data_of(const PareKernelArgs *a, int i) { return pare_given(a, i) ? a->in[i].data : NULL; }
 
-static PareMerge merge_of(const PareKernelArgs *a, const Linear *l) {
-  return {l->k, l->n, l->r, l->transposed, l->scale, a->in[W].data, data_of(a, A), data_of(a, B), data_of(a, MASK), NULL};
+/* Nothing is to be merged into W; it can be multiplied as it is. */
+static bool is_merged(const PareKernelArgs *a) { return a->attr->merged || !(pare_given(a, A) || pare_given(a, MASK)); }
+static bool is_ready(const PareKernelArgs *a) { return is_merged(a) && a->in[W].type.dtype == a->in[X].type.dtype; }
+
+/* *out is W', in the workspace where W is not; and bias_out what is given of a bias, in x's type. */
+static PareStatus weight(PareKernelArgs *a, const Linear *l, const PareTensor *bias, void *bias_out, const void **out) {
+  PareMerge m = {l->k, l->n, l->r, l->transposed, l->scale, a->in[W].data, data_of(a, A), data_of(a, B), data_of(a, MASK),
+                 bias ? bias->data : NULL, a->in[X].type.dtype, a->workspace, bias_out};
+  *out = is_ready(a) ? m.w : m.out;
+  if (is_ready(a)) return bias ? pare_cuda_cast(a, l->n, bias->type.dtype, bias->data, m.to, bias_out) : PARE_OK;
+  if (is_merged(a)) m.a = m.b = m.mask = NULL, m.r = 0;
+  return pare_cuda_merge(a, &m);
 }
 
 /* The gradients of A and B as lora.cu has them; false where it has not. */
@@ -51,7 +61,7 @@ static bool lora_of(const PareKernelArgs *a, const Linear *l, PareLora *o) {
   return pare_cuda_lora_fits(a, o);
 }
 
-/* --- workspace: [W'][bias in x's type][lora.cu's, or U, V, sums and x, where it is made] --- */
+/* --- workspace: [W', unless W is][bias in x's type][lora.cu's, or U, V, sums and x, where it is made] --- */
 struct Space {
   size_t bias, u, v, sums, x, bytes; /* where they begin */
 };
@@ -60,7 +70,7 @@ static Space space_of(const PareKernelArgs *a, const Linear *l, bool backward) {
   size_t c = d == PARE_F64 ? sizeof(double) : sizeof(float);
   Space s = {};
   PareLora lora;
-  s.bias = up((size_t)(l->k * l->n) * pare_dtype_size(d));
+  s.bias = is_ready(a) ? 0 : up((size_t)(l->k * l->n) * pare_dtype_size(d));
   s.u = s.bias + up((size_t)l->n * pare_dtype_size(d));
   s.bytes = s.u;
   if (!backward || !l->r) return s;
@@ -103,14 +113,11 @@ PareStatus pare_cuda_plan_LINEARGRAD(PareKernelArgs *a) {
 /* Inputs: x, W, bias, A, B, mask. */
 PareStatus pare_cuda_LINEAR(PareKernelArgs *a) {
   Linear l = linear_of(a);
-  PareDtype d = a->in[X].type.dtype;
-  const void *bias = data_of(a, BIAS);
-  void *cast = (char *)a->workspace + space_of(a, &l, false).bias;
-  PareMerge g = merge_of(a, &l);
-  if (bias && a->in[BIAS].type.dtype != d) g.bias = bias, bias = cast;
-  PARE_TRY(pare_cuda_merge(a, &g, d, a->workspace, cast));
-  void *y = a->out[0].data;
-  return pare_gemm_run(a, (PareGemm *)a->state, a->in[X].data, a->workspace, bias, y, y);
+  const void *w, *bias = data_of(a, BIAS);
+  void *cast = (char *)a->workspace + space_of(a, &l, false).bias, *y = a->out[0].data;
+  bool other = bias && a->in[BIAS].type.dtype != a->in[X].type.dtype;
+  PARE_TRY(weight(a, &l, other ? &a->in[BIAS] : NULL, cast, &w));
+  return pare_gemm_run(a, (PareGemm *)a->state, a->in[X].data, w, other ? cast : bias, y, y);
 }
 
 /* --- the gradients of A and B --- */
@@ -240,7 +247,7 @@ PareStatus pare_cuda_LINEARGRAD(PareKernelArgs *a) {
       return lora_grad<decltype(zero)>(a, &l, (const decltype(zero) *)dy);
     }));
   if (!pare_wanted(a, 0)) return PARE_OK;
-  PareMerge g = merge_of(a, &l);
-  PARE_TRY(pare_cuda_merge(a, &g, d, a->workspace, NULL));
-  return pare_gemm_run(a, (PareGemm *)a->state, dy, a->workspace, NULL, data_of(a, ADDED), a->out[0].data);
+  const void *w;
+  PARE_TRY(weight(a, &l, NULL, NULL, &w));
+  return pare_gemm_run(a, (PareGemm *)a->state, dy, w, NULL, data_of(a, ADDED), a->out[0].data);
 }

@@ -47,8 +47,9 @@ def train(data, out, name, device, *args, **env):
 
 
 @emulated
-def test_a_run_has_the_losses_of_the_cpu_step_by_step_and_the_same_bytes_in_any_order_of_threads(data, tmp_path):
-    args = ("--steps", 4, "--precision", "fp32")
+@pytest.mark.parametrize("method", ["gate", "loraprune"])
+def test_a_run_has_the_losses_of_the_cpu_step_by_step_and_the_same_bytes_in_any_order_of_threads(data, tmp_path, method):
+    args = ("--steps", 4, "--precision", "fp32", "--method", method)
     cpu, _, _ = train(data / "labelled.npz", tmp_path, "cpu", "cpu", *args)
     gpu, out, log = train(data / "labelled.npz", tmp_path, "gpu", "cuda", *args)
     _, turned, _ = train(data / "labelled.npz", tmp_path, "turned", "cuda:0", *args, PARE_EMULATION_REVERSED="1")

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cuda_device.h"
+#include "passes/pass.h"
 #include "runtime/device.h"
 #include "runtime/program.h"
 #include "support.h"
@@ -208,6 +209,65 @@ Test(cuda_program, nodes_that_run_at_once_leave_the_same_bytes) {
                    (double)want[i], text);
     fix_free(f);
   }
+}
+
+/* Layer i, [24, k] times W [k, n], and its gradients. */
+static char *layer(Fix *f, const char *before, int i, int k, int n, int r, bool t) {
+  char *text = fmt(f, "%sinput %%x%d : f32[24,%d]\nconst %%w%d : f32[%d,%d] = random(%d)\nconst %%b%d : f32[%d] = random(1)\n"
+                   "state %%A%d : f32[%d,%d] = random(2)\nstate %%B%d : f32[%d,%d] = random(3)\nstate %%m%d : f32[%d] = random(4)\n",
+                   before, i, k, i, t ? n : k, t ? k : n, 9 + i, i, n, i, k, r, i, r, n, i, k);
+  return fmt(f, "%s%%l%d = Cast(%%x%d) {to=bf16}\n%%y%d = pare.Linear(%%l%d, %%w%d, %%b%d, %%A%d, %%B%d, %%m%d) {transB=%d, "
+             "scale=0.5}\n%%dx%d, %%da%d, %%db%d = pare.LinearGrad(%%l%d, %%w%d, %%y%d, %%A%d, %%B%d, %%m%d) {transB=%d, "
+             "scale=0.5}\noutput %%y%d\noutput %%dx%d\noutput %%da%d\noutput %%db%d\n",
+             text, i, i, i, i, i, i, i, i, i, t, i, i, i, i, i, i, i, i, i, t, i, i, i, i);
+}
+
+/* After three runs: plain, recorded, replayed. */
+static PareTensor *outputs_after_runs(Fix *f, const PareGraph *g) {
+  PareProgram *p = on_gpu(f, g);
+  PareTensor *out = PARE_NEW_N(f->arena, g->outputs.n, PareTensor);
+  for (int run = 0; run < 3; run++) {
+    for (size_t i = 0; i < g->inputs.n; i++) {
+      fill_random(&g->inputs.at[i]->type, pare_program_buffer(p, g->inputs.at[i]), (uint64_t)run + i);
+      MUST(f, pare_program_push(&f->c, p, g->inputs.at[i]));
+    }
+    MUST(f, pare_program_run(&f->c, p, 0));
+  }
+  for (size_t i = 0; i < g->outputs.n; i++) {
+    size_t bytes;
+    const PareValue *v = g->outputs.at[i];
+    cr_assert(pare_type_bytes(&v->type, &bytes));
+    out[i] = (PareTensor){pare_arena_alloc(f->arena, bytes, 8), v->type};
+    memcpy(out[i].data, result(f, p, v), bytes);
+  }
+  pare_program_free(p);
+  return out;
+}
+
+/* Of sizes that have whole quads and others, both ways round, with more ranks than stay in registers. */
+Test(cuda_program, layers_on_weights_merged_at_once_leave_the_bytes_of_layers_that_merge_their_own) {
+  Fix fix, *f = &fix;
+  fix_init(f);
+  static const struct {
+    int k, n, r;
+    bool t;
+  } all[] = {{64, 300, 8, false}, {300, 64, 8, true}, {33, 35, 3, false}, {44, 37, 3, true}, {37, 44, 5, true},
+             {40, 36, 20, false}, {36, 41, 20, true}};
+  char *text = "";
+  int layers = sizeof all / sizeof *all, made = 0;
+  for (int i = 0; i < layers; i++) text = layer(f, text, i, all[i].k, all[i].n, all[i].r, all[i].t);
+  PareGraph *plain = fix_parse(f, text), *merged = fix_parse(f, text);
+  MUST(f, pare_run_passes(&f->c, merged, "merge-weights", NULL));
+  for (const PareNode *n = merged->first; n; n = n->next) made += n->op == PARE_OP_MERGEDWEIGHT;
+  cr_expect_eq(made, layers, "%d of %d", made, layers);
+  PareTensor *want = outputs_after_runs(f, plain), *got = outputs_after_runs(f, merged);
+  for (size_t i = 0; i < plain->outputs.n; i++) {
+    size_t bytes;
+    cr_assert(pare_type_bytes(&want[i].type, &bytes));
+    cr_expect(!memcmp(want[i].data, got[i].data, bytes), "output %zu, %s, is %g apart", i, plain->outputs.at[i]->name,
+              distance(&want[i], &got[i]));
+  }
+  fix_free(f);
 }
 
 Test(cuda_program, an_op_that_the_gpu_lacks_is_refused_by_name) {

@@ -574,3 +574,79 @@ Test(drop, what_stretches_or_is_an_output_stays) {
   cr_expect_eq(g->outputs.at[0]->role, PARE_RESULT, "the output is '%s'", g->outputs.at[0]->name);
   fix_free(f);
 }
+
+/* --- merged weights --- */
+
+#define MERGE_HEAD                                                                                                   \
+  "opset 17\ninput %x : f32[6,20]\ninput %dy : f32[6,12]\nconst %w : f32[20,12] = random(1)\n"                      \
+  "const %turned : f32[12,20] = random(2)\nconst %b : f32[12] = random(3)\nstate %A : f32[20,3] = random(4)\n"       \
+  "state %B : f32[3,12] = random(5)\nstate %m : f32[20] = random(6)\n"
+#define LAYER "%y = pare.Linear(%x, %w, %b, %A, %B, %m) {scale=0.5}\noutput %y\n"
+#define LAYER_GRAD "%dx, %da, %db = pare.LinearGrad(%x, %w, %dy, %A, %B, %m) {scale=0.5}\noutput %dx\noutput %da\noutput %db\n"
+
+/* `many` weights are merged, before all else, nobody merges one any more, and the outputs are the same bytes. */
+static void check_merged(const char *text, int many) {
+  Fix f;
+  fix_init(&f);
+  PareGraph *plain = fix_parse(&f, text), *merged = fix_parse(&f, text);
+  MUST(&f, pare_run_passes(&f.c, plain, "fold-constants", NULL));
+  MUST(&f, pare_run_passes(&f.c, merged, "fold-constants,merge-weights", NULL));
+  cr_expect_eq(count_op(merged, PARE_OP_MERGEDWEIGHT), many, "%d merged weights in\n%s",
+               count_op(merged, PARE_OP_MERGEDWEIGHT), text);
+  int at = 0;
+  for (const PareNode *n = merged->first; n; n = n->next, at++) {
+    cr_expect_eq(n->op == PARE_OP_MERGEDWEIGHT, at < many, "node %d is %s", at, pare_op_info[n->op].name);
+    if (n->op == PARE_OP_LINEAR) cr_expect_leq(n->nin, 3);
+    if (n->op == PARE_OP_LINEARGRAD) cr_expect_eq(pare_attr_get(&n->attr, merged, 0), 1);
+  }
+  PareTensor *a = run_graph(&f, plain, 5), *b = run_graph(&f, merged, 5);
+  for (size_t i = 0; i < plain->outputs.n; i++)
+    cr_expect_eq(distance(&a[i], &b[i]), 0, "output %zu is %g away in\n%s", i, distance(&a[i], &b[i]), text);
+  fix_free(&f);
+}
+
+Test(merge, a_layer_and_its_gradient_share_one_merged_weight) {
+  check_merged(MERGE_HEAD LAYER LAYER_GRAD, 1);
+  check_merged(MERGE_HEAD LAYER_GRAD, 1);
+  check_merged(MERGE_HEAD "%y = pare.Linear(%x, %turned, _, %A, %B) {transB=1}\n"
+               "%dx, _, _ = pare.LinearGrad(%x, %turned, %dy, %A, %B, _, %x) {transB=1}\noutput %y\noutput %dx\n", 1);
+  check_merged(MERGE_HEAD "%y = pare.Linear(%x, %w, %b, _, _, %m)\noutput %y\n", 1);
+  /* a bias of its own, and another scale */
+  check_merged(MERGE_HEAD "const %c : f32[12] = random(7)\n%z = pare.Linear(%x, %w, %c, %A, %B, %m) {scale=0.5}\n" LAYER
+               "output %z\n", 1);
+  check_merged(MERGE_HEAD "%z = pare.Linear(%x, %w, %b, %A, %B, %m) {scale=0.25}\n" LAYER "output %z\n", 2);
+}
+
+Test(merge, weights_and_biases_that_are_worked_out_before_a_run_are_merged_before_all_else) {
+  check_merged(MERGE_HEAD "%t = Tanh(%x)\n%v = Transpose(%turned)\n%y = pare.Linear(%t, %v, %b, %A, %B)\n"
+               "%dx, %da, _ = pare.LinearGrad(%t, %v, %dy, %A, %B)\noutput %y\noutput %dx\noutput %da\noutput %v\n", 1);
+}
+
+Test(merge, layers_without_adapters_and_what_changes_before_it_is_read_are_left_alone) {
+  static const char *const texts[] = {
+      MERGE_HEAD "%y = pare.Linear(%x, %w, %b)\n%dx = pare.LinearGrad(%x, %w, %dy)\noutput %y\noutput %dx\n",
+      MERGE_HEAD "pare.Accumulate(%A, %A)\n" LAYER,
+      MERGE_HEAD "input %k : f32[12]\n%v = Mul(%w, %k)\n%y = pare.Linear(%x, %v, %b, %A, %B)\noutput %y\n",
+  };
+  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+    check_left_alone(texts[i], "merge-weights", PARE_OP_MERGEDWEIGHT);
+}
+
+/* Layers on bf16: the merged weight and the bias are too. */
+Test(merge, what_is_merged_has_the_type_of_what_it_is_multiplied_by) {
+  Fix f;
+  fix_init(&f);
+  PareGraph *g = fix_parse(&f, MERGE_HEAD "%low = Cast(%x) {to=bf16}\n%y = pare.Linear(%low, %w, %b, %A, %B, %m)\n"
+                                          "%z = pare.Linear(%x, %w, %b, %A, %B, %m)\noutput %y\noutput %z\n");
+  MUST(&f, pare_run_passes(&f.c, g, "merge-weights", NULL));
+  cr_assert_eq(count_op(g, PARE_OP_MERGEDWEIGHT), 2);
+  const PareNode *low = pare_graph_find(g, "y")->def, *full = pare_graph_find(g, "z")->def;
+  cr_expect(low->in[1]->type.dtype == PARE_BF16 && low->in[2]->type.dtype == PARE_BF16);
+  cr_expect(full->in[1]->type.dtype == PARE_F32 && full->in[2]->role == PARE_CONST, "a bias that fits is read as it is");
+  /* a CPU multiplies by weights of f32 alone */
+  PareProgram *p;
+  cr_expect_eq(pare_program_new(&f.c, g, pare_cpu_kernels(), &p), PARE_UNSUPPORTED);
+  cr_expect(strstr(f.c.diag.text, "f32"), "%s", f.c.diag.text);
+  fix_forget(&f);
+  fix_free(&f);
+}

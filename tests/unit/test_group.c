@@ -150,3 +150,46 @@ Test(group, nothing_moves_where_no_kernel_runs_steps_at_once) {
   for (size_t i = 0; i < o.n; i++) cr_expect(o.step[i] == o.given[i] && o.when[i] == i, "step %zu has moved", i);
   fix_free(f);
 }
+
+/* The bytes of all results, planned for this order. */
+static size_t planned(Fix *f, const Order *o, PareNode *const *step, const uint32_t *when) {
+  uint32_t each[MAX_STEPS];
+  bool lasting[4 * MAX_STEPS] = {false};
+  ParePlan plan;
+  for (size_t i = 0; i < o->n; i++) each[i] = when ? when[i] : (uint32_t)i;
+  for (size_t i = 0; i < o->g->outputs.n; i++) lasting[o->g->outputs.at[i]->id] = true;
+  MUST(f, pare_plan_make(&f->c, f->arena, o->g, o->n, step, each, lasting, &plan));
+  return plan.bytes;
+}
+
+#define WEIGHT(i) "const %w" #i " : f32[1024,512] = zeros\nstate %a" #i " : f32[1024,4]\nstate %b" #i " : f32[4,512]\n"
+#define MERGED(i) "%m" #i " = pare.MergedWeight(%w" #i ", _, %a" #i ", %b" #i ")\n"
+#define LAYER(i) "%y" #i " = pare.Linear(%x, %m" #i ")\n"
+
+Test(group, large_results_of_what_is_there_anyway_are_made_at_once_and_take_no_more_memory) {
+  Fix fix, *f = &fix;
+  fix_init(f);
+  static const char text[] = "input %x : f32[8,1024]\n" WEIGHT(0) WEIGHT(1) WEIGHT(2) MERGED(0) "%t = Tanh(%x)\n"
+                             MERGED(1) MERGED(2) LAYER(0) LAYER(1) LAYER(2) "%s = Add(%y0, %y1)\n%z = Add(%s, %y2)\n"
+                             "output %t\noutput %z\n";
+  Order o = ORDER(f, text, PARE_OP_MERGEDWEIGHT);
+  check(&o, text);
+  cr_expect_eq(times(&o), o.n - 2, "%u times", times(&o));
+  for (int i = 1; i < 4; i++)
+    cr_expect(o.step[i]->op == PARE_OP_MERGEDWEIGHT && o.when[i] == 1, "step %d: %s at %u", i,
+              pare_op_info[o.step[i]->op].name, o.when[i]);
+  cr_expect_leq(planned(f, &o, o.step, o.when), planned(f, &o, o.given, NULL));
+  fix_free(f);
+}
+
+Test(group, a_large_result_is_not_made_before_its_turn) {
+  Fix fix, *f = &fix;
+  fix_init(f);
+  static const char text[] = "input %x : f32[8,1024]\n" WEIGHT(0) WEIGHT(1) MERGED(0) LAYER(0) MERGED(1) LAYER(1)
+                             "output %y0\noutput %y1\n";
+  Order o = ORDER(f, text, PARE_OP_MERGEDWEIGHT);
+  check(&o, text);
+  cr_expect_eq(planned(f, &o, o.step, o.when), planned(f, &o, o.given, NULL));
+  cr_expect_lt(planned(f, &o, o.step, o.when), 2 * 1024 * 512 * sizeof(float));
+  fix_free(f);
+}

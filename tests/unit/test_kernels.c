@@ -1393,6 +1393,40 @@ Test(optim, sums_of_squares_accumulate_and_ema) {
   }
 }
 
+/* W' = m∘(W + s·A·B), which costs a rounding for each term, and a bias, by the definition in float64. Rounded once to
+ * bf16, a number moves by 2^-8 of itself at most, two of `unit`, and what f32 has lost before is a thousandth of that. */
+static void merged_weight(Call *c, PareDtype from, PareDtype to, int64_t k, int64_t n, int64_t r, bool t, bool masked) {
+  clear(c);
+  pare_attr_set(&c->attr, scale, 0.5);
+  pare_attr_set(&c->attr, transB, t);
+  pare_attr_set(&c->attr, to, to);
+  PareTensor *w = filled(t ? input(c, from, DIMS(n, k)) : input(c, from, DIMS(k, n)), 1, -1, 1);
+  PareTensor *bias = filled(input(c, from, DIMS(n)), 2, -1, 1), none = {0};
+  PareTensor a = none, b = none, mask = none;
+  if (r) a = *filled(input(c, from, DIMS(k, r)), 3, -1, 1), b = *filled(input(c, from, DIMS(r, n)), 4, -1, 1);
+  else left_out(c), left_out(c);
+  if (masked) mask = *filled(input(c, from, DIMS(k)), 5, 0, 1);
+  PareTensor want = tensor(c, PARE_F64, w->type.rank, w->type.dim);
+  for (int64_t i = 0; i < k; i++)
+    for (int64_t j = 0; j < n; j++) {
+      int64_t at = t ? j * k + i : i * n + j;
+      double sum = get(w, at);
+      for (int64_t l = 0; l < r; l++) sum += 0.5 * get(&a, i * r + l) * get(&b, l * n + j);
+      put(&want, at, masked ? sum * get(&mask, i) : sum);
+    }
+  PareTensor *out = output(c, to, w->type.rank, w->type.dim), *low = output(c, to, DIMS(n));
+  must(c, PARE_OP_MERGEDWEIGHT);
+  near(out, &want, to == PARE_BF16 ? 2.01 : (double)(r + 2), "MergedWeight");
+  near(low, bias, 1, "bias");
+}
+
+Test(layers, merged_weights_are_those_of_float64) {
+  static const int64_t all[][3] = {{7, 33, 3}, {40, 300, 11}, {1, 1, 1}, {96, 64, 8}, {70, 516, 0}, {516, 68, 12}};
+  static const PareDtype types[][2] = {{PARE_F64, PARE_F64}, {PARE_F32, PARE_F32}, {PARE_F32, PARE_BF16}};
+  EACH_LEVEL(c) for (size_t i = 0; i < sizeof all / sizeof *all; i++) for (int d = 0; d < 3; d++) for (int mode = 0; mode < 4; mode++)
+    merged_weight(&c, types[d][0], types[d][1], all[i][0], all[i][1], all[i][2], mode & 1, mode & 2);
+}
+
 #ifndef PARE_TEST_CUDA /* whose layers are tested in test_cuda_ops.c */
 /* --- layers: the float64 kernels (finite differences: test_autodiff) are the truth. A result is a sum of products whose
  * operands are rounded to the storage type once or twice. --- */

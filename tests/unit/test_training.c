@@ -184,6 +184,20 @@ Test(training, a_folded_adapter_is_the_running_one_on_every_model_of_float_weigh
 
 /* --- results made again --- */
 
+/* Adapters and scores are the same bytes. */
+static void compare_benches(const Bench *x, const Bench *y, const char *name, const char *method) {
+  for (size_t k = 0; k < x->t.nadapters; k++) {
+    size_t bytes;
+    cr_assert(pare_type_bytes(&x->t.b[k].value->type, &bytes));
+    cr_expect(!memcmp(buffer(x, x->t.b[k].value), buffer(y, y->t.b[k].value), bytes),
+              "%s, %s: adapter %zu is not the same", name, method, k);
+  }
+  for (size_t k = 0; k < x->t.ndims; k++)
+    for (int64_t i = 0; x->t.score[k] && i < pare_type_count(&x->t.score[k]->type); i++)
+      cr_expect_eq(buffer(x, x->t.score[k])[i], buffer(y, y->t.score[k])[i], "%s, %s: score %lld of %zu", name, method,
+                   (long long)i, k);
+}
+
 /* The same step with everything kept and with as little as can be: gradients, scores and what an update leaves. */
 static void check_recompute(const char *name, const char *method) {
   const ParePhase phases[] = {PARE_PHASE_TUNE, PARE_PHASE_SCORE, PARE_PHASE_RANK, PARE_PHASE_UPDATE};
@@ -201,16 +215,7 @@ static void check_recompute(const char *name, const char *method) {
   }
   size_t whole = pare_program_memory(b[0].p).results, less = pare_program_memory(b[1].p).results;
   cr_expect_lt(less, whole * 3 / 4, "%s: %zu bytes, %zu with results made again", name, whole, less);
-  for (size_t k = 0; k < b[0].t.nadapters; k++) {
-    size_t bytes;
-    cr_assert(pare_type_bytes(&b[0].t.b[k].value->type, &bytes));
-    cr_expect(!memcmp(buffer(&b[0], b[0].t.b[k].value), buffer(&b[1], b[1].t.b[k].value), bytes),
-              "%s, %s: adapter %zu is not the same", name, method, k);
-  }
-  for (size_t k = 0; k < b[0].t.ndims; k++)
-    for (int64_t i = 0; b[0].t.score[k] && i < pare_type_count(&b[0].t.score[k]->type); i++)
-      cr_expect_eq(buffer(&b[0], b[0].t.score[k])[i], buffer(&b[1], b[1].t.score[k])[i], "%s, %s: score %lld of %zu", name,
-                   method, (long long)i, k);
+  compare_benches(&b[0], &b[1], name, method);
   for (int i = 0; i < 2; i++) unload(&b[i]), fix_free(&b[i].f);
 }
 
@@ -218,6 +223,42 @@ Test(training, is_the_same_bit_for_bit_where_results_are_made_again_and_takes_le
   check_recompute("deit-fashion-ts-op17-dyn", "loraprune");
   check_recompute("deit-fashion-ts-op17-dyn", "gate");
   check_recompute("tinybert-sst2-ts-op17", "loraprune");
+}
+
+/* --- weights merged before all else --- */
+
+/* The same step where every product merges its own, and where results are made again as well. */
+static void check_merge(const char *name, const char *method, PareRecompute again) {
+  const ParePhase phases[] = {PARE_PHASE_TUNE, PARE_PHASE_SCORE, PARE_PHASE_RANK, PARE_PHASE_UPDATE};
+  Bench b[2];
+  size_t merged = 0, adapted = 0;
+  memset(b, 0, sizeof b);
+  for (int i = 0; i < 2; i++) {
+    fix_init(&b[i].f);
+    load(&b[i], fixture(&b[i].f, name));
+    b[i].spec.criterion = criterion(method);
+    b[i].spec.merge = i;
+    if (i) b[i].spec.recompute = again;
+    build(&b[i]);
+    for (size_t k = 0; k < b[i].t.nadapters; k++)
+      randomise(&b[i], b[i].t.a[k].value, k), randomise(&b[i], b[i].t.b[k].value, 100 + k);
+    for (size_t k = 0; k < sizeof phases / sizeof *phases; k++) run(&b[i], phases[k]);
+  }
+  for (const PareNode *n = b[1].g->first; n; n = n->next) {
+    merged += n->op == PARE_OP_MERGEDWEIGHT;
+    adapted += n->op == PARE_OP_LINEAR && n->nin > 3;
+    if (n->op == PARE_OP_LINEARGRAD && n->nin > 3) adapted += !pare_attr_get(&n->attr, merged, 0);
+  }
+  cr_expect_eq(merged, b[1].t.nadapters, "%s, %s: %zu of %zu weights", name, method, merged, b[1].t.nadapters);
+  cr_expect_eq(adapted, 0, "%s, %s: %zu products merge their own", name, method, adapted);
+  compare_benches(&b[0], &b[1], name, method);
+  for (int i = 0; i < 2; i++) unload(&b[i]), fix_free(&b[i].f);
+}
+
+Test(training, is_the_same_bit_for_bit_where_weights_are_merged_before_all_else) {
+  check_merge("deit-fashion-ts-op17-dyn", "loraprune", (PareRecompute){0, 0});
+  check_merge("deit-fashion-ts-op17-dyn", "gate", (PareRecompute){0, PARE_RECOMPUTE_LEAN});
+  check_merge("tinybert-sst2-ts-op17", "grad", (PareRecompute){0, PARE_RECOMPUTE_LEAN});
 }
 
 /* --- scores --- */
