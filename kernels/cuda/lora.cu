@@ -29,7 +29,8 @@ enum {
   MANY = 4,
   MAX_ROWS = 1 << 30,
   MAX_RANK = 1 << 16,
-  ADDERS = 8 /* threads that share the parts of one sum */
+  ADDERS = 8, /* threads that share the parts of one sum */
+  BATCH = 20  /* parts that a thread sends for at once: all of its own on up to 160 processors */
 };
 
 /* x or dy, its factor and the gradient. */
@@ -340,7 +341,13 @@ static __global__ void add_parts(Lora l, int parts, int ranks, const float *sums
   int64_t i = (int64_t)blockIdx.x * PARE_WARP + one;
   float v = 0;
   if (i < all)
-    for (int p = team * parts / ADDERS; p < (team + 1) * parts / ADDERS; p++) v += sums[p * all + i];
+    for (int p = team * parts / ADDERS, end = (team + 1) * parts / ADDERS; p < end; p += BATCH) {
+      float at[BATCH];
+      PARE_UNROLL
+      for (int k = 0; k < BATCH; k++) at[k] = p + k < end ? sums[(p + k) * all + i] : 0;
+      PARE_UNROLL
+      for (int k = 0; k < BATCH; k++) v += at[k];
+    }
   part[team][one] = v;
   __syncthreads();
   if (team || i >= all) return;
