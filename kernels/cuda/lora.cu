@@ -234,6 +234,12 @@ static __device__ inline void load_factor(const Lora &l, const Side &s, const Wa
   }
 }
 
+/* Neighbours in the last axis, stored at once. */
+struct alignas(8) Two {
+  float at[2];
+};
+static __device__ inline void put_two(float *to, float a, float b) { *(Two *)(void *)to = {{a, b}}; }
+
 /* The warp's share of U or V, [groups, ROWS, RANKS]: its columns times its part of the factor, by two sums in turn. */
 template <int PANELS, int GROUPS>
 static __device__ inline void project(const Warp &w, int slot, const uint32_t (&factor)[PANELS][STEPS][GROUPS][2],
@@ -255,8 +261,8 @@ static __device__ inline void project(const Warp &w, int slot, const uint32_t (&
   PARE_UNROLL
   for (int j = 0; j < GROUPS; j++)
     PARE_UNROLL
-    for (int i = 0; i < 4; i++)
-      share[j * SHARE + (g + i / 2 * 8) * RANKS + 2 * t + i % 2] = c[0][j][i] + c[1][j][i];
+    for (int i = 0; i < 4; i += 2)
+      put_two(share + j * SHARE + (g + i * 4) * RANKS + 2 * t, c[0][j][i] + c[1][j][i], c[0][j][i + 1] + c[1][j][i + 1]);
 }
 
 /* The sums over the rows of a panel's columns times V or U, in the form of b. */
@@ -326,10 +332,11 @@ static __global__ void __launch_bounds__(THREADS, 1) gradients(Lora l, float *su
   }
   int64_t part = (int64_t)blockIdx.x * (l.side[0].width + l.side[1].width) + (is_dy ? l.side[0].width : 0);
   PARE_UNROLL
-  for (int i = 0; i < PANELS * STEPS * GROUPS * 4; i++) {
-    int q = i / (GROUPS * 4), j = i / 4 % GROUPS, column = w.column + q * 16 + g + i % 4 / 2 * 8;
+  for (int i = 0; i < PANELS * STEPS * GROUPS * 4; i += 2) {
+    int q = i / (GROUPS * 4), j = i / 4 % GROUPS, column = w.column + q * 16 + g + i % 4 * 4;
+    const float *c = &sum[q / STEPS][q % STEPS][j][i % 4];
     if (q / STEPS < w.panels && column < s.width)
-      sums[(part + column) * GROUPS * RANKS + j * RANKS + 2 * t + i % 2] = sum[q / STEPS][q % STEPS][j][i % 4];
+      put_two(sums + (part + column) * GROUPS * RANKS + j * RANKS + 2 * t, c[0], c[1]);
   }
 }
 
