@@ -9,7 +9,7 @@
 #ifndef T
 enum { X, W, DY = 2, ADDED = 6, H, INPUTS, MADE = 3 };
 
-static const PareTensor *given(const PareKernelArgs *args, int i) {
+static const PareTensor *operand(const PareKernelArgs *args, int i) {
   return i < args->nin && args->in[i].type.rank ? &args->in[i] : NULL;
 }
 
@@ -19,9 +19,9 @@ static PareLinear weight_of(const PareKernelArgs *args, int w) {
   bool t = args->attr->transB;
   PareLinear l = {.k = type->dim[t], .n = type->dim[!t], .transposed = t, .scale = pare_attr_get(args->attr, scale, 1.0)};
   l.w = &args->in[w];
-  l.a = given(args, w + 2);
-  l.b = given(args, w + 3);
-  l.mask = given(args, w + 4);
+  l.a = operand(args, w + 2);
+  l.b = operand(args, w + 3);
+  l.mask = operand(args, w + 4);
   l.r = l.a ? l.a->type.dim[1] : 0;
   return l;
 }
@@ -52,8 +52,8 @@ static PareStatus plan_product(PareKernelArgs *args, const PareLinear *l, bool b
   int64_t elements = l->k * l->n;
   PareProduct *p = NULL;
   size_t scratch = 0;
-  bool sum = backward && given(args, ADDED);
-  const PareTensor *bias = backward ? NULL : given(args, 2);
+  bool sum = backward && operand(args, ADDED);
+  const PareTensor *bias = backward ? NULL : operand(args, 2);
   if (l->w->type.dtype == PARE_BF16 || (bias && bias->type.dtype == PARE_BF16)) {
     args->why = "the CPU merges weights as it multiplies by them: they and biases are f32";
     return PARE_UNSUPPORTED;
