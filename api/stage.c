@@ -98,9 +98,11 @@ enum { FULL_RUN = 8 }; /* samples: less of them leave a GPU idle, and making res
  * merged weights among it. False when nothing is left to give. */
 static bool give_way(PareTuner *t) {
   bool divisible = t->batch > 1 && t->batch <= t->most, lean = t->spec.recompute.dear == PARE_RECOMPUTE_LEAN;
-  if (divisible && (t->batch > FULL_RUN || lean)) t->most = (t->batch + 1) / 2;
-  else if (!lean) t->spec.recompute = (PareRecompute){0, PARE_RECOMPUTE_LEAN}, t->spec.merge = false;
-  else return false;
+  if (divisible && (t->batch > FULL_RUN || lean)) return t->most = (t->batch + 1) / 2, true;
+  if (lean) return false;
+  t->spec.recompute = (PareRecompute){0, PARE_RECOMPUTE_LEAN};
+  t->spec.merge = false;
+  t->spec.reread = true;
   return true;
 }
 

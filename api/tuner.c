@@ -308,7 +308,7 @@ static PareStatus choose_precision(PareTuner *t) {
   if (precision == TF32 && t->device->host)
     return pare_error(t->c, PARE_USAGE, "--precision tf32 is for GPUs: on the CPU take fp32 or bf16");
   t->spec.bf16 = precision == BF16;
-  t->spec.reread = !t->device->host;
+  t->spec.renorm = !t->device->host;
   t->spec.merge = !t->device->host; /* a host's cache takes a weight as it is merged */
   t->tf32 = precision == TF32;
   return PARE_OK;

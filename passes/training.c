@@ -397,7 +397,7 @@ static PareStatus check_dump(Build *b) {
   return pare_error(b->c, PARE_USAGE, "--dump-after: there is no pass '%s'; there are widen, float-products, "
                     "insert-masks, insert-lora, fold-constants, fake-quantize, drop-noops, fuse-layernorm, fuse-gelu, "
                     "fuse-linear, fuse-attention, fuse-masks, lower-precision, loss, autodiff, scores, fuse-sums, "
-                    "fuse-gelu-grad, update, recompute, merge-weights", name);
+                    "renorm, fuse-gelu-grad, update, recompute, merge-weights", name);
 }
 
 static bool makes_integers(PareOp op) {
@@ -487,7 +487,8 @@ PareStatus pare_build_training(PareCtx *c, PareGraph *g, const PareDims *d, cons
   PARE_TRY(done(&b, "scores"));
   set_phase(g, last, PARE_PHASE_RANK);
   if (!spec->plain) PARE_TRY(pare_run_passes(c, g, "fuse-sums", spec->dump_after));
-  if (!spec->plain && spec->reread) PARE_TRY(pare_run_passes(c, g, "renorm,fuse-gelu-grad", spec->dump_after));
+  if (!spec->plain && spec->renorm) PARE_TRY(pare_run_passes(c, g, "renorm", spec->dump_after));
+  if (!spec->plain && spec->reread) PARE_TRY(pare_run_passes(c, g, "fuse-gelu-grad", spec->dump_after));
   last = g->last;
   PARE_TRY(update(&b));
   set_phase(g, last, PARE_PHASE_UPDATE);

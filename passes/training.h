@@ -36,7 +36,8 @@ typedef struct PareTrainSpec {
   bool normalise;
   const bool *pruned;        /* by dimension: scored at all */
   bool bf16;                 /* products of layers and attention in bf16 */
-  bool reread;               /* the device makes GELU, and norms, again as fast as it reads what they are of */
+  bool renorm;               /* norms in f32 are made again rather than written: a GPU computes faster than it stores */
+  bool reread;               /* GELU is made again where the gradients of adapters read it: less memory, more time */
   bool merge;                /* weights with their adapters are made once a run, all at once; else at each product */
   PareRecompute recompute;   /* dear 0: every result that backward reads is kept */
   bool plain;                /* no fusion: the reference that fused programs must equal */

@@ -8,7 +8,7 @@
  * workspace. */
 #include "kernels/cuda/attention_mma.cuh"
 
-enum { QUERIES = 64, HALVES = 2, DQ_COLS = 32 }; /* of a tile; of a strip, 16 queries each; of a part of dq */
+enum { QUERIES = 64, DQ_COLS = 32 };
 
 /* All tensors' or, in shared memory, a head's: registers are for the sums. */
 struct alignas(16) Operands {
@@ -121,43 +121,34 @@ static __device__ inline void soften(const PareAttention &t, const Back<WIDTH> &
   }
 }
 
-/* The warp's keys and HALVES·16 queries, lines `line`.. of the tiles q and dy, `query`.. of the head, `halves` of which
- * are there: dv and dk grow, dS' goes to shared memory. What a lane has of a key or value serves both halves, and their
- * sums do not wait for each other. */
+/* The warp's keys and 16 queries, lines `line`.. of the tiles q and dy, `query`.. of the head: dv and dk grow, dS' goes
+ * to shared memory. */
 template <int WIDTH, PareMask MASK>
 static __device__ inline void strip(const PareAttention &t, const Back<WIDTH> &s, const Own &own, const PareBf16 *q,
-                                    const PareBf16 *dy, PareBf16 *ds, int line, int query, int halves,
-                                    float dk[WIDTH / 8][4], float dv[WIDTH / 8][4]) {
+                                    const PareBf16 *dy, PareBf16 *ds, int line, int query, float dk[WIDTH / 8][4],
+                                    float dv[WIDTH / 8][4]) {
   typedef Back<WIDTH> B;
-  enum { HALF = PARE_OWN * B::PITCH };
-  float score[HALVES][2][4] = {}, dp[HALVES][2][4] = {};
+  float score[2][4] = {}, dp[2][4] = {};
+  uint32_t a[4], b[4], p[4], d[4];
   q += line * B::PITCH, dy += line * B::PITCH;
   PARE_UNROLL for (int c = 0; c < B::PARTS; c++) {
-    uint32_t k[4], v[4], b[4];
-    pare_ldmatrix(k, s.k + s.warp * HALF + pare_along(B::PITCH) + c * 16);
-    pare_ldmatrix(v, s.v + s.warp * HALF + pare_along(B::PITCH) + c * 16);
-    PARE_UNROLL for (int i = 0; i < HALVES; i++) {
-      if (i >= halves) continue;
-      pare_ldmatrix(b, q + i * HALF + pare_across(B::PITCH) + c * 16);
-      pare_mma(score[i][0], k, b), pare_mma(score[i][1], k, b + 2);
-      pare_ldmatrix(b, dy + i * HALF + pare_across(B::PITCH) + c * 16);
-      pare_mma(dp[i][0], v, b), pare_mma(dp[i][1], v, b + 2);
-    }
+    pare_ldmatrix(a, s.k + s.warp * PARE_OWN * B::PITCH + pare_along(B::PITCH) + c * 16);
+    pare_ldmatrix(b, q + pare_across(B::PITCH) + c * 16);
+    pare_mma(score[0], a, b), pare_mma(score[1], a, b + 2);
+    pare_ldmatrix(a, s.v + s.warp * PARE_OWN * B::PITCH + pare_along(B::PITCH) + c * 16);
+    pare_ldmatrix(b, dy + pare_across(B::PITCH) + c * 16);
+    pare_mma(dp[0], a, b), pare_mma(dp[1], a, b + 2);
   }
-  PARE_UNROLL for (int i = 0; i < HALVES; i++) {
-    uint32_t p[4], d[4], b[4];
-    if (i >= halves) continue;
-    soften<WIDTH, MASK>(t, s, own, query + i * PARE_OWN, score[i], dp[i], p, d);
-    for (int j = 0; j < 4; j++) {
-      int key = s.warp * PARE_OWN + pare_place_row() + j % 2 * 8;
-      *(uint32_t *)(ds + key * B::SCORES + line + i * PARE_OWN + j / 2 * 8 + pare_place_col()) = d[j];
-    }
-    PARE_UNROLL for (int c = 0; c < B::PARTS; c++) {
-      pare_ldmatrix_t(b, dy + i * HALF + pare_along(B::PITCH) + c * 16);
-      pare_mma(dv[2 * c], p, b), pare_mma(dv[2 * c + 1], p, b + 2);
-      pare_ldmatrix_t(b, q + i * HALF + pare_along(B::PITCH) + c * 16);
-      pare_mma(dk[2 * c], d, b), pare_mma(dk[2 * c + 1], d, b + 2);
-    }
+  soften<WIDTH, MASK>(t, s, own, query, score, dp, p, d);
+  for (int i = 0; i < 4; i++) {
+    int key = s.warp * PARE_OWN + pare_place_row() + i % 2 * 8;
+    *(uint32_t *)(ds + key * B::SCORES + line + i / 2 * 8 + pare_place_col()) = d[i];
+  }
+  PARE_UNROLL for (int c = 0; c < B::PARTS; c++) {
+    pare_ldmatrix_t(b, dy + pare_along(B::PITCH) + c * 16);
+    pare_mma(dv[2 * c], p, b), pare_mma(dv[2 * c + 1], p, b + 2);
+    pare_ldmatrix_t(b, q + pare_along(B::PITCH) + c * 16);
+    pare_mma(dk[2 * c], d, b), pare_mma(dk[2 * c + 1], d, b + 2);
   }
 }
 
@@ -213,7 +204,8 @@ static __device__ inline void make_dq(const PareAttention &t, const Back<WIDTH> 
 }
 
 /* A block: one head. */
-template <int WIDTH, PareMask MASK> static __device__ inline void backward(const PareAttention &t, const Operands &all) {
+template <int WIDTH, PareMask MASK>
+static __global__ void __launch_bounds__(Back<WIDTH>::WARPS *PARE_WARP, 1) backward(PareAttention t, Operands all) {
   typedef Back<WIDTH> B;
   PARE_SHARED(Operands, head);
   const B s = lay_out<WIDTH>(head);
@@ -242,9 +234,9 @@ template <int WIDTH, PareMask MASK> static __device__ inline void backward(const
       pare_copy_commit();
       if (j0) make_dq<WIDTH>(t, s, turn, s.ds + (stage ^ 1) * s.keys * B::SCORES, j0 - QUERIES);
       if (own.first >= keys) continue;
-      for (int line = 0; line < QUERIES && j0 + line < queries; line += HALVES * PARE_OWN)
+      for (int line = 0; line < QUERIES && j0 + line < queries; line += PARE_OWN)
         strip<WIDTH, MASK>(t, s, own, s.q + stage * B::TILE, s.dy + stage * B::TILE, s.ds + stage * s.keys * B::SCORES,
-                           line, j0 + line, j0 + line + PARE_OWN < queries ? HALVES : 1, sum_k, sum_v);
+                           line, j0 + line, sum_k, sum_v);
     }
     float scale[2] = {(float)t.scale, (float)t.scale}, one[2] = {1, 1};
     PARE_UNROLL for (int c = 0; c < B::PARTS; c++) {
@@ -252,22 +244,6 @@ template <int WIDTH, PareMask MASK> static __device__ inline void backward(const
       pare_put(sum_v[2 * c], sum_v[2 * c + 1], one, t.v, own.first, c * 16, head->dv);
     }
   }
-}
-
-/* The same for blocks of different size, which have registers to go with it: up to 8 warps, two blocks of them a
- * multiprocessor where heads are narrow; up to 13; more. */
-enum { FEW = 8, SOME = 13, SOME_REGISTERS = 152 };
-template <int WIDTH, PareMask MASK>
-static __global__ void __launch_bounds__(FEW *PARE_WARP, WIDTH <= 64 ? 2 : 1) few_warps(PareAttention t, Operands all) {
-  backward<WIDTH, MASK>(t, all);
-}
-template <int WIDTH, PareMask MASK>
-static __global__ void __maxnreg__(SOME_REGISTERS) some_warps(PareAttention t, Operands all) {
-  backward<WIDTH, MASK>(t, all);
-}
-template <int WIDTH, PareMask MASK>
-static __global__ void __launch_bounds__(Back<WIDTH>::WARPS *PARE_WARP, 1) many_warps(PareAttention t, Operands all) {
-  backward<WIDTH, MASK>(t, all);
 }
 
 /* --- the launch --- */
@@ -299,11 +275,7 @@ PareStatus pare_attention_grad_mma(PareKernelArgs *a, const PareAttention *t) {
                         (PareBf16 *)a->out[2].data};
   if (!blocks) return PARE_OK;
   return pare_by_head(t, [&](auto width, auto mask) {
-    enum { WIDTH = decltype(width)::value };
-    constexpr PareMask MASK = decltype(mask)::value;
-    auto kernel = few_warps<WIDTH, MASK>;
-    if constexpr (max_warps(WIDTH) > FEW)
-      if (warps > FEW) kernel = warps <= SOME ? some_warps<WIDTH, MASK> : many_warps<WIDTH, MASK>;
+    auto kernel = backward<decltype(width)::value, decltype(mask)::value>;
     PARE_TRY(pare_allow_shared(a, kernel, bytes));
     PARE_LAUNCH(kernel, blocks, warps * PARE_WARP, bytes, pare_cuda(a)->stream, *t, all);
     return pare_launched(a);

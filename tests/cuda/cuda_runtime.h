@@ -19,7 +19,6 @@
 #define __host__
 #define __shared__ static /* blocks run one after another */
 #define __launch_bounds__(...)
-#define __maxnreg__(n)
 #define __grid_constant__
 #define PARE_UNROLL
 #define PARE_ROLL
