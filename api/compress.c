@@ -289,7 +289,8 @@ static PareStatus account(Compress *k) {
   r->samples_per_second = r->seconds > 0 ? (double)k->tuner.tuned / r->seconds : 0;
   r->final_loss = k->tuner.loss;
   getrusage(RUSAGE_SELF, &use);
-  r->peak_memory_bytes = (int64_t)use.ru_maxrss * 1024;
+  bool gpu = !k->device->host && k->tuner.peak_bytes;
+  r->peak_memory_bytes = gpu ? (int64_t)k->tuner.peak_bytes : (int64_t)use.ru_maxrss * 1024;
   return PARE_OK;
 }
 

@@ -171,7 +171,7 @@ typedef struct PareCompressResult {
   double masked_vs_compact_abs, masked_vs_compact_rel;
   int64_t steps;
   double seconds, samples_per_second, final_loss;
-  int64_t peak_memory_bytes;
+  int64_t peak_memory_bytes; /* of the process; where a GPU tunes, of its memory */
   void *owner;
 } PareCompressResult;
 

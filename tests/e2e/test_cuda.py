@@ -54,6 +54,7 @@ def test_a_run_has_the_losses_of_the_cpu_step_by_step_and_the_same_bytes_in_any_
     gpu, out, log = train(data / "labelled.npz", tmp_path, "gpu", "cuda", *args)
     _, turned, _ = train(data / "labelled.npz", tmp_path, "turned", "cuda:0", *args, PARE_EMULATION_REVERSED="1")
     assert gpu["training"]["device"] == "cuda:0" and "device cuda:0: emulated GPU" in log
+    assert gpu["training"]["peak_memory_bytes"] < cpu["training"]["peak_memory_bytes"]  # the device's, not the process's
     assert gpu["curves"]["loss"] == pytest.approx(cpu["curves"]["loss"], rel=REL)
     assert [g["kept"] for g in gpu["groups"]] == [g["kept"] for g in cpu["groups"]]
     assert gpu["curves"]["metric"] == cpu["curves"]["metric"] and gpu["curves"]["step"] == [1, 2, 3, 4]
