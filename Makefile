@@ -39,7 +39,7 @@ asan: | build/.deps
 cuda: | build/.deps
 	@if ! command -v nvcc >/dev/null; then echo "skipped: there is no nvcc here, the CUDA plug-in is not compiled"; \
 	else cmake --preset cuda >/dev/null && cmake --build build/cuda --target pare pare_cuda gpu_kernels gpu_conformance gpu_program gpu_ops gpu_big \
-	  && ctest --test-dir build/cuda --output-on-failure -L gpu && build/cuda/tests/gpu_ops | head -1; fi
+	  && ctest --test-dir build/cuda --output-on-failure -L gpu && PARE_PLUGIN_DIR=build/cuda build/cuda/tests/gpu_ops 2>&1 | head -1; fi
 
 clean:
 	rm -rf build
