@@ -138,7 +138,7 @@ static PareStatus run_kernel(PareCtx *c, const PareNode *n, PareKernelArgs *args
 static PareStatus eval_in_scratch(PareCtx *c, PareNode *n, PareArena *a) {
   PareTensor *in = PARE_NEW_N(c->scratch, n->nin, PareTensor), *out = PARE_NEW_N(c->scratch, n->nout, PareTensor);
   if (!in || !out) return pare_nomem(c);
-  if (pare_op_info[n->op].kernel == PARE_KERNEL_VIEW) {
+  if (pare_is_view(n)) {
     n->out[0]->data = n->in[0]->data;
     return PARE_OK;
   }
@@ -166,7 +166,7 @@ PareStatus pare_node_eval(PareCtx *c, PareNode *n, PareArena *a) {
 /* A view's second output (Dropout's mask) has no kernel. */
 static bool is_small(const PareNode *n) {
   size_t total = 0, bytes;
-  if (pare_op_info[n->op].kernel == PARE_KERNEL_VIEW && (!n->out[0] || (n->nout > 1 && n->out[1]))) return false;
+  if (pare_is_view(n) && (!n->out[0] || (n->nout > 1 && n->out[1]))) return false;
   for (int i = 0; i < n->nout; i++)
     if (n->out[i] && (!pare_type_bytes(&n->out[i]->type, &bytes) || !pare_add_size(total, bytes, &total))) return false;
   return n->nout > 0 && total <= EVAL_LIMIT;

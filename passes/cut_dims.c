@@ -173,7 +173,7 @@ static PareStatus find_source(Cut *x, PareNode *n, const PareValue *v, int64_t e
   PareCtx *c = x->c;
   *input = 0;
   *element = e;
-  if (pare_op_info[n->op].kernel == PARE_KERNEL_VIEW || n->op == PARE_OP_CAST) return PARE_OK;
+  if (pare_is_view(n) || n->op == PARE_OP_CAST) return PARE_OK;
   PareMark mark = pare_arena_mark(c->scratch);
   PareNode probe = *n;
   int ndata = pare_op_info[n->op].max_in < 0 ? n->nin : 1;

@@ -15,7 +15,7 @@ static bool counts_up(const PareValue *v) {
 /* Output 0 has the numbers of input 0, in their order. */
 static bool keeps_numbers(const PareNode *n) {
   if (n->nout > 1 && n->out[1]) return false;
-  if (pare_op_info[n->op].kernel == PARE_KERNEL_VIEW) return n->in[0] != NULL;
+  if (pare_is_view(n)) return n->in[0] != NULL;
   if (n->op == PARE_OP_GATHER && !counts_up(n->in[1])) return false;
   return (n->op == PARE_OP_EXPAND || n->op == PARE_OP_CAST || n->op == PARE_OP_GATHER) &&
          pare_type_equal(&n->in[0]->type, &n->out[0]->type);

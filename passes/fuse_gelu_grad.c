@@ -1,5 +1,5 @@
-/* fuse_gelu_grad - gradients of adapters around a GELU in bf16 make what they read of it on the way, where a device reads
- * faster than it stores:
+/* fuse_gelu_grad - gradients of adapters around a GELU in bf16 make what they read of it on the way, where memory is short
+ * (storing it takes less time on a GPU: bench/results/gpu-2026-11-27.md):
  *   g = Gelu(h), LinearGrad(g, ..)                        LinearGrad(h, ..) {act}: g need not be kept for backward
  *   dh = GeluGrad(h, dg), LinearGrad(x, W, dh, ..)        LinearGrad(x, W, dg, .., h), and dh: one pass over them less
  * It comes when gradients are there. */

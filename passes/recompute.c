@@ -26,10 +26,8 @@ typedef struct Plan {
   PareValue **again[UINT8_MAX + 1]; /* by phase, by value: its second making; NULL: none yet */
 } Plan;
 
-static bool is_view(const PareNode *n) { return pare_op_info[n->op].kernel == PARE_KERNEL_VIEW; }
-
 static const PareValue *root_of(const PareValue *v) {
-  while (v->role == PARE_RESULT && v->def && is_view(v->def)) v = v->def->in[0];
+  while (v->role == PARE_RESULT && v->def && pare_is_view(v->def)) v = v->def->in[0];
   return v;
 }
 
@@ -75,7 +73,7 @@ static double cost_to_make(Plan *p, const PareValue *v, double most) {
   const PareNode *n = v->def;
   if (p->seen[n->id] == p->stamp) return 0;
   p->seen[n->id] = p->stamp;
-  double sum = is_view(n) ? 0 : node_cost(n);
+  double sum = pare_is_view(n) ? 0 : node_cost(n);
   for (int i = 0; i < n->nin && sum <= most; i++)
     if (n->in[i] && !at_hand(p, n->in[i])) sum += cost_to_make(p, n->in[i], most - sum);
   return sum;

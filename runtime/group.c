@@ -31,7 +31,6 @@ typedef struct Grouping {
   size_t nout;
 } Grouping;
 
-static bool is_view(const PareNode *n) { return pare_op_info[n->op].kernel == PARE_KERNEL_VIEW; }
 static bool writes(const PareNode *n, int i) { return i < 32 && (pare_op_info[n->op].writes >> i & 1u); }
 static uint32_t most(uint32_t a, uint32_t b) { return a > b ? a : b; }
 
@@ -63,7 +62,7 @@ static bool reads_what_stays(const Grouping *s, const PareNode *n) {
 }
 
 static bool may_wait(const Grouping *s, const PareNode *n, uint32_t level) {
-  if (is_view(n)) return level > 0; /* it goes with what it shows */
+  if (pare_is_view(n)) return level > 0; /* it goes with what it shows */
   if (!s->kernels[n->op].run_many) return false;
   if (reads_what_stays(s, n)) return true;
   for (int i = 0; i < n->nin; i++)
@@ -108,7 +107,7 @@ static void release(Grouping *s) {
   if (s->nwaiting) qsort(s->waiting, s->nwaiting, sizeof *s->waiting, by_level_and_op);
   for (size_t i = 0; i < s->nwaiting; i++) {
     const Waiting *w = &s->waiting[i];
-    bool alike = i > 0 && w[-1].level == w->level && w[-1].node->op == w->node->op && !is_view(w->node);
+    bool alike = i > 0 && w[-1].level == w->level && w[-1].node->op == w->node->op && !pare_is_view(w->node);
     put(s, w->node, alike);
     forget(s, w->node);
   }
@@ -117,7 +116,7 @@ static void release(Grouping *s) {
 
 static void group(Grouping *s, size_t n, PareNode **step) {
   for (size_t i = 0; i < n; i++)
-    for (int k = 0; k < step[i]->nout && !is_view(step[i]); k++)
+    for (int k = 0; k < step[i]->nout && !pare_is_view(step[i]); k++)
       if (step[i]->out[k]) s->made[step[i]->out[k]->id] = true;
   for (size_t i = 0; i < n; i++) {
     if (i > 0 && step[i]->phase != step[i - 1]->phase) release(s);

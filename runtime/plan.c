@@ -94,7 +94,7 @@ void pare_plan_roots(const PareGraph *g, size_t nsteps, PareNode *const *step, c
   for (size_t i = 0; i < g->values.n; i++) root[i] = g->values.at[i];
   for (size_t t = 0; t < nsteps; t++) {
     const PareNode *n = step[t];
-    if (pare_op_info[n->op].kernel == PARE_KERNEL_VIEW) root[n->out[0]->id] = root[n->in[0]->id];
+    if (pare_is_view(n)) root[n->out[0]->id] = root[n->in[0]->id];
   }
 }
 
@@ -175,7 +175,7 @@ PareStatus pare_plan_make(PareCtx *c, PareArena *a, const PareGraph *g, size_t n
   if (s == PARE_OK) find_last_reads(g, nsteps, step, when, lasting, out->root, last);
   for (size_t t = 0; t < nsteps && s == PARE_OK; t++) {
     bool alone = (t == 0 || when[t - 1] != when[t]) && (t + 1 == nsteps || when[t + 1] != when[t]);
-    if (pare_op_info[step[t]->op].kernel != PARE_KERNEL_VIEW) s = plan_step(c, a, step[t], when[t], alone, last, out);
+    if (!pare_is_view(step[t])) s = plan_step(c, a, step[t], when[t], alone, last, out);
   }
   pare_arena_rewind(c->scratch, mark);
   if (s != PARE_OK) return s;

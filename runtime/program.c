@@ -104,8 +104,6 @@ void pare_program_free(PareProgram *p) {
 
 /* --- which nodes run --- */
 
-static bool is_view(const PareNode *n) { return pare_op_info[n->op].kernel == PARE_KERNEL_VIEW; }
-
 static bool must_run(const PareNode *n, const bool *needed) {
   if (pare_op_info[n->op].writes) return true;
   for (int i = 0; i < n->nout; i++)
@@ -120,10 +118,10 @@ static PareStatus check_node(PareCtx *c, const PareNode *n, const PareDevice *d,
     if (v && !pare_type_bytes(&v->type, &bytes))
       return pare_fail(c, n, PARE_UNSUPPORTED, "the size of '%s' is not known or too large", v->name);
   }
-  for (int i = 1; is_view(n) && i < n->nout; i++)
+  for (int i = 1; pare_is_view(n) && i < n->nout; i++)
     if (n->out[i] && needed[n->out[i]->id])
       return pare_fail(c, n, PARE_UNSUPPORTED, "its output %d is not computed", i);
-  if (is_view(n) || d->kernels[n->op].run) return PARE_OK;
+  if (pare_is_view(n) || d->kernels[n->op].run) return PARE_OK;
   if (d->host) return pare_fail(c, n, PARE_UNSUPPORTED, "no kernel runs this op here");
   return pare_fail(c, n, PARE_UNSUPPORTED, "no kernel runs this op on %s: take --device cpu", d->name);
 }
@@ -356,14 +354,14 @@ static PareStatus make_steps(PareCtx *c, PareProgram *p, size_t n, PareNode *con
   p->step = PARE_NEW_N(p->arena, n, Step);
   p->args = PARE_NEW_N(p->arena, n, PareKernelArgs *);
   for (size_t i = 0; i < n; i++)
-    if (!is_view(list[i])) p->ntensors += (size_t)(list[i]->nin + list[i]->nout);
+    if (!pare_is_view(list[i])) p->ntensors += (size_t)(list[i]->nin + list[i]->nout);
   p->tensor = PARE_NEW_N(p->arena, p->ntensors, PareTensor);
   p->shows = PARE_NEW_N(p->arena, p->ntensors, const PareValue *);
   p->known = PARE_NEW_N(p->arena, p->ntensors, const void *);
   if (!p->step || !p->args || !p->tensor || !p->shows || !p->known) return pare_nomem(c);
   size_t first = 0;
   for (size_t i = 0; i < n; i++) {
-    if (is_view(list[i])) continue;
+    if (pare_is_view(list[i])) continue;
     Step *s = &p->step[p->nsteps++];
     *s = (Step){.node = list[i], .kernel = &p->device->kernels[list[i]->op], .when = when[i]};
     step_tensors(p, s, first);
@@ -382,7 +380,7 @@ static void find_strict(PareProgram *p, size_t n, PareNode *const *list) {
   for (size_t i = 0; i < p->graph->values.n; i++) p->strict[p->plan.root[i]->id] |= p->readable[i];
   for (size_t i = 0; i < n; i++) {
     unsigned loose = p->device->kernels[list[i]->op].loose;
-    for (int k = 0; k < list[i]->nin && !is_view(list[i]); k++)
+    for (int k = 0; k < list[i]->nin && !pare_is_view(list[i]); k++)
       if (list[i]->in[k] && !(k < 32 && (loose >> k & 1))) p->strict[p->plan.root[list[i]->in[k]->id]->id] = true;
   }
 }

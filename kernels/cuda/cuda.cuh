@@ -50,6 +50,8 @@ enum { PARE_THREADS = 256, PARE_WARP = 32 };
 static inline int64_t pare_min(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t pare_max(int64_t a, int64_t b) { return a > b ? a : b; }
 static inline int64_t pare_ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+/* Bytes of a part of a workspace, so that the next one is aligned too. */
+static inline size_t pare_part_bytes(size_t bytes) { return (bytes + 255) & ~(size_t)255; }
 
 /* Blocks for n items, `each` of them a block; a kernel loops where that is fewer than n needs. */
 static inline int64_t pare_blocks(const PareKernelArgs *a, int64_t n, int64_t each) {

@@ -62,7 +62,6 @@ struct Trial {
   int64_t out; /* elements of a result */
   cudaEvent_t begin, end;
 };
-static int64_t up(int64_t bytes) { return (bytes + 255) & ~(int64_t)255; }
 
 static bool trial_new(PareKernelArgs *args, const PareGemmSpec *s, Trial *t) {
   int64_t in = (int64_t)pare_dtype_size(s->in), out = (int64_t)pare_dtype_size(s->out);
@@ -70,13 +69,13 @@ static bool trial_new(PareKernelArgs *args, const PareGemmSpec *s, Trial *t) {
   cudaStream_t stream = pare_cuda(args)->stream;
   *t = {};
   t->out = s->m * s->ldc;
-  int64_t sizes[] = {up(a * in), up(b * in), up(s->n * out), up(t->out * out), up(t->out * out), up(t->out * out), 256};
-  int64_t total = 0;
-  for (int64_t size : sizes) total += size;
-  if (cudaMalloc((void **)&t->block, (size_t)total) != cudaSuccess) return cudaGetLastError(), false;
+  int64_t sizes[] = {a * in, b * in, s->n * out, t->out * out, t->out * out, t->out * out, (int64_t)sizeof *t->differ};
+  size_t total = 0;
+  for (int64_t size : sizes) total += pare_part_bytes((size_t)size);
+  if (cudaMalloc((void **)&t->block, total) != cudaSuccess) return cudaGetLastError(), false;
   void **at[] = {&t->a, &t->b, &t->bias, &t->c, &t->first, &t->other};
   char *next = t->block;
-  for (int i = 0; i < 6; next += sizes[i++]) *at[i] = next;
+  for (int i = 0; i < 6; next += pare_part_bytes((size_t)sizes[i++])) *at[i] = next;
   t->differ = (uint32_t *)(void *)next;
   auto fill = [&](PareDtype d, int64_t n, void *x) {
     return pare_by_float(args, d, [&](auto zero) {

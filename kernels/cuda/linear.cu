@@ -14,8 +14,6 @@ struct Linear {
   double scale;
 };
 
-static size_t up(size_t bytes) { return (bytes + 255) & ~(size_t)255; }
-
 static Linear linear_of(const PareKernelArgs *a) {
   const PareType *x = &a->in[X].type, *w = &a->in[W].type;
   bool t = a->attr->transB;
@@ -70,15 +68,15 @@ static Space space_of(const PareKernelArgs *a, const Linear *l, bool backward) {
   size_t c = d == PARE_F64 ? sizeof(double) : sizeof(float);
   Space s = {};
   PareLora lora;
-  s.bias = is_ready(a) ? 0 : up((size_t)(l->k * l->n) * pare_dtype_size(d));
-  s.u = s.bias + up((size_t)l->n * pare_dtype_size(d));
+  s.bias = is_ready(a) ? 0 : pare_part_bytes((size_t)(l->k * l->n) * pare_dtype_size(d));
+  s.u = s.bias + pare_part_bytes((size_t)l->n * pare_dtype_size(d));
   s.bytes = s.u;
   if (!backward || !l->r) return s;
   if (lora_of(a, l, &lora)) return s.bytes += pare_cuda_lora_bytes(a, &lora), s;
-  s.v = s.u + up((size_t)(l->m * l->r) * c);
-  s.sums = s.v + up((size_t)(l->m * l->r) * c);
-  s.x = s.sums + up((size_t)(l->parts * l->r * pare_max(l->k, l->n)) * c);
-  s.bytes = s.x + (a->attr->act ? up((size_t)(l->m * l->k) * pare_dtype_size(d)) : 0);
+  s.v = s.u + pare_part_bytes((size_t)(l->m * l->r) * c);
+  s.sums = s.v + pare_part_bytes((size_t)(l->m * l->r) * c);
+  s.x = s.sums + pare_part_bytes((size_t)(l->parts * l->r * pare_max(l->k, l->n)) * c);
+  s.bytes = s.x + (a->attr->act ? pare_part_bytes((size_t)(l->m * l->k) * pare_dtype_size(d)) : 0);
   return s;
 }
 
