@@ -87,6 +87,12 @@ static PARE_INLINE void FN(load_weights)(const T *x, int64_t n, FN(Vec) *out) {
   *out = VEC(full);
 }
 
+/* |e| ^ power */
+static PARE_INLINE void FN(power)(const Scores *s, FN(Vec) e, FN(Vec) *out) {
+  __typeof__(e < e) negative = e < 0;
+  *out = s->square ? e * e : e - 2 * (FN(Vec))((__typeof__(negative))e & negative);
+}
+
 /* A vector of a line of W becomes e = |G·(W + s·A·B)| ^ power. Without gradients u and v are zero and G is 1. */
 static PARE_INLINE void FN(score)(const Scores *s, int64_t terms, const C *u, const C *v, const C *w,
                                   const FN(Vec) *p, const FN(Vec) *q, FN(Vec) *x) {
@@ -94,9 +100,7 @@ static PARE_INLINE void FN(score)(const Scores *s, int64_t terms, const C *u, co
   for (int64_t j = 0; j < terms; j++) g += u[j] * p[j];
   for (int64_t j = 0; j < terms; j++) h += v[j] * q[j];
   for (int64_t j = 0; j < terms; j++) d += w[j] * q[j];
-  FN(Vec) e = (g + h) * d;
-  __typeof__(e < d) negative = e < 0;
-  *x = s->square ? e * e : e - 2 * (FN(Vec))((__typeof__(negative))e & negative);
+  FN(power)(s, (g + h) * d, x);
 }
 
 /* The vector at `at` of the lines lo..hi-1: adds to a sum for each line, and to the sum over them. The lines are far
@@ -109,7 +113,7 @@ static PARE_INLINE void FN(score_column)(const Scores *s, int64_t terms, int64_t
   for (int64_t k = lo; k < hi; k++) {
     const T *from = x + k * s->width + at;
     FN(Vec) e;
-    if (k + LINES < s->lines) __builtin_prefetch(from + LINES * s->width);
+    if (k + LINES < s->lines) __builtin_prefetch(from + LINES * s->width, 0, 2);
     if (n == LANES) FN(load_weights)(from, LANES, &e);
     else FN(load_weights)(from, n, &e);
     FN(score)(s, terms, u + k * terms, v + k * terms, w + k * terms, p, q, &e);
@@ -119,13 +123,36 @@ static PARE_INLINE void FN(score_column)(const Scores *s, int64_t terms, int64_t
   *sum += col;
 }
 
-/* The same with P and Q of a usual rank in registers. */
+/* The same with P and Q of a usual rank in registers, and sums of so many lines at once that no addition waits. */
 static void FN(score_column_short)(const Scores *s, int64_t lo, int64_t hi, int64_t at, const T *x, const C *u,
                                    const C *v, const C *w, const FN(Vec) *p, const FN(Vec) *q, FN(Vec) *line,
                                    FN(Vec) *sum) {
-  FN(Vec) pr[TERMS], qr[TERMS];
+  enum { SIDE = 2 };
+  FN(Vec) pr[TERMS], qr[TERMS], col = {0};
+  int64_t k = lo;
   for (int64_t j = 0; j < TERMS; j++) pr[j] = p[j], qr[j] = q[j];
-  FN(score_column)(s, TERMS, lo, hi, at, x, u, v, w, pr, qr, line, sum);
+  for (; at + LANES <= s->width && k + SIDE <= hi; k += SIDE) {
+    FN(Vec) g[SIDE], h[SIDE] = {0}, d[SIDE];
+    for (int i = 0; i < SIDE; i++) {
+      const T *from = x + (k + i) * s->width + at;
+      if (k + LINES < s->lines) __builtin_prefetch(from + LINES * s->width, 0, 2);
+      g[i] = (FN(Vec)){0} + (C)!s->gradient;
+      FN(load_weights)(from, LANES, &d[i]);
+    }
+    for (int j = 0; j < TERMS; j++)
+      for (int i = 0; i < SIDE; i++) {
+        int64_t t = (k + i) * TERMS + j;
+        g[i] += u[t] * pr[j], h[i] += v[t] * qr[j], d[i] += w[t] * qr[j];
+      }
+    for (int i = 0; i < SIDE; i++) {
+      FN(Vec) e;
+      FN(power)(s, (g[i] + h[i]) * d[i], &e);
+      col += e;
+      line[k - lo + i] += e;
+    }
+  }
+  *sum += col;
+  FN(score_column)(s, TERMS, k, hi, at, x, u, v, w, pr, qr, line + (k - lo), sum);
 }
 
 /* Lines lo..hi-1: their sums, and their share of the positions' sums. */
