@@ -1,0 +1,241 @@
+#!/usr/bin/env python3
+"""paper.py - what bench/paper.sh runs: the comparison of the paper (arXiv 2305.18403), tables 1 to 5 in shape.
+
+    paper.py --pare build/pare --image M.onnx train.npz test.npz [--text M.onnx train.npz test.npz] --work DIR
+             [--quick] [--tables 1,2,3,4,5] [--seeds 3] [--out bench/results] [--device cpu] [--date YYYY-MM-DD]
+
+Every method has the same samples, steps and batch, and the same four learning rates to choose from, at half of heads and
+channels, with seed 0, on training samples that are held out; the test samples decide nothing. A run's result is a line of
+OUT/paper-DATE.jsonl as soon as it is there, and is not run again; a table is OUT/paper-DATE-tableN.md with a picture
+beside it. A cell that has no meaning (a criterion of groups for single elements) or that pare refuses holds a dash."""
+import argparse
+import datetime
+import html
+import json
+import math
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+
+HELD_OUT = 3000
+RATES = (1e-4, 3e-4, 1e-3, 3e-3)
+QUICK_RATES = {"adapters": 2e-3, "all": 3e-4}
+BUDGET = {"image": ("--steps", "1200", "--batch", "64"), "text": ("--steps", "600", "--batch", "32", "--precision", "bf16")}
+QUICK_BUDGET = {"image": ("--steps", "40", "--batch", "64"), "text": ("--steps", "20", "--batch", "32", "--precision", "bf16")}
+
+# What is compared: name, what a table calls it, options. "--trainable all" is full fine-tuning.
+METHODS = {
+    "dense": ("LoRA tuning, not pruned", ("--sparsity", "0")),
+    "dense-full": ("full fine-tuning, not pruned", ("--sparsity", "0", "--trainable", "all")),
+    "gate": ("gate, pare's default", ("--method", "gate")),
+    "loraprune": ("LoRAPrune", ("--method", "loraprune")),
+    "sequential": ("LoRAPrune, sequential adapters", ("--method", "loraprune", "--adapter", "sequential")),
+    "grad": ("true gradient, adapters tuned", ("--method", "grad")),
+    "grad-full": ("true gradient, full fine-tuning", ("--method", "grad", "--trainable", "all")),
+    "movement": ("movement, full fine-tuning", ("--method", "movement", "--trainable", "all")),
+    "fisher": ("Fisher of the masks", ("--method", "fisher")),
+    "wanda": ("Wanda", ("--method", "wanda")),
+    "magnitude": ("magnitude", ("--method", "magnitude")),
+    "magnitude-full": ("magnitude, full fine-tuning", ("--method", "magnitude", "--trainable", "all")),
+    "random": ("random", ("--method", "random")),
+    "one-shot": ("LoRAPrune at once, then tuned", ("--method", "loraprune", "--schedule", "one-shot")),
+    "late": ("tuned, LoRAPrune at once, tuned", ("--method", "loraprune", "--schedule", "tune-then-one-shot")),
+    "obs": ("one-shot OBS, then tuned", ("--method", "obs", "--schedule", "one-shot")),
+    "obs-late": ("tuned, one-shot OBS, tuned", ("--method", "obs", "--schedule", "tune-then-one-shot")),
+}
+STRUCTURED = {f"{s} % of groups": ("--sparsity", f"{s / 100:g}") for s in (25, 50, 75)}
+ELEMENTS = {f"{s} % of elements": ("--granularity", "unstructured", "--sparsity", f"{s / 100:g}") for s in (30, 50, 70, 90)}
+HALF = {"50 % of groups": STRUCTURED["50 % of groups"]}
+HALVES = {**HALF, "50 % of elements": ELEMENTS["50 % of elements"]}
+
+# Title, rows, columns; the quick table's columns.
+TABLES = {
+    1: ("All methods", ("dense", "dense-full", "gate", "loraprune", "grad-full", "movement", "fisher", "wanda", "magnitude",
+                        "magnitude-full", "obs-late", "random"), {**ELEMENTS, **STRUCTURED}, HALVES),
+    2: ("The adapters' gradient against the true one", ("loraprune", "grad", "grad-full"), {**HALVES, **STRUCTURED}, HALVES),
+    3: ("Gradual against at once", ("loraprune", "one-shot", "late", "obs", "obs-late"), STRUCTURED, HALF),
+    4: ("Parallel against sequential adapters", ("loraprune", "sequential"), STRUCTURED, HALF),
+    5: ("What a run takes, at half of the groups", ("dense", "gate", "loraprune", "sequential", "grad", "grad-full",
+                                                     "movement", "magnitude", "obs-late"), HALF, HALF),
+}
+
+
+class Bench:
+    """The runs that there are, by what they were run with."""
+
+    def __init__(self, args):
+        self.args, self.runs = args, {}
+        self.path = pathlib.Path(args.out) / f"paper-{args.date}{'-quick' if args.quick else ''}.jsonl"
+        if self.path.exists():
+            for line in self.path.read_text().splitlines():
+                row = json.loads(line)
+                self.runs[row["key"]] = row
+
+    def run(self, task, options, held_out=False):
+        """The report of a run, its reason in "refused" where pare refused it. held_out: judged by training samples."""
+        model, tune, held, test = task["files"]
+        key = " ".join((task["name"], "held-out" if held_out else "test", *task["budget"], *options))
+        if key not in self.runs:
+            with tempfile.TemporaryDirectory() as report:
+                command = [self.args.pare, "compress", model, str(pathlib.Path(report) / "out.onnx"), "--train", tune,
+                           "--eval", held if held_out else test, *task["budget"], *options, "--device", self.args.device,
+                           "--report", report, "-q"]
+                p = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+                row = {"key": key}
+                if p.returncode in (2, 3):
+                    row["refused"] = p.stderr.strip().splitlines()[-1]
+                elif p.returncode:
+                    sys.exit(f"{' '.join(command)}\nended with {p.returncode}: {p.stderr}")
+                else:
+                    r = json.loads((pathlib.Path(report) / "report.json").read_text())
+                    row.update(metric=r["metrics"]["name"], dense=r["metrics"]["dense"], value=r["metrics"]["compact"],
+                               training=r["training"], params=[r[f]["params"] for f in ("input", "output")])
+            self.runs[key] = row
+            with self.path.open("a") as f:
+                f.write(json.dumps(row) + "\n")
+            print(f"{key}: {row.get('refused') or round(100 * row['value'], 2)}", file=sys.stderr, flush=True)
+        return self.runs[key]
+
+    def rate(self, task, method):
+        """The learning rate that did best on what is held out."""
+        options = METHODS[method][1]
+        if self.args.quick:
+            return QUICK_RATES["all" if "all" in options else "adapters"]
+        tried = [(self.run(task, (*with_sparsity(method, HALF["50 % of groups"]), "--lr", f"{r:g}", "--seed", "0"), True), r)
+                 for r in RATES]
+        good = [(row["value"], -r) for row, r in tried if "value" in row]
+        return -max(good)[1] if good else RATES[0]
+
+    def cell(self, task, method, sparsity):
+        """The runs of all seeds; none where pare refuses it."""
+        rate = f"{self.rate(task, method):g}"
+        runs = (self.run(task, (*with_sparsity(method, sparsity), "--lr", rate, "--seed", str(s)))
+                for s in range(self.args.seeds))
+        rows = []
+        for row in runs:
+            if "refused" in row:
+                return []
+            rows.append(row)
+        return rows
+
+
+def with_sparsity(method, sparsity):
+    """A method's options come last: the dense models keep their own sparsity, and all of their elements."""
+    options = METHODS[method][1]
+    return options if method.startswith("dense") else (*sparsity, *options)
+
+
+def mean_sd(xs):
+    mean = sum(xs) / len(xs)
+    return mean, math.sqrt(sum((x - mean) ** 2 for x in xs) / (len(xs) - 1)) if len(xs) > 1 else 0.0
+
+
+def score(rows):
+    return mean_sd([100 * r["value"] for r in rows])
+
+
+def shown(rows):
+    if not rows:
+        return "–"
+    mean, sd = score(rows)
+    return f"{mean:.2f}" if len(rows) == 1 else f"{mean:.2f} ± {sd:.2f}"
+
+
+def cost(rows):
+    """Share of the parameters that is trained, peak memory, time: of the first seed's run."""
+    if not rows:
+        return ["–"] * 4
+    t, params = rows[0]["training"], rows[0]["params"][0]
+    share = f"{100 * t['trained_parameters'] / params:.2f} %" if "trained_parameters" in t else "–"
+    return [share, f"{t['peak_memory_bytes'] / 1e6:.0f} MB", f"{t['seconds']:.1f} s", f"{t['samples_per_second']:.0f}"]
+
+
+def picture(title, columns, cells):
+    """Bars of means with whiskers of a standard deviation: a panel a column, as SVG. cells: {label: [(mean, sd) or None]}"""
+    row, panel, left, top = 18, 190, 220, 44
+    height = top + row * len(cells) + 10
+    out = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + panel * len(columns)}" height="{height}" '
+           'font-family="sans-serif" font-size="11">', f'<text x="8" y="16" font-size="13">{html.escape(title)}</text>']
+    for i, label in enumerate(cells):
+        out.append(f'<text x="{left - 8}" y="{top + row * i + 12}" text-anchor="end">{html.escape(label)}</text>')
+    for c, name in enumerate(columns):
+        x0, values = left + panel * c, [v[c] for v in cells.values() if v[c]]
+        low = min((m - s for m, s in values), default=0) - 1
+        scale = (panel - 60) / max(max((m + s for m, s in values), default=1) - low, 1e-9)
+        out.append(f'<text x="{x0}" y="34">{html.escape(name)}</text>')
+        for i, v in enumerate(cells.values()):
+            if v[c]:
+                (m, s), y = v[c], top + row * i
+                end, sd = x0 + (m - low) * scale, s * scale
+                out.append(f'<rect x="{x0}" y="{y + 2}" width="{end - x0:.1f}" height="12" fill="#7aa6c2"/>'
+                           f'<path d="M{end - sd:.1f} {y + 8}H{end + sd:.1f}" stroke="#234"/>'
+                           f'<text x="{end + sd + 4:.1f}" y="{y + 12}">{m:.2f}</text>')
+    return "\n".join(out) + "\n</svg>\n"
+
+
+def table(bench, number, tasks):
+    title, methods, columns, quick = TABLES[number]
+    columns = quick if bench.args.quick else columns
+    stem = bench.path.with_name(f"{bench.path.stem}-table{number}")
+    seeds = "one seed" if bench.args.seeds == 1 else f"{bench.args.seeds} seeds, mean ± s.d."
+    lines, pictures = [f"# Table {number}. {title}", ""], []
+    for task in tasks:
+        cells = {m: [bench.cell(task, m, s) for s in columns.values()] for m in methods}
+        one = next(r for row in cells.values() for rows in row for r in rows)
+        extra = ["trained", "memory", "time", "samples/s"] if number == 5 else []
+        lines += [f"## {task['name']}: {one['metric']} in %, {seeds}; untouched model {100 * one['dense']:.2f}", "",
+                  f"`{' '.join(task['budget'])}`", "", "| | " + " | ".join([*columns, *extra]) + " |",
+                  "|---" * (1 + len(columns) + len(extra)) + "|"]
+        for m, row in cells.items():
+            lines.append("| " + " | ".join([METHODS[m][0], *map(shown, row), *(cost(row[0]) if extra else [])]) + " |")
+        svg = stem.with_name(f"{stem.name}-{task['name']}.svg")
+        svg.write_text(picture(f"{title}: {task['name']}, {one['metric']} in %", columns,
+                               {METHODS[m][0]: [score(r) if r else None for r in row] for m, row in cells.items()}))
+        lines += ["", f"![{title}]({svg.name})", ""]
+    stem.with_suffix(".md").write_text("\n".join(lines))
+    print("\n".join(lines))
+
+
+def split(train, work, name):
+    """Training samples without labels' order in them: what is tuned on, and HELD_OUT that choose the learning rate."""
+    paths = [work / f"{name}-{part}.npz" for part in ("tune", "held")]
+    if not all(p.exists() for p in paths):
+        data = dict(np.load(train))
+        order = np.random.default_rng(0).permutation(len(data["labels"]))
+        for path, rows in zip(paths, (order[HELD_OUT:], order[:HELD_OUT])):
+            np.savez(path, **{k: v[rows] for k, v in data.items()})
+    return map(str, paths)
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--pare", required=True)
+    p.add_argument("--work", required=True, help="for what is made of the data")
+    p.add_argument("--image", nargs=3, metavar=("MODEL", "TRAIN", "TEST"))
+    p.add_argument("--text", nargs=3, metavar=("MODEL", "TRAIN", "TEST"))
+    p.add_argument("--quick", action="store_true", help="one seed, few steps, no choice of rates: that it runs, not who wins")
+    p.add_argument("--tables", default="1,2,3,4,5")
+    p.add_argument("--seeds", type=int, default=0, help="3, or 1 if quick")
+    p.add_argument("--device", default="auto")
+    p.add_argument("--out", default=str(pathlib.Path(__file__).resolve().parent / "results"))
+    p.add_argument("--date", default=str(datetime.date.today()), help="of the files' names: to go on with an earlier run")
+    args = p.parse_args()
+    args.seeds = args.seeds or (1 if args.quick else 3)
+    work = pathlib.Path(args.work)
+    bench, tasks = Bench(args), []
+    for name in ("image", "text"):
+        if getattr(args, name):
+            model, train, test = getattr(args, name)
+            budget = (QUICK_BUDGET if args.quick else BUDGET)[name]
+            tasks.append({"name": name, "budget": budget, "files": (model, *split(train, work, name), test)})
+    if not tasks:
+        p.error("give --image or --text")
+    for number in map(int, args.tables.split(",")):
+        table(bench, number, tasks)
+
+
+if __name__ == "__main__":
+    main()
