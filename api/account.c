@@ -27,7 +27,7 @@ static PareStatus list_groups(PareCtx *c, PareArena *a, const PareTuner *t, Pare
   for (size_t i = 0; i < t->dims->dims.n; i++) {
     const PareDim *d = &t->dims->dims.at[i];
     PareReportGroup g = {.name = d->name, .kind = pare_kind_name(d->kind), .before = d->count, .after = d->count,
-                         .kept = t->keep[i]};
+                         .kept = t->keep[i], .score = t->planned || t->element ? NULL : t->score[i]};
     for (int64_t k = 0; g.kept && k < d->count; k++) g.after -= !g.kept[k];
     bool gone = pare_dims_gone(t->dims, t->keep, i);
     if (gone) g.after = 0, g.kept = NULL;

@@ -27,7 +27,7 @@ static json_t *target_json(const PareReport *r) {
                    "reached_by_class", by_class);
 }
 
-/* `kept` lists the indices that are left, where some are gone. */
+/* `kept` lists the indices that are left, where some are gone; `scores` has a number for each that there was. */
 static json_t *group_json(const PareReportGroup *g) {
   json_t *o = json_pack("{s:o, s:o, s:I, s:I}", "name", pare_json_text(g->name), "kind", pare_json_text(g->kind),
                         "before", (json_int_t)g->before, "after", (json_int_t)g->after);
@@ -35,6 +35,9 @@ static json_t *group_json(const PareReportGroup *g) {
   for (int64_t i = 0; kept && i < g->before; i++)
     if (g->kept[i]) json_array_append_new(kept, json_integer((json_int_t)i));
   if (kept) json_object_set_new(o, "kept", kept);
+  json_t *scores = g->score ? json_array() : NULL;
+  for (int64_t i = 0; scores && i < g->before; i++) json_array_append_new(scores, pare_json_number(g->score[i]));
+  if (scores) json_object_set_new(o, "scores", scores);
   return o;
 }
 

@@ -18,7 +18,8 @@ typedef struct PareReportModel {
 typedef struct PareReportGroup {
   const char *name, *kind;
   int64_t before, after;
-  const bool *kept; /* [before]; NULL: all of them */
+  const bool *kept;    /* [before]; NULL: all of them */
+  const double *score; /* [before], as they stood at the last prune; NULL: none were taken */
 } PareReportGroup;
 
 typedef struct PareReportClass { /* heads, ffn */

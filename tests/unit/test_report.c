@@ -10,7 +10,9 @@
 #include "backend/report.h"
 
 static const bool kept[4] = {true, false, true, false};
-static const PareReportGroup groups[] = {{"layer<0>:heads", "heads", 4, 2, kept}, {"layer0:\xff" "ffn", "ffn", 8, 8, NULL}};
+static const double scores[4] = {0.5, 0.125, NAN, 0.25};
+static const PareReportGroup groups[] = {{"layer<0>:heads", "heads", 4, 2, kept, scores},
+                                         {"layer0:\xff" "ffn", "ffn", 8, 8, NULL, NULL}};
 static const PareReportClass classes[] = {{"heads", 0.5}, {"ffn", 0}};
 static const PareReportOption options[] = {{"sparsity", "0.5", false}, {"train", "0.5", true}, {"resume", "false", false}};
 static const PareReportPoint points[] = {{1, 2.5, 0, 0.25}, {2, NAN, 0.5, 0.5}};
@@ -89,6 +91,10 @@ Test(report, json_has_what_scripts_depend_on) {
   cr_assert_eq(json_integer_value(at(first, "before")), 4);
   cr_assert_eq(json_integer_value(at(first, "after")), 2);
   cr_assert_eq(json_integer_value(json_array_get(at(first, "kept"), 1)), 2);
+  cr_assert_eq(json_array_size(at(first, "scores")), 4, "what has gone had a score too");
+  cr_assert_eq(json_real_value(json_array_get(at(first, "scores"), 1)), 0.125);
+  cr_assert(json_is_null(json_array_get(at(first, "scores"), 2)), "NaN has no JSON");
+  cr_assert_null(json_object_get(json_array_get(at(o, "groups"), 1), "scores"), "none were taken");
   json_decref(o);
   clean(dir);
 }
