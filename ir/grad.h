@@ -28,6 +28,19 @@ static inline PareStatus sum_to(PareCtx *c, PareGraph *g, PareNode *n, PareValue
   return *out ? PARE_OK : c->diag.code;
 }
 
+/* x[n, c, ...], or [n] of one channel, summed over all axes but that of channels: [c]. */
+static inline PareStatus channel_sum(PareCtx *c, PareGraph *g, PareNode *n, PareValue *x, PareValue **out) {
+  int64_t axes[PARE_MAX_RANK] = {0};
+  PareAttrs attr = {0};
+  if (!x) return c->diag.code;
+  int rank = x->type.rank;
+  for (int i = 1; i + 1 < rank; i++) axes[i] = i + 1;
+  pare_attr_set(&attr, keepdims, rank == 1);
+  PareValue *list = pare_const_ints(c, g, n->name, rank > 1 ? rank - 1 : 1, axes);
+  *out = list ? PARE_EMIT(c, g, NULL, PARE_OP_REDUCESUM, n->name, &attr, x, list) : NULL;
+  return *out ? PARE_OK : c->diag.code;
+}
+
 /* x under the given dims: a view, so it costs nothing. */
 static inline PareStatus reshape(PareCtx *c, PareGraph *g, PareNode *n, PareValue *x, int rank, const int64_t *dim,
                           PareValue **out) {

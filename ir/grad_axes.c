@@ -61,22 +61,27 @@ static PareStatus planes(PareCtx *c, PareGraph *g, PareNode *n, PareValue *v, Pa
   return reshape(c, g, n, v, rank > 1 ? rank - 1 : 1, dim, out);
 }
 
-static PareStatus only_x(PareCtx *c, PareNode *n, const bool *want) {
-  for (int i = 1; i < n->nin; i++)
-    if (want[i]) return pare_fail(c, n, PARE_UNSUPPORTED, "only its first input can be differentiated");
-  return PARE_OK;
+/* Scale and shift of y = h·scale + shift by channels. */
+static PareStatus affine_grad(PareCtx *c, PareGraph *g, PareNode *n, PareValue *h, PareValue *dy, const bool *want,
+                              PareValue **din) {
+  const Tape tape = {c, g, n}, *t = &tape;
+  if (want[1]) PARE_TRY(channel_sum(c, g, n, mul(t, dy, h), &din[1]));
+  return want[2] ? channel_sum(c, g, n, dy, &din[2]) : PARE_OK;
 }
 
-/* dx = dy·scale/sqrt(var + eps) */
+/* h = (x - mean)/sqrt(var + eps): dx = dy·scale/sqrt(var + eps). Mean and variance are statistics, not weights. */
 RULE(batchnorm) {
   const Tape tape = {c, g, n}, *t = &tape;
-  PARE_TRY(only_x(c, n, want));
+  if (want[3] || want[4]) return pare_fail(c, n, PARE_UNSUPPORTED, "no gradient for its statistics");
   PareValue *eps = pare_const_float(c, g, n->name, n->in[4]->type.dtype, pare_attr_get(&n->attr, epsilon, 1e-5));
-  PareValue *gain = quot(t, n->in[1], op1(t, PARE_OP_SQRT, add(t, n->in[4], eps)));
+  PareValue *dev = op1(t, PARE_OP_SQRT, add(t, n->in[4], eps)), *mean = n->in[3], *gain = quot(t, n->in[1], dev);
   if (!gain) return c->diag.code;
   PARE_TRY(planes(c, g, n, gain, &gain));
-  din[0] = mul(t, dout[0], gain);
-  return din[0] ? PARE_OK : c->diag.code;
+  if (want[0] && !(din[0] = mul(t, dout[0], gain))) return c->diag.code;
+  if (!want[1] && !want[2]) return PARE_OK;
+  PARE_TRY(planes(c, g, n, dev, &dev));
+  PARE_TRY(planes(c, g, n, mean, &mean));
+  return affine_grad(c, g, n, quot(t, sub(t, n->in[0], mean), dev), dout[0], want, din);
 }
 
 static PareValue *plane_mean(const Tape *t, PareValue *x) {
@@ -90,7 +95,6 @@ static PareValue *plane_mean(const Tape *t, PareValue *x) {
 /* h = (x - mean)/sqrt(var + eps), g = dy·scale: dx = (g - mean(g) - h·mean(g·h))/sqrt(var + eps) */
 RULE(instancenorm) {
   const Tape tape = {c, g, n}, *t = &tape;
-  PARE_TRY(only_x(c, n, want));
   PareValue *gain;
   PARE_TRY(planes(c, g, n, n->in[1], &gain));
   PareValue *x = sub(t, n->in[0], plane_mean(t, n->in[0]));
@@ -98,8 +102,8 @@ RULE(instancenorm) {
   PareValue *dev = op1(t, PARE_OP_SQRT, add(t, plane_mean(t, mul(t, x, x)), eps)), *h = quot(t, x, dev);
   PareValue *up = mul(t, dout[0], gain);
   PareValue *rest = add(t, plane_mean(t, up), mul(t, h, plane_mean(t, mul(t, up, h))));
-  din[0] = quot(t, sub(t, up, rest), dev);
-  return din[0] ? PARE_OK : c->diag.code;
+  if (!rest || !(din[0] = quot(t, sub(t, up, rest), dev))) return c->diag.code;
+  return affine_grad(c, g, n, h, dout[0], want, din);
 }
 
 /* The backward kernel reads mean and 1/sqrt(var + eps): makes the forward node yield them. */

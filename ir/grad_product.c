@@ -127,11 +127,40 @@ RULE(einsum) {
   return PARE_OK;
 }
 
-/* Frozen: W and the mask. The bias is summed for apart, which nobody asks for while it is frozen too. */
+/* x in the type of `like`: sums over rows are taken in f32. */
+static PareStatus as_wide(PareCtx *c, PareGraph *g, PareNode *n, PareValue *x, const PareValue *like, PareValue **out) {
+  PareAttrs to = {0};
+  *out = x;
+  if (x->type.dtype == like->type.dtype) return PARE_OK;
+  pare_attr_set(&to, to, like->type.dtype);
+  EMIT(wide, CAST, &to, x);
+  *out = wide;
+  return PARE_OK;
+}
+
+/* W' = m∘(W + s·A·B) in W's own orientation: dW = m∘(x'·dy). */
+static PareStatus linear_dw(PareCtx *c, PareGraph *g, PareNode *n, PareValue *dy, PareValue **out) {
+  PareValue *w = n->in[1], *mask = n->nin > 5 ? n->in[5] : NULL, *dw;
+  Product p = {n->in[0], w, dy, 0, pare_attr_get(&n->attr, transB, 0), 1};
+  PARE_TRY(product_db(c, g, n, &p, &dw));
+  PARE_TRY(as_wide(c, g, n, dw, w, out));
+  if (!mask) return PARE_OK;
+  PARE_TRY(reshape(c, g, n, mask, 2, p.trans_b ? (int64_t[]){1, w->type.dim[1]} : (int64_t[]){w->type.dim[0], 1}, &mask));
+  EMIT(masked, MUL, NULL, *out, mask);
+  *out = masked;
+  return PARE_OK;
+}
+
+static PareStatus linear_dbias(PareCtx *c, PareGraph *g, PareNode *n, PareValue *dy, PareValue **out) {
+  PARE_TRY(as_wide(c, g, n, dy, n->in[2], &dy));
+  return sum_to(c, g, n, dy, n->in[2], out);
+}
+
+/* The mask is frozen. W and the bias are most of the time: what they take is summed for apart. */
 RULE(linear) {
-  if (want[1] || (n->nin > 5 && want[5]))
-    return pare_fail(c, n, PARE_UNSUPPORTED, "no gradient for the weight and the mask of a fused layer");
-  if (n->nin > 2 && want[2]) PARE_TRY(sum_to(c, g, n, dout[0], n->in[2], &din[2]));
+  if (n->nin > 5 && want[5]) return pare_fail(c, n, PARE_UNSUPPORTED, "no gradient for the mask of a fused layer");
+  if (want[1]) PARE_TRY(linear_dw(c, g, n, dout[0], &din[1]));
+  if (n->nin > 2 && want[2]) PARE_TRY(linear_dbias(c, g, n, dout[0], &din[2]));
   bool lora = n->nin > 4 && (want[3] || want[4]);
   if (!want[0] && !lora) return PARE_OK;
   PareValue *in[6] = {n->in[0], n->in[1], dout[0]};

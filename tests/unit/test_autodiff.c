@@ -330,6 +330,9 @@ CASE(linear_transposed) { return linear(f, true, S(7, 5), K(4, 5), S(4), S(5, 3)
 CASE(linear_no_adapter) { return linear(f, false, S(3, 5), K(5, 4), NULL, NULL, NULL, NULL); }
 CASE(linear_frozen_x) { return linear(f, false, K(30, 5), K(5, 70), K(70), S(5, 9), S(9, 70), NULL); }
 CASE(linear_frozen_adapter) { return linear(f, true, S(3, 70), K(4, 70), NULL, K(70, 2), K(2, 4), NULL); }
+CASE(linear_trained) { return linear(f, false, S(2, 3, 5), S(5, 4), S(4), S(5, 2), S(2, 4), K(5)); }
+CASE(linear_trained_transposed) { return linear(f, true, S(7, 5), S(4, 5), S(4), NULL, NULL, K(5)); }
+CASE(linear_trained_alone) { return linear(f, true, K(2, 3, 5), S(4, 5), S(4), NULL, NULL, NULL); }
 
 /* heads: of q, k, v and the result, on axis 1 or 2 */
 static PareValue *fused_attention(Fix *f, PareInts heads, PareValue *q, PareValue *k, PareValue *v, PareValue *mask) {
@@ -354,7 +357,8 @@ CASE(attention_mixed) {
 
 Test(autodiff, fused_ops_agree_with_differences) {
   static const Case cases[] = {ROW(linear_all), ROW(linear_transposed), ROW(linear_no_adapter), ROW(linear_frozen_x),
-                               ROW(linear_frozen_adapter), ROW(attention_apart), ROW(attention_inside),
+                               ROW(linear_frozen_adapter), ROW(linear_trained),
+                               ROW(linear_trained_transposed), ROW(linear_trained_alone), ROW(attention_apart), ROW(attention_inside),
                                ROW(attention_mixed)};
   CHECK_ALL(cases);
 }

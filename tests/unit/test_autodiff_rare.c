@@ -101,7 +101,16 @@ CASE(batchnorm) {
   PareValue *var = N(ABS, K(3));
   return N(BATCHNORM, S(2, 3, 2, 2), K(3), K(3), K(3), var);
 }
+CASE(batchnorm_trained) {
+  PareValue *var = N(ABS, K(3));
+  return N(BATCHNORM, S(2, 3, 2, 2), S(3), S(3), K(3), var);
+}
+CASE(batchnorm_of_one_channel) {
+  PareValue *var = N(ABS, K(1));
+  return N(BATCHNORM, K(4), S(1), S(1), K(1), var);
+}
 CASE(instancenorm) { return N(INSTANCENORM, S(2, 3, 2, 2), K(3), K(3)); }
+CASE(instancenorm_trained) { return N(INSTANCENORM, S(2, 3, 2, 2), S(3), S(3)); }
 
 static PareValue *reduce(Fix *f, PareOp op, int keep, int noop, PareValue *x, PareValue *axes) {
   PareAttrs attr = {0};
@@ -121,7 +130,8 @@ CASE(reduce_nothing) { return reduce(f, PARE_OP_REDUCESUMSQUARE, 1, 1, S(2, 3), 
 Test(autodiff_rare, norms_and_reductions_agree_with_differences) {
   static const Case cases[] = {
       ROW(logsoftmax_last), ROW(logsoftmax_middle), ROW(logsoftmax_flat), ROW(lpnorm_two), ROW(lpnorm_one),
-      ROW(cumsum), ROW(cumsum_reverse_exclusive), ROW(batchnorm), ROW(instancenorm), ROW(reduce_max),
+      ROW(cumsum), ROW(cumsum_reverse_exclusive), ROW(batchnorm), ROW(batchnorm_trained),
+      ROW(batchnorm_of_one_channel), ROW(instancenorm), ROW(instancenorm_trained), ROW(reduce_max),
       ROW(reduce_min_all), ROW(reduce_l1), ROW(reduce_l2), ROW(reduce_log_sum), ROW(reduce_log_sum_exp),
       ROW(reduce_sum_square), ROW(reduce_nothing),
   };
@@ -239,6 +249,25 @@ CASE(conv_groups) {
   return NA(CONV, S(2, 4, 4, 4), K(4, 2, 3, 3));
 }
 CASE(conv_line) { return N(CONV, S(2, 2, 7), K(3, 2, 3)); }
+CASE(conv_trained) { return N(CONV, S(2, 3, 4, 5), S(2, 3, 2, 2), S(2)); }
+/* Patches: strides of the kernel's size, and a last column that no kernel reaches. */
+CASE(conv_trained_patches) {
+  PareAttrs attr = {0};
+  pare_attr_set(&attr, strides, ((PareInts){2, {2, 3}}));
+  return NA(CONV, K(3, 2, 4, 7), S(5, 2, 2, 3), S(5));
+}
+CASE(conv_trained_dilated_groups) {
+  PareAttrs attr = window(2, 2, 2, 1);
+  pare_attr_set(&attr, group, 2);
+  return NA(CONV, S(2, 4, 5, 6), S(6, 2, 2, 2), S(6));
+}
+CASE(conv_trained_same) {
+  enum { SAME_LOWER = 2 };
+  PareAttrs attr = {0};
+  pare_attr_set(&attr, auto_pad, SAME_LOWER);
+  pare_attr_set(&attr, strides, ((PareInts){1, {2}}));
+  return NA(CONV, S(2, 2, 6), S(3, 2, 4));
+}
 CASE(average_pool) {
   PareAttrs attr = window(3, 2, 1, 1);
   return NA(AVERAGEPOOL, S(2, 2, 5, 6));
@@ -258,7 +287,8 @@ CASE(global_max) { return N(GLOBALMAXPOOL, S(2, 3, 2, 3)); }
 
 Test(autodiff_rare, windows_agree_with_differences) {
   static const Case cases[] = {ROW(conv_plain),   ROW(conv_strided), ROW(conv_groups),
-                               ROW(conv_line),    ROW(average_pool), ROW(average_pool_with_pads),
+                               ROW(conv_line),    ROW(conv_trained),
+                               ROW(conv_trained_patches), ROW(conv_trained_dilated_groups), ROW(conv_trained_same), ROW(average_pool), ROW(average_pool_with_pads),
                                ROW(max_pool),     ROW(global_average), ROW(global_max)};
   CHECK_ALL(cases);
 }
