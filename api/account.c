@@ -79,6 +79,8 @@ PareStatus pare_account_write(PareCtx *c, const PareTuner *t, const PareCompress
   r.training.device = t->device->name;
   r.training.precision = t->spec.bf16 ? "bf16" : t->tf32 ? "tf32" : "fp32";
   r.training.steps = x->steps;
+  r.training.trained_parameters = t->trained_parameters;
+  r.training.trained_share = (double)t->trained_parameters / (double)x->input.params;
   r.training.peak_memory_bytes = x->peak_memory_bytes;
   r.training.seconds = x->seconds;
   r.training.samples_per_second = x->samples_per_second;

@@ -43,6 +43,9 @@ static uint64_t fingerprint(const PareTuner *t) {
     h = hash(h, t->dims->dims.at[i].name, strlen(t->dims->dims.at[i].name));
     h = hash(h, &t->pruned[i], sizeof t->pruned[i]);
   }
+  if (o->num_labels) h = hash(h, &o->num_labels, sizeof o->num_labels);
+  for (size_t i = 0; i < t->params.trained.at.n; i++)
+    h = hash(h, t->params.trained.at.at[i].name, strlen(t->params.trained.at.at[i].name));
   for (size_t i = 0; i < t->model->ninitializers; i++)
     h = hash_head(h, &t->model->initializer[i]->type, t->model->initializer[i]->data);
   for (size_t i = 0; t->data && i < t->data->narrays; i++)
@@ -105,6 +108,8 @@ static PareStatus walk(Walk *w, PareTuner *t) {
     moments(w, &t->params.b[i], (size_t)(a->n * a->rank));
     PARE_TRY(added(w, t, i));
   }
+  for (size_t i = 0; i < t->params.trained.at.n; i++)
+    moments(w, &t->params.t[i], (size_t)pare_type_count(&t->params.trained.at.at[i].type));
   return PARE_OK;
 }
 

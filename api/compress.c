@@ -34,6 +34,8 @@ typedef struct Compress {
   PareData *train, *eval;
   PareVocab *vocab;        /* NULL: all tokens stay */
   PareData *raw_train, *raw_eval; /* in the ids of MODEL, where they are others */
+  PareGraph *file, *file_bound; /* MODEL as it is in the file: what is edited. Its graph has a fresh classifier where
+                                 * one was asked for */
   PareGraph *dense;        /* what tuning starts from: MODEL, or MODEL less the tokens that go */
   PareSplit split;         /* of the training data where there is no eval */
   PareGraph *probe, *sized; /* bound: to trace, to count */
@@ -111,6 +113,12 @@ static PareStatus take_tokens(Compress *k) {
   return pare_cut_dims(k->c, k->arena, k->model->graph, k->dims, &k->dense);
 }
 
+static PareStatus replace_head(Compress *k) {
+  if (!k->o->num_labels) return PARE_OK;
+  PARE_TRY(pare_new_head(k->c, k->arena, k->file, k->file_bound, k->o->num_labels, (uint64_t)k->o->seed, &k->model->graph));
+  return pare_probe_dims(k->c, k->arena, k->model->graph, 0, &k->probe);
+}
+
 static PareStatus load(Compress *k) {
   PareCtx *c = k->c;
   PARE_TRY(pare_model_load(c, k->path, &k->model));
@@ -119,7 +127,10 @@ static PareStatus load(Compress *k) {
   if (*k->o->save_masked) PARE_TRY(check_external(k, k->o->save_masked));
   c->file = k->path;
   PARE_TRY(pare_untie(c, k->model->graph));
-  PARE_TRY(pare_probe_dims(c, k->arena, k->model->graph, 0, &k->probe));
+  k->file = k->model->graph;
+  PARE_TRY(pare_probe_dims(c, k->arena, k->file, 0, &k->file_bound));
+  k->probe = k->file_bound;
+  PARE_TRY(replace_head(k));
   PARE_TRY(pare_trace_classes(c, k->arena, k->probe, pare_option_kinds(k->o), &k->dims));
   if (*k->o->train) PARE_TRY(pare_samples_load(c, k->model->graph, k->o->train, &k->train));
   if (*k->o->eval) PARE_TRY(pare_samples_load(c, k->model->graph, k->o->eval, &k->eval));
@@ -145,9 +156,9 @@ static PareStatus tuning_samples(Compress *k, const int64_t **list, int64_t *n) 
 
 /* The model at one sample: as --shape says, else as the data are. */
 static PareStatus size_up(Compress *k) {
-  if (*k->o->shape || !k->train) return pare_shapes_bind(k->c, k->arena, k->model->graph, k->o->shape, 1, 1, &k->sized);
+  if (*k->o->shape || !k->train) return pare_shapes_bind(k->c, k->arena, k->file, k->o->shape, 1, 1, &k->sized);
   int64_t batch = 1;
-  if (!(k->sized = pare_graph_clone(k->c, k->arena, k->model->graph))) return k->c->diag.code;
+  if (!(k->sized = pare_graph_clone(k->c, k->arena, k->file))) return k->c->diag.code;
   return pare_feed_bind(k->c, k->sized, k->train, &batch);
 }
 
@@ -167,10 +178,7 @@ static PareStatus prepare(Compress *k) {
 /* --- what goes out --- */
 
 static PareStatus edit_model(Compress *k) {
-  PareDelta *delta = PARE_NEW_N(k->arena, k->tuner.params.full.at.n + 1, PareDelta);
-  if (!delta) return pare_nomem(k->c);
-  size_t n = pare_params_deltas(&k->tuner.params, PARE_FOLD_ALL, delta);
-  PARE_TRY(pare_fold_adapters(k->c, k->arena, k->model->graph, n, delta, &k->folded));
+  PARE_TRY(pare_params_fold(k->c, k->arena, &k->tuner.params, k->model->graph, PARE_FOLD_ALL, &k->folded));
   PARE_TRY(pare_zero_fan_in(k->c, k->arena, k->folded, k->dims, &k->masked));
   if (!pare_dims_exact(k->dims)) PARE_TRY(pare_cut_inexact(k->c, k->arena, k->masked, k->dims, &k->masked));
   PARE_TRY(pare_cut_dims(k->c, k->arena, k->folded, k->dims, &k->compact));
@@ -187,7 +195,7 @@ static PareStatus emit(Compress *k, const PareGraph *g, const char *path, PareSt
                       {"pare.target", k->target.kind},
                       {"pare.requested", pare_arena_strdup(k->arena, ratio)},
                       {"pare.vocab", k->vocab ? pare_arena_printf(k->arena, "%lld", (long long)k->vocab->left) : ""}};
-  PareEmit e = {.file = &k->model->file, .before = k->model->graph, .after = g, .before_bound = k->probe,
+  PareEmit e = {.file = &k->model->file, .before = k->file, .after = g, .before_bound = k->file_bound,
                 .after_bound = bound, .ninitializers = k->model->ninitializers, .nnodes = k->model->nnodes,
                 .external = k->model->external.n > 0, .nproperties = sizeof p / sizeof *p - !k->vocab, .properties = p};
   return pare_emit_stage(k->c, k->arena, &e, path, stage);
@@ -248,11 +256,11 @@ static PareStatus judge(Compress *k) {
 
 /* --- the account --- */
 
-static PareStatus describe(Compress *k, const PareModel *m, const PareGraph *sized, const char *path,
+static PareStatus describe(Compress *k, const PareModel *m, const PareGraph *g, const PareGraph *sized, const char *path,
                            PareModelInfo *out) {
   PareWeights w;
-  PARE_TRY(pare_graph_weights(k->c, m->graph, &w));
-  *out = (PareModelInfo){.path = path, .opset = m->graph->opset, .params = w.params, .macs = pare_graph_macs(sized),
+  PARE_TRY(pare_graph_weights(k->c, g, &w));
+  *out = (PareModelInfo){.path = path, .opset = g->opset, .params = w.params, .macs = pare_graph_macs(sized),
                          .bytes = (int64_t)pare_model_bytes(m)};
   return pare_model_digest(k->c, m, out->sha256);
 }
@@ -276,8 +284,8 @@ static PareStatus account(Compress *k) {
   PareGraph *sized;
   struct rusage use;
   PARE_TRY(sized_like(k, k->emitted->graph, &sized));
-  PARE_TRY(describe(k, k->model, k->sized, k->path, &r->input));
-  PARE_TRY(describe(k, k->emitted, sized, k->out, &r->output));
+  PARE_TRY(describe(k, k->model, k->file, k->sized, k->path, &r->input));
+  PARE_TRY(describe(k, k->emitted, k->emitted->graph, sized, k->out, &r->output));
   r->target = k->target.kind;
   r->requested = k->target.requested;
   r->reached = reached(k);

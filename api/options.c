@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "api/call.h"
-#include "ir/dims.h"
+#include "ir/trained.h"
 #include "runtime/device.h"
 #include "runtime/rank.h"
 #include "runtime/schedule.h"
@@ -40,6 +40,7 @@ static const Row rows[PARE_OPTION_COUNT] = {
   X(prune_every, 1, INFINITY, false, "at least 1") \
   X(prune_warmup, 0, 1, true, "between 0 and 1") \
   X(prune_cooldown, 0, 1, true, "between 0 and 1") \
+  X(num_labels, 1, 1 << 20, true, "between 1 and 1048576") \
   X(rank, 1, 4096, true, "between 1 and 4096") \
   X(alpha, 0, INFINITY, false, "0 or more") \
   X(hidden_weight, 0, INFINITY, false, "0 or more") \
@@ -228,6 +229,31 @@ static PareStatus check_prune(const Setting *s) {
   }
 }
 
+/* The set of --trainable that a list names; *bad is a word that is none, NULL when all are known. */
+static unsigned trainable_of(const char *list, const char **bad) {
+  static const char *const words[] = {
+#define X(id, word) word,
+      PARE_TRAINABLE_LIST(X)
+#undef X
+  };
+  unsigned set = 0;
+  *bad = NULL;
+  for (const char *at = list;; at++) {
+    size_t n = strcspn(at, ","), i = 0;
+    while (i < PARE_TRAINABLE_COUNT && (strlen(words[i]) != n || memcmp(words[i], at, n))) i++;
+    if (i == PARE_TRAINABLE_COUNT) return *bad = at, 0;
+    set |= 1u << i;
+    at += n;
+    if (!*at) return set;
+  }
+}
+
+static PareStatus check_trainable(const Setting *s) {
+  const char *bad;
+  trainable_of(s->value, &bad);
+  return bad ? refuse(s, "takes lora, bias, norm, head or all, not '%.*s'", (int)strcspn(bad, ","), bad) : PARE_OK;
+}
+
 static PareStatus check_regex(const Setting *s) {
   regex_t re;
   char why[120];
@@ -248,7 +274,7 @@ static const struct {
 } forms[] = {
     {PARE_OPTION_ID_target, check_target},   {PARE_OPTION_ID_prune, check_prune},
     {PARE_OPTION_ID_include, check_regex},   {PARE_OPTION_ID_exclude, check_regex},
-    {PARE_OPTION_ID_device, check_device},
+    {PARE_OPTION_ID_device, check_device},   {PARE_OPTION_ID_trainable, check_trainable},
 };
 
 /* Text is copied; a list grows while its values come from one source. */
@@ -384,6 +410,11 @@ unsigned pare_option_kinds(const PareCompressOptions *o) {
   return *o->plan || !pare_kinds_find(o->prune, &kinds) ? ~0u : kinds;
 }
 
+unsigned pare_option_trainable(const PareCompressOptions *o) {
+  const char *bad;
+  return trainable_of(o->trainable, &bad) | (o->num_labels ? PARE_TRAIN_HEAD : 0);
+}
+
 static bool given(const PareCompressOptions *o, int id) { return pare_option_source(o, id) != PARE_FROM_DEFAULT; }
 
 /* What classes of --prune need, and what they cannot have beside them. */
@@ -432,6 +463,36 @@ static PareStatus check_granularity(PareCtx *c, const PareCompressOptions *o) {
   return PARE_OK;
 }
 
+/* What has a meaning beside adapters only, and what all weights leave no room for. */
+static PareStatus check_tuned(PareCtx *c, const PareCompressOptions *o) {
+  static const int of_adapters[] = {PARE_OPTION_ID_rank, PARE_OPTION_ID_alpha, PARE_OPTION_ID_adapter, PARE_OPTION_ID_eta};
+  const char *bad;
+  unsigned what = trainable_of(o->trainable, &bad);
+  if (what & PARE_TRAIN_ALL && what != PARE_TRAIN_ALL)
+    return pare_error(c, PARE_USAGE, "--trainable all is every weight itself, without adapters: nothing else stands beside it");
+  if (what & PARE_TRAIN_LORA) return PARE_OK;
+  for (size_t i = 0; i < sizeof of_adapters / sizeof *of_adapters; i++)
+    if (given(o, of_adapters[i]))
+      return pare_error(c, PARE_USAGE, "--%s is about adapters: it needs lora in --trainable", rows[of_adapters[i]].name);
+  if (given(o, PARE_OPTION_ID_method) && is_word(words_of(PARE_OPTION_ID_method, o->method), "loraprune"))
+    return pare_error(c, PARE_USAGE, "--method loraprune reads the gradients of adapters, and there are none: it needs lora "
+                      "in --trainable; grad has the true gradient");
+  return PARE_OK;
+}
+
+/* A fresh classifier is made for labels, and no untouched model knows what it should say. */
+static PareStatus check_new_head(PareCtx *c, const PareCompressOptions *o) {
+  enum { KD = 4, LOGITS = 2, BOTH = 4 };
+  if (!o->num_labels) return PARE_OK;
+  if (o->loss == KD || o->distill == LOGITS || o->distill == BOTH)
+    return pare_error(c, PARE_USAGE, "--num-labels makes a classifier that the untouched model does not have: its outputs "
+                      "cannot be distilled, so --loss kd and --distill %s have no meaning beside it",
+                      o->distill == BOTH ? "both" : "logits");
+  if (!*o->train || !o->steps)
+    return pare_error(c, PARE_USAGE, "--num-labels makes a classifier that knows nothing yet: it needs --train DATA and steps");
+  return PARE_OK;
+}
+
 PareStatus pare_options_check(PareCtx *c, const PareCompressOptions *o) {
   static const int either[][2] = {{PARE_OPTION_ID_sparsity, PARE_OPTION_ID_target},
                                   {PARE_OPTION_ID_epochs, PARE_OPTION_ID_steps}};
@@ -440,6 +501,8 @@ PareStatus pare_options_check(PareCtx *c, const PareCompressOptions *o) {
       return pare_error(c, PARE_USAGE, "--%s and --%s say the same thing twice: give one of them",
                         rows[either[i][0]].name, rows[either[i][1]].name);
   PARE_TRY(check_classes(c, o));
+  PARE_TRY(check_tuned(c, o));
+  PARE_TRY(check_new_head(c, o));
   if (o->resume && !*o->checkpoint) return pare_error(c, PARE_USAGE, "--resume needs --checkpoint DIR");
   PARE_TRY(check_granularity(c, o));
   if (o->regrow && o->schedule != PARE_GRADUAL)

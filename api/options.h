@@ -33,6 +33,9 @@ PARE_MUST_USE PareStatus pare_options_check(PareCtx *c, const PareCompressOption
 /* --prune as a set of PARE_KIND_BIT; all of them where a plan says what goes. */
 unsigned pare_option_kinds(const PareCompressOptions *o);
 
+/* --trainable as a set of PARE_TRAIN_*, with what other options make of it. */
+unsigned pare_option_trainable(const PareCompressOptions *o);
+
 /* --target: kind "params", "macs" or "bytes" and what is left, in (0, 1].
  * False when it is not given. */
 bool pare_option_target(const PareCompressOptions *o, const char **kind, double *left);

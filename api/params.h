@@ -1,4 +1,4 @@
-/* params.h - the adapters and their optimiser's state on the host, at the size of
+/* params.h - what is tuned, adapters and initializers, and its optimiser's state on the host, at the size of
  * the uncut model: what checkpoints hold and folding reads. Programs on cut
  * weights take the rows and columns that live and give them back. */
 #ifndef PARE_API_PARAMS_H
@@ -9,7 +9,7 @@
 #include "passes/training.h"
 #include "runtime/program.h"
 
-/* Value and AdamW's moments of a tensor; all [rows, cols], float. */
+/* Value and AdamW's moments of a tensor, in its shape; all float. */
 typedef struct PareMoments {
   float *value, *m, *v;
 } PareMoments;
@@ -20,11 +20,15 @@ typedef struct PareParams {
   PareMoments *a, *b; /* by adapter: [its rows, r], [r, N] */
   float **dense, **bias; /* by adapter: what reconstruction has added to weight [K, N] and bias [N]; NULL: nothing */
   const uint8_t **alive; /* by adapter: elements that go are 0, [K·N] as the nodes read the weight; NULL: none do */
+  PareTrainedSet trained;
+  PareMoments *t; /* by trained initializer: what reconstruction adds to one is in its value */
 } PareParams;
 
 /* A Kaiming-uniform (bound 1/sqrt(its rows)), drawn from the seed; B zero. */
 PARE_MUST_USE PareStatus pare_params_new(PareCtx *c, PareArena *arena, const PareDims *d, int64_t rank, double alpha,
                                          bool sequential, uint64_t seed, PareParams *out);
+/* The initializers that `what`, a set of PARE_TRAIN_*, means are tuned too. After pare_params_new. */
+PARE_MUST_USE PareStatus pare_params_train(PareCtx *c, PareParams *p, const PareDims *d, unsigned what);
 /* The adapters with the sizes of the cut by the leaves' `keep`. Lives in arena. */
 PARE_MUST_USE PareStatus pare_params_cut(PareCtx *c, PareArena *arena, const PareParams *p, const PareDims *d,
                                          PareAdapters *out);
@@ -38,10 +42,17 @@ PARE_MUST_USE PareStatus pare_params_add_dense(PareCtx *c, PareParams *p, size_t
 PARE_MUST_USE PareStatus pare_params_add_bias(PareCtx *c, PareParams *p, size_t i);
 
 typedef enum PareFolding {
-  PARE_FOLD_ALL,   /* adapters and what was reconstructed */
+  PARE_FOLD_ALL,   /* tuned initializers, adapters and what was reconstructed */
   PARE_FOLD_DENSE, /* what was reconstructed alone */
 } PareFolding;
-/* The deltas that are not zero by themselves, at full size. out[p->full.at.n]; returns how many. */
-size_t pare_params_deltas(const PareParams *p, PareFolding what, PareDelta *out);
+/* The model g, at full size, with what was tuned. Lives in a. */
+PARE_MUST_USE PareStatus pare_params_fold(PareCtx *c, PareArena *a, const PareParams *p, const PareGraph *g,
+                                          PareFolding what, PareGraph **out);
+/* What reconstruction has added since becomes part of the values of tuned initializers: `was` is the model before it, `is`
+ * the model with it, both at full size. */
+void pare_params_absorb(PareParams *p, const PareGraph *was, const PareGraph *is);
+
+/* Numbers that tuning changes: elements of adapters, and of those initializers that have a gradient in the program. */
+int64_t pare_params_count(const PareParams *p, const PareTrainGraph *t);
 
 #endif

@@ -153,11 +153,8 @@ static PareStatus find_readers(PareTuner *t, PareArena *a, const PareGraph *g, b
 /* --- the model as it is --- */
 
 static PareStatus model_now(PareTuner *t, PareArena *a, PareGraph **out) {
-  PareDelta *delta = PARE_NEW_N(a, t->params.full.at.n + 1, PareDelta);
-  if (!delta) return pare_nomem(t->c);
   PareGraph *folded;
-  size_t n = pare_params_deltas(&t->params, PARE_FOLD_ALL, delta);
-  PARE_TRY(pare_fold_adapters(t->c, a, t->model->graph, n, delta, &folded));
+  PARE_TRY(pare_params_fold(t->c, a, &t->params, t->model->graph, PARE_FOLD_ALL, &folded));
   return pare_cut_dims(t->c, a, folded, t->dims, out);
 }
 
@@ -304,12 +301,10 @@ PareStatus pare_tuner_reconstruct(PareTuner *t) {
 
 PareStatus pare_tuner_make_base(PareTuner *t) {
   PareArena *a = pare_arena_new(1 << 20);
-  PareDelta *delta = a ? PARE_NEW_N(a, t->params.full.at.n + 1, PareDelta) : NULL;
   PareGraph *base = NULL;
-  PareStatus s = delta ? PARE_OK : pare_nomem(t->c);
-  size_t n = delta ? pare_params_deltas(&t->params, PARE_FOLD_DENSE, delta) : 0;
-  if (s == PARE_OK) s = pare_fold_adapters(t->c, a, t->model->graph, n, delta, &base);
+  PareStatus s = a ? pare_params_fold(t->c, a, &t->params, t->model->graph, PARE_FOLD_DENSE, &base) : pare_nomem(t->c);
   if (s != PARE_OK) return pare_arena_free(a), s;
+  pare_params_absorb(&t->params, t->model->graph, base);
   pare_arena_free(t->base_arena);
   t->base_arena = a;
   t->base = base;

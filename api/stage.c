@@ -145,11 +145,28 @@ static bool cuts_any(const PareTuner *t) {
   return false;
 }
 
+/* Once: how much is tuned, and what was to be but has no part in the loss. */
+static void tell_trained(PareTuner *t) {
+  size_t untouched = 0;
+  const char *first = NULL;
+  if (t->trained_parameters || !t->schedule.steps) return;
+  t->trained_parameters = pare_params_count(&t->params, &t->graph);
+  for (size_t i = 0; i < t->params.trained.at.n; i++) {
+    if (t->graph.trained[i].grad) continue;
+    if (!untouched++) first = t->params.trained.at.at[i].name;
+    pare_log(t->c, 1, "no gradient reaches '%s'", t->params.trained.at.at[i].name);
+  }
+  if (untouched)
+    pare_log(t->c, 0, "%zu weights stay as they are, since no gradient reaches them: '%s'%s", untouched, first,
+             untouched > 1 ? " and others" : "");
+}
+
 PareStatus pare_tuner_enter_stage(PareTuner *t) {
   PareCtx *c = t->c;
   int64_t all, dead;
   pare_tuner_count_in(t, t->stage_keep, &all, &dead);
   PARE_TRY(compile_to_fit(t, cuts_any(t)));
+  tell_trained(t);
   PARE_TRY(pare_tuner_open_flights(t));
   PARE_TRY(pare_params_load(c, &t->params, t->dims, &t->graph, t->program));
   PARE_TRY(pare_tuner_carry_scores(t, true));

@@ -7,6 +7,7 @@
 #include "api/checkpoint.h"
 #include "api/forward.h"
 #include "api/options.h"
+#include "ir/trained.h"
 #include "api/reconstruct.h"
 #include "api/tuner_parts.h"
 #include "base/rng.h"
@@ -298,6 +299,9 @@ static PareStatus choose_loss(PareTuner *t) {
   if (t->o->loss == 0 && l) t->spec.loss = pare_dtype_is_float(l->type.dtype) ? PARE_LOSS_MSE : PARE_LOSS_CE;
   if (t->spec.loss != PARE_LOSS_KD && !l)
     return pare_error(t->c, PARE_DATA, "--loss wants labels: the data have no array 'labels'");
+  if (t->o->num_labels && !l)
+    return pare_error(t->c, PARE_DATA, "--num-labels wants labels, which its classifier learns: the data have no array "
+                      "'labels'");
   return PARE_OK;
 }
 
@@ -379,7 +383,25 @@ static PareStatus choose_steps(PareTuner *t) {
 /* gate, the default, is about groups: elements are scored as the paper does. */
 static const PareCriterion *choose_criterion(const PareCompressOptions *o) {
   bool chosen = pare_option_source(o, PARE_OPTION_ID_method) != PARE_FROM_DEFAULT;
-  return o->granularity && !chosen ? pare_criterion_find("loraprune") : &pare_criteria[o->method];
+  bool adapters = pare_option_trainable(o) & PARE_TRAIN_LORA;
+  return o->granularity && !chosen ? pare_criterion_find(adapters ? "loraprune" : "grad") : &pare_criteria[o->method];
+}
+
+/* Adapters of rank 0 say which weights are scored where none are tuned beside them. */
+static PareStatus choose_trained(PareTuner *t) {
+  const PareCompressOptions *o = t->o;
+  unsigned what = pare_option_trainable(o);
+  int64_t rank = what & PARE_TRAIN_LORA ? o->rank : 0;
+  PARE_TRY(pare_params_new(t->c, t->arena, t->dims, rank, o->alpha, t->sequential, (uint64_t)o->seed, &t->params));
+  if (what == PARE_TRAIN_LORA) return PARE_OK;
+  PARE_TRY(pare_params_train(t->c, &t->params, t->dims, what));
+  t->spec.trained = &t->params.trained;
+  if (t->params.trained.at.n) return PARE_OK;
+  if (!rank)
+    return pare_error(t->c, PARE_UNSUPPORTED, "nothing to tune: the model has no weights of floats that --trainable %s means",
+                      o->trainable);
+  pare_log(t->c, 0, "the model has nothing that --trainable %s means but adapters", o->trainable);
+  return PARE_OK;
 }
 
 PareStatus pare_tuner_init(PareTuner *t, PareCtx *c, PareArena *arena, const PareModel *model, const PareGraph *dense,
@@ -403,7 +425,7 @@ PareStatus pare_tuner_init(PareTuner *t, PareCtx *c, PareArena *arena, const Par
   t->spec.pruned = t->pruned;
   t->spec.dump_after = o->dump_after;
   PARE_TRY(choose_precision(t));
-  PARE_TRY(pare_params_new(c, arena, dims, o->rank, o->alpha, t->sequential, (uint64_t)o->seed, &t->params));
+  PARE_TRY(choose_trained(t));
   if (o->granularity) PARE_TRY(pare_tuner_choose_elements(t));
   PARE_TRY(choose_reconstruction(t));
   if (!data) return stand_in(t);

@@ -94,6 +94,7 @@ typedef struct PareTuner {
   int64_t saved_step;       /* of the last checkpoint, written or read; 0: there is none */
   double loss, seconds;     /* of the last step that was looked at; since the start */
   int64_t tuned; /* samples */
+  int64_t trained_parameters;
   size_t peak_bytes;
   PARE_VEC(PareCurvePoint) curve;
   PareMetric metric; /* over the batches since the last point */

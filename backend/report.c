@@ -61,8 +61,10 @@ static json_t *validation_json(const PareReport *r) {
 }
 
 static json_t *training_json(const PareReport *r) {
-  return json_pack("{s:o, s:o, s:I, s:o, s:o, s:I, s:o}", "device", pare_json_text(r->training.device), "precision",
-                   pare_json_text(r->training.precision), "steps", (json_int_t)r->training.steps, "seconds",
+  return json_pack("{s:o, s:o, s:I, s:I, s:o, s:o, s:o, s:I, s:o}", "device", pare_json_text(r->training.device), "precision",
+                   pare_json_text(r->training.precision), "steps", (json_int_t)r->training.steps, "trained_parameters",
+                   (json_int_t)r->training.trained_parameters, "trained_share",
+                   pare_json_number(r->training.trained_share), "seconds",
                    pare_json_number(r->training.seconds), "samples_per_second",
                    pare_json_number(r->training.samples_per_second), "peak_memory_bytes",
                    (json_int_t)r->training.peak_memory_bytes, "final_loss", pare_json_number(r->training.final_loss));

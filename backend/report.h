@@ -68,6 +68,8 @@ typedef struct PareReport {
   struct {
     const char *device, *precision;
     int64_t steps, peak_memory_bytes;
+    int64_t trained_parameters; /* numbers that tuning changed, of the uncut model */
+    double trained_share;       /* of the input's parameters */
     double seconds, samples_per_second, final_loss;
   } training;
   size_t noptions, npoints, nevals;

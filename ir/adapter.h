@@ -20,7 +20,7 @@ typedef struct PareAdapter {
   bool transposed;     /* the nodes read W as [N, K] */
   bool sequential;
   bool elementwise;    /* elements of the weight go one by one */
-  int64_t k, n, rank;  /* sizes now */
+  int64_t k, n, rank;  /* sizes now; rank 0: nothing is beside the weight, which is scored all the same */
   double scale;        /* s = alpha / rank */
   PARE_VEC(PareSite) sites; /* more than one where layers share the weight */
 } PareAdapter;

@@ -108,6 +108,7 @@ struct PareValue {
   const void *data;            /* constants, states; results known after binding; maybe unaligned */
   PareOrigin origin;
   bool pinned;                 /* constants: read by what is not in the graph, so its place in the file keeps it */
+  bool trained;                /* states: an initializer of the model that is tuned itself (ir/trained.h) */
 };
 
 struct PareNode {

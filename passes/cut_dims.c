@@ -29,6 +29,7 @@ typedef struct Cut {
   PareGraph *elsewhere;  /* g at other sizes of its dynamic axes, once that is asked for */
   PareNode **out_node;   /* by id */
   PareNode **bound_node; /* by id */
+  bool *tuned;           /* by value id: follows from weights that are not those of the traced graph */
   PARE_VEC(Settled) settled;
 } Cut;
 
@@ -462,13 +463,31 @@ static bool same_number(const PareValue *a, const PareValue *b) {
          !memcmp(a->data, b->data, bytes);
 }
 
+/* Which results follow from weights that have been changed since the graph was traced: both have the same nodes. */
+static PareStatus find_tuned(Cut *x) {
+  const PareNode *t = x->t->g->first;
+  if (!(x->tuned = PARE_NEW_N(x->tmp, x->g->values.n + x->t->g->values.n + 1, bool))) return pare_nomem(x->c);
+  for (const PareNode *n = x->g->first; n; n = n->next, t = t->next) {
+    bool any = false;
+    for (int k = 0; k < n->nin; k++) {
+      const PareValue *is = n->in[k], *was = t->in[k];
+      if (!is) continue;
+      bool weight = is->role == PARE_CONST && pare_dtype_is_float(is->type.dtype);
+      any |= weight ? is->data != was->data : x->tuned[is->id];
+    }
+    for (int k = 0; k < n->nout && any; k++)
+      if (n->out[k]) x->tuned[n->out[k]->id] = true;
+  }
+  return PARE_OK;
+}
+
 /* A float that shapes give (attention's 1 / sqrt(width)) and that meets an activation keeps the value that it had. */
 static PareStatus keep_numbers(Cut *x, PareNode *b, const PareNode *traced) {
   if (pare_node_known(traced)) return PARE_OK;
   for (int k = 0; k < b->nin; k++) {
     const PareValue *was = traced->in[k];
     if (!was || was->role != PARE_RESULT || !was->data || !pare_dtype_is_float(was->type.dtype)) continue;
-    if (x->t->constant[was->id]) continue; /* weights: shapes have no part in it */
+    if (x->t->constant[was->id] || x->tuned[was->id]) continue; /* weights: shapes have no part in it */
     if (!pare_type_equal(&was->type, &b->in[k]->type) || same_number(was, b->in[k])) continue;
     const PareNode *other = elsewhere(x, b->id);
     if (!other) return x->c->diag.code;
@@ -543,6 +562,7 @@ static PareStatus check_again(Cut *x, PareArena *a) {
 static PareStatus cut(Cut *x, PareArena *tmp) {
   PareUses uses;
   PARE_TRY(pare_uses(x->c, tmp, x->out, &uses));
+  PARE_TRY(find_tuned(x));
   PARE_TRY(slice_constants(x, &uses));
   PARE_TRY(index_nodes(x->c, tmp, x->out, &x->out_node));
   PARE_TRY(renumber_tokens(x));

@@ -38,7 +38,7 @@ PareStatus pare_drop_noops(PareCtx *c, PareGraph *g) {
     PareValue *from = n->nout > 0 ? n->out[0] : NULL;
     if (!from || !keeps_numbers(n) || pare_is_fixed(from) || pare_is_output(g, from)) continue;
     PareValue *to = origin_of(from);
-    if (to == from) continue;
+    if (to == from || to->trained) continue;
     pare_replace_uses(g, from, to, NULL);
     pare_remove_dead(g, from);
   }

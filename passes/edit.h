@@ -18,6 +18,12 @@ PARE_MUST_USE PareStatus pare_replace_constant(PareCtx *c, PareGraph *g, PareNod
  * operand of the Add that alone reads the product. *node and *input read it; NULL when there is none. */
 PareValue *pare_bias_of(const PareGraph *g, PareNode *product, int64_t n, PareNode **node, int *input);
 
+/* The model with a fresh classifier of `labels` outputs: the weight of the last linear layer before the first output of
+ * floats is uniform within 1/sqrt(its inputs), drawn from the seed, its bias is zero. `bound` is g, bound.
+ * PARE_UNSUPPORTED names the node that is no such layer. */
+PARE_MUST_USE PareStatus pare_new_head(PareCtx *c, PareArena *a, const PareGraph *g, const PareGraph *bound, int64_t labels,
+                                       uint64_t seed, PareGraph **out);
+
 /* What is added to an adapted weight, at the size that g has: s·A·B + dense, and to the bias behind it. */
 typedef struct PareDelta {
   const PareAdapter *adapter; /* its sites, orientation and scale */

@@ -16,7 +16,7 @@ static bool is_root(const PareNode *n) {
   if (n->op != PARE_OP_MATMUL && n->op != PARE_OP_GEMM) return false;
   if (pare_attr_get(&n->attr, transA, 0) || pare_attr_get(&n->attr, alpha, 1.0) != 1) return false;
   const PareValue *x = n->in[0], *w = n->in[1];
-  if (!pare_is_fixed(w) || w->type.rank != 2 || !is_plain_type(w) || x->type.rank < 2) return false;
+  if (!pare_is_parameter(w) || w->type.rank != 2 || !is_plain_type(w) || x->type.rank < 2) return false;
   if (pare_is_fixed(x) || pare_type_count(&x->type) <= 0 || pare_type_count(&w->type) <= 0) return false;
   if (n->nin < 3 || !n->in[2]) return true;
   return pare_attr_get(&n->attr, beta, 1.0) == 1 && pare_is_vector(n->in[2], n->out[0]->type.dim[1]);

@@ -108,7 +108,7 @@ PareStatus pare_find_adapters(PareCtx *c, PareArena *a, const PareDims *d, int64
       const PareType *type = &x->node->in[x->weight]->type;
       bool transposed = x->weight_axis == 1;
       PareAdapter fresh = {.name = weight->name, .transposed = transposed, .sequential = sequential, .k = type->dim[transposed],
-                           .n = type->dim[!transposed], .rank = rank, .scale = alpha / (double)rank};
+                           .n = type->dim[!transposed], .rank = rank, .scale = rank ? alpha / (double)rank : 0};
       if (!pare_vec_push(a, &out->at, fresh)) return pare_nomem(c);
       found = &out->at.at[out->at.n - 1];
     }
@@ -144,6 +144,15 @@ static PareStatus add_branches(PareCtx *c, PareGraph *g, PareNode *const *by_id,
   return PARE_OK;
 }
 
+/* A or B: a state or, of an adapter of rank 0, a zero row or column, which scores read beside the weight. */
+static PareValue *factor(PareCtx *c, PareGraph *g, const PareAdapter *a, PareDtype dtype, int64_t rows, int64_t cols) {
+  if (a->rank) return pare_value_add(c, g, PARE_STATE, a->name, (PareType){dtype, 2, {rows, cols}});
+  PareType type = {dtype, 2, {rows ? rows : 1, cols ? cols : 1}};
+  void *zeros = pare_arena_alloc(g->arena, (size_t)pare_type_count(&type), pare_dtype_size(dtype));
+  if (!zeros) return pare_nomem(c), NULL;
+  return pare_const_add(c, g, a->name, type, zeros);
+}
+
 PareStatus pare_insert_lora(PareCtx *c, PareGraph *g, const PareAdapters *adapters, PareDtype dtype, PareLora *lora) {
   PareMark mark = pare_arena_mark(c->scratch);
   PareNode **by_id = PARE_NEW_N(c->scratch, g->nnodes + 1, PareNode *);
@@ -151,8 +160,8 @@ PareStatus pare_insert_lora(PareCtx *c, PareGraph *g, const PareAdapters *adapte
   for (PareNode *n = g->first; n; n = n->next) by_id[n->id] = n;
   for (size_t i = 0; i < adapters->at.n; i++) {
     const PareAdapter *a = &adapters->at.at[i];
-    lora[i].a = pare_value_add(c, g, PARE_STATE, a->name, (PareType){dtype, 2, {pare_adapter_rows(a), a->rank}});
-    lora[i].b = pare_value_add(c, g, PARE_STATE, a->name, (PareType){dtype, 2, {a->rank, a->n}});
+    lora[i].a = factor(c, g, a, dtype, pare_adapter_rows(a), a->rank);
+    lora[i].b = factor(c, g, a, dtype, a->rank, a->n);
     lora[i].reads = PARE_NEW_N(g->arena, a->sites.n, PareValue *);
     if (!lora[i].a || !lora[i].b) return c->diag.code;
     if (!lora[i].reads) return pare_nomem(c);
@@ -163,7 +172,7 @@ PareStatus pare_insert_lora(PareCtx *c, PareGraph *g, const PareAdapters *adapte
                         by_id[a->sites.at[0].node]->name, pare_dtype_name(lora[i].w->type.dtype),
                         pare_dtype_name(dtype));
     if (a->elementwise) PARE_TRY(pare_mask_elements(c, g, by_id, a, &lora[i]));
-    else PARE_TRY(add_branches(c, g, by_id, a, &lora[i]));
+    else if (a->rank) PARE_TRY(add_branches(c, g, by_id, a, &lora[i]));
   }
   pare_arena_rewind(c->scratch, mark);
   return PARE_OK;

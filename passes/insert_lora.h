@@ -5,7 +5,8 @@
 #include "ir/adapter.h"
 
 /* The weights that carry adapters: matrices on an axis of heads or FFN channels.
- * Layers that share a weight and its cut share the adapter. Lives in a.
+ * Layers that share a weight and its cut share the adapter. Of rank 0 they say which weights are scored, and
+ * nothing is beside these. Lives in a.
  * PARE_UNSUPPORTED where a sequential one would meet a bias that it cannot be
  * folded into. */
 PARE_MUST_USE PareStatus pare_find_adapters(PareCtx *c, PareArena *a, const PareDims *d, int64_t rank, double alpha,
@@ -16,7 +17,7 @@ typedef struct PareLora {
   PareValue *w;    /* as the first site reads it */
   PareValue **reads; /* W as each site reads it */
   PareValue *mask;  /* elementwise: state of bools like W, ones; else NULL */
-  PareValue *a, *b; /* states [K, r] or, sequential, [N, r]; [r, N] */
+  PareValue *a, *b; /* states [K, r] or, sequential, [N, r]; [r, N]. Of rank 0 constants: a column and a row of zeros */
 } PareLora;
 
 /* Adds, where no elements are masked, y += s·(x·A)·B behind every site of a bound graph or, sequential, s·(y·A)·B, and the states. With

@@ -30,9 +30,10 @@ static PareValue *state_of_ones(PareCtx *c, PareGraph *g, const char *name, Pare
 
 PareStatus pare_mask_elements(PareCtx *c, PareGraph *g, PareNode *const *by_id, const PareAdapter *a, PareLora *l) {
   PareNode *first = by_id[a->sites.at[0].node];
-  PareValue *delta = low_rank(c, g, first, a, l);
-  PareValue *sum = delta ? PARE_EMIT(c, g, first, PARE_OP_ADD, a->name, NULL, l->w, delta) : NULL;
-  PareValue *zero = sum ? pare_const_float(c, g, "", sum->type.dtype, 0) : NULL;
+  PareValue *delta = a->rank ? low_rank(c, g, first, a, l) : NULL, *sum = l->w;
+  if (delta) sum = PARE_EMIT(c, g, first, PARE_OP_ADD, a->name, NULL, l->w, delta);
+  if (!sum || (a->rank && !delta)) return c->diag.code;
+  PareValue *zero = pare_const_float(c, g, "", sum->type.dtype, 0);
   if (!zero) return c->diag.code;
   if (!(l->mask = state_of_ones(c, g, a->name, l->w->type))) return pare_nomem(c);
   PareValue *masked = PARE_EMIT(c, g, first, PARE_OP_WHERE, a->name, NULL, l->mask, sum, zero);

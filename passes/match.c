@@ -55,8 +55,10 @@ bool pare_is_number(const PareValue *v, double x) {
   return pare_fixed_number(v, &is) && fabs(is - x) <= 1e-6 * fabs(x);
 }
 
+bool pare_is_parameter(const PareValue *v) { return pare_is_fixed(v) || (v && v->trained); }
+
 bool pare_is_vector(const PareValue *v, int64_t n) {
-  return pare_is_fixed(v) && v->type.rank > 0 && v->type.dim[v->type.rank - 1] == n && pare_type_count(&v->type) == n;
+  return pare_is_parameter(v) && v->type.rank > 0 && v->type.dim[v->type.rank - 1] == n && pare_type_count(&v->type) == n;
 }
 
 bool pare_is_row_mean(const PareNode *n) {
@@ -69,6 +71,10 @@ bool pare_is_row_mean(const PareNode *n) {
 
 PareValue *pare_as_vector(PareCtx *c, PareGraph *g, PareValue *v) {
   if (v->type.rank == 1) return v;
+  if (v->trained) {
+    PareValue *shape = pare_const_ints(c, g, v->name, 1, (int64_t[]){-1});
+    return shape ? PARE_EMIT(c, g, g->first, PARE_OP_RESHAPE, v->name, NULL, v, shape) : NULL;
+  }
   return pare_const_add(c, g, v->name, (PareType){v->type.dtype, 1, {pare_type_count(&v->type)}}, v->data);
 }
 

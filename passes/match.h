@@ -23,12 +23,14 @@ bool pare_is_fixed(const PareValue *v);
 bool pare_fixed_number(const PareValue *v, double *x);
 /* Known and within 1e-6 (relative) of x: exporters round to float. */
 bool pare_is_number(const PareValue *v, double x);
-/* A known [n], or [1, ..., n]. */
+/* Known for good, or an initializer that is tuned: what layers multiply by and add. */
+bool pare_is_parameter(const PareValue *v);
+/* A parameter of type [n], or [1, ..., n]. */
 bool pare_is_vector(const PareValue *v, int64_t n);
 /* ReduceMean over the last axis, which stays as 1. */
 bool pare_is_row_mean(const PareNode *n);
 
-/* v as [n], for an operand that must have rank 1: v itself, or a constant over the same bytes. NULL: out of memory. */
+/* v as [n], for an operand that must have rank 1: v itself, a view, or a constant over the same bytes. NULL: out of memory. */
 PareValue *pare_as_vector(PareCtx *c, PareGraph *g, PareValue *v);
 
 /* Calls fuse for each node that is_root accepts, in order, unless a call before has removed it. */

@@ -20,6 +20,7 @@ typedef struct Build {
   const PareTrainSpec *spec;
   PareTrainGraph *t;
   PareLora *lora;
+  PareValue **trained;     /* states, by number in the spec's set */
   PareValue **dmask;       /* accumulated, by mask; NULL unless the criterion reads them */
   PareIncidences incidences;
   PareValue **mask_group;
@@ -156,20 +157,36 @@ static PareStatus keep_scored(Build *b, PareValue **grad) {
   return PARE_OK;
 }
 
-/* Gradients of `loss` into the accumulators of the parameters and, if the scores come from it, to what the criterion
- * reads. */
-static PareStatus backward(Build *b, PareValue *loss, bool params, bool scored, bool score) {
-  size_t n = b->adapters->at.n, np = params ? 2 * n : 0, most = 2 * n + 2 * b->t->masks.at.n + b->products.at.n + 1;
+static PareStatus add_moments(Build *b, PareParam *p) {
+  PareType type = p->value->type;
+  p->grad = state(b, p->value->name, type);
+  p->m = state(b, p->value->name, type);
+  p->v = state(b, p->value->name, type);
+  return p->grad && p->m && p->v ? PARE_OK : oom(b);
+}
+
+/* An initializer gets its moments once it is known to have a gradient. */
+static PareStatus keep_gradient(Build *b, PareParam *p, bool score, PareValue *grad) {
+  if (grad && !p->grad) PARE_TRY(add_moments(b, p));
+  return accumulate(b, score ? p->score_grad : p->grad, p->value->name, grad);
+}
+
+/* Gradients of `loss` into the accumulators of the first nparams parameters and, if the scores come from it, to what the
+ * criterion reads. */
+static PareStatus backward(Build *b, PareValue *loss, size_t nparams, bool scored, bool score) {
+  PareTrainGraph *t = b->t;
+  size_t most = t->nparams + 2 * t->masks.at.n + b->products.at.n + 1;
   Gradients w = {PARE_NEW_N(b->g->arena, most, PareValue *), PARE_NEW_N(b->g->arena, most, PareValue *), 0};
   if (!w.wrt || !w.grad) return pare_nomem(b->c);
-  for (size_t i = 0; i < np; i++) want(&w, i < n ? b->t->a[i].value : b->t->b[i - n].value);
+  for (size_t i = 0; i < nparams; i++)
+    if (t->param[i].value) want(&w, t->param[i].value);
+  size_t wanted = w.n;
   if (scored) want_scored(b, &w);
-  PARE_TRY(pare_autodiff(b->c, b->g, loss, b->t->dloss, w.n, w.wrt, w.grad));
-  for (size_t i = 0; i < np; i++) {
-    const PareParam *p = i < n ? &b->t->a[i] : &b->t->b[i - n];
-    PARE_TRY(accumulate(b, score ? p->score_grad : p->grad, p->value->name, w.grad[i]));
-  }
-  return scored ? keep_scored(b, w.grad + np) : PARE_OK;
+  PARE_TRY(pare_autodiff(b->c, b->g, loss, t->dloss, w.n, w.wrt, w.grad));
+  PareValue **grad = w.grad;
+  for (size_t i = 0; i < nparams; i++)
+    if (t->param[i].value) PARE_TRY(keep_gradient(b, &t->param[i], score, *grad++));
+  return scored ? keep_scored(b, w.grad + wanted) : PARE_OK;
 }
 
 /* --- scores --- */
@@ -295,37 +312,57 @@ static PareStatus scores(Build *b) {
 
 /* --- the optimiser --- */
 
+/* The same without weight decay. */
+static PareValue *without_decay(Build *b) {
+  enum { DECAY = 4 };
+  float *factor = PARE_NEW_N(b->g->arena, HYPER, float);
+  for (int i = 0; factor && i < HYPER; i++) factor[i] = i != DECAY;
+  PareValue *k = factor ? pare_const_add(b->c, b->g, "pare.undecayed", b->t->hyper->type, factor) : NULL;
+  return k ? PARE_EMIT(b->c, b->g, NULL, PARE_OP_MUL, "hyper", NULL, b->t->hyper, k) : NULL;
+}
+
 static PareStatus update(Build *b) {
-  size_t n = b->adapters->at.n;
-  PareValue **grads = PARE_NEW_N(b->g->arena, 2 * n + 1, PareValue *);
+  PareTrainGraph *t = b->t;
+  size_t n = 0;
+  bool all_decay = true;
+  PareValue **grads = PARE_NEW_N(b->g->arena, t->nparams + 1, PareValue *);
   if (!grads) return pare_nomem(b->c);
-  for (size_t i = 0; i < n; i++) grads[i] = b->t->a[i].grad, grads[n + i] = b->t->b[i].grad;
-  PareValue *norm = n ? pare_emit(b->c, b->g, NULL, PARE_OP_SUMSQUARES, "clip", NULL, (int)(2 * n), grads) : NULL;
-  if (n && !norm) return b->c->diag.code;
-  for (size_t i = 0; i < 2 * n; i++) {
-    const PareParam *p = i < n ? &b->t->a[i] : &b->t->b[i - n];
-    PARE_TRY(effect(b, PARE_OP_ADAMW, p->value->name, NULL, 6,
-                    (PareValue *[]){p->value, p->grad, p->m, p->v, b->t->hyper, norm}));
+  for (size_t i = 0; i < t->nparams; i++) {
+    if (!t->param[i].grad) continue;
+    grads[n++] = t->param[i].grad;
+    all_decay &= t->param[i].decays;
+  }
+  if (!n) return PARE_OK;
+  PareValue *norm = pare_emit(b->c, b->g, NULL, PARE_OP_SUMSQUARES, "clip", NULL, (int)n, grads);
+  PareValue *plain = norm && !all_decay ? without_decay(b) : NULL;
+  if (!norm || (!all_decay && !plain)) return oom(b);
+  for (size_t i = 0; i < t->nparams; i++) {
+    const PareParam *p = &t->param[i];
+    PareValue *in[] = {p->value, p->grad, p->m, p->v, p->decays ? t->hyper : plain, norm};
+    if (p->grad) PARE_TRY(effect(b, PARE_OP_ADAMW, p->value->name, NULL, 6, in));
   }
   return PARE_OK;
 }
 
 /* --- putting it together --- */
 
+static size_t ntrained(const Build *b) { return b->spec->trained ? b->spec->trained->at.n : 0; }
+
 static PareStatus add_states(Build *b) {
   PareTrainGraph *t = b->t;
+  bool apart = t->score_phase && (needs(b) & PARE_NEEDS_ADAPTERS);
   for (size_t i = 0; i < 2 * b->adapters->at.n; i++) {
     size_t k = i / 2;
     PareParam *p = i % 2 ? &t->b[k] : &t->a[k];
+    if (!b->adapters->at.at[k].rank) continue;
     p->value = i % 2 ? b->lora[k].b : b->lora[k].a;
-    PareType type = p->value->type;
-    p->grad = state(b, p->value->name, type);
-    p->m = state(b, p->value->name, type);
-    p->v = state(b, p->value->name, type);
-    bool apart = t->score_phase && (needs(b) & PARE_NEEDS_ADAPTERS);
-    p->score_grad = apart ? state(b, p->value->name, type) : p->grad;
-    if (!p->grad || !p->m || !p->v || !p->score_grad) return oom(b);
+    p->decays = true;
+    PARE_TRY(add_moments(b, p));
+    p->score_grad = apart ? state(b, p->value->name, p->value->type) : p->grad;
+    if (!p->score_grad) return oom(b);
   }
+  for (size_t i = 0; i < ntrained(b); i++)
+    t->trained[i] = (PareParam){.value = b->trained[i], .decays = b->spec->trained->at.at[i].decays};
   for (size_t i = 0; i < t->masks.at.n; i++) {
     const PareMask *m = &t->masks.at.at[i];
     if (!(b->mask_group[i] = group_constant(b, m->k, m->group))) return oom(b);
@@ -351,13 +388,14 @@ static PareStatus start(Build *b) {
   t->nhidden = b->spec->hidden.at.n;
   t->hidden = PARE_NEW_N(a, t->nhidden + 1, PareTeacherHidden);
   t->score_phase = b->spec->loss == PARE_LOSS_KD && (needs(b) & PARE_NEEDS_GRADIENTS);
-  t->a = PARE_NEW_N(a, n + 1, PareParam);
-  t->b = PARE_NEW_N(a, n + 1, PareParam);
+  t->nparams = 2 * n + ntrained(b);
+  if (!(t->param = PARE_NEW_N(a, t->nparams + 1, PareParam))) return pare_nomem(b->c);
+  t->a = t->param, t->b = t->a + n, t->trained = t->b + n;
   t->score = PARE_NEW_N(a, t->nscored + 1, PareValue *);
   t->mask = PARE_NEW_N(a, n + 1, PareValue *);
   t->outputs = PARE_NEW_N(a, b->g->outputs.n + 1, PareTeacherOutput);
   b->lora = PARE_NEW_N(a, n + 1, PareLora);
-  if (!t->a || !t->b || !t->score || !t->mask || !t->outputs || !t->hidden || !b->lora) return pare_nomem(b->c);
+  if (!t->score || !t->mask || !t->outputs || !t->hidden || !b->lora) return pare_nomem(b->c);
   for (size_t i = 0; i < b->g->outputs.n; i++)
     if (pare_dtype_is_float(b->g->outputs.at[i]->type.dtype))
       t->outputs[t->noutputs++] = (PareTeacherOutput){.output = b->g->outputs.at[i]};
@@ -389,13 +427,13 @@ static PareStatus done(Build *b, const char *step) { return pare_pass_done(b->c,
 
 /* --dump-after names a pass or a step of pare_build_training. */
 static PareStatus check_dump(Build *b) {
-  static const char *const steps[] = {"insert-masks", "insert-lora", "loss", "autodiff", "scores", "update", "recompute"};
+  static const char *const steps[] = {"train-constants", "insert-masks", "insert-lora", "loss", "autodiff", "scores", "update", "recompute"};
   const char *name = b->spec->dump_after;
   if (!name || !*name || pare_pass_find(name)) return PARE_OK;
   for (size_t i = 0; i < sizeof steps / sizeof *steps; i++)
     if (!strcmp(name, steps[i])) return PARE_OK;
-  return pare_error(b->c, PARE_USAGE, "--dump-after: there is no pass '%s'; there are widen, float-products, "
-                    "insert-masks, insert-lora, fold-constants, fake-quantize, drop-noops, fuse-layernorm, fuse-gelu, "
+  return pare_error(b->c, PARE_USAGE, "--dump-after: there is no pass '%s'; there are train-constants, widen, "
+                    "float-products, insert-masks, insert-lora, fold-constants, fake-quantize, drop-noops, fuse-layernorm, fuse-gelu, "
                     "fuse-linear, fuse-attention, fuse-masks, lower-precision, loss, autodiff, scores, fuse-sums, "
                     "renorm, fuse-gelu-grad, update, recompute, merge-weights", name);
 }
@@ -437,6 +475,14 @@ static PareStatus optimise(Build *b) {
              ? pare_find_masked(b->c, b->g, b->d, &b->t->masks, b->masked, b->masked_out) : PARE_OK;
 }
 
+/* First of all: nothing may be worked out from them, and what follows takes them for the weights that they are. */
+static PareStatus train_constants(Build *b) {
+  b->trained = PARE_NEW_N(b->g->arena, ntrained(b) + 1, PareValue *);
+  if (!b->trained) return pare_nomem(b->c);
+  if (ntrained(b)) PARE_TRY(pare_train_constants(b->c, b->g, b->spec->trained, b->trained));
+  return done(b, "train-constants");
+}
+
 static bool any_elementwise(const PareAdapters *adapters) {
   for (size_t i = 0; i < adapters->at.n; i++)
     if (adapters->at.at[i].elementwise) return true;
@@ -447,6 +493,7 @@ PareStatus pare_build_training(PareCtx *c, PareGraph *g, const PareDims *d, cons
                                const PareTrainSpec *spec, PareTrainGraph *out) {
   Build b = {.c = c, .g = g, .d = d, .adapters = adapters, .spec = spec, .t = out};
   PARE_TRY(check_dump(&b));
+  PARE_TRY(train_constants(&b));
   PARE_TRY(pare_run_passes(c, g, "widen,float-products", spec->dump_after));
   PARE_TRY(start(&b));
   if (!any_elementwise(adapters)) PARE_TRY(pare_insert_masks(c, g, d, spec->pruned, &out->masks));
@@ -470,7 +517,7 @@ PareStatus pare_build_training(PareCtx *c, PareGraph *g, const PareDims *d, cons
   PARE_TRY(done(&b, "loss"));
   PARE_TRY(find_incidences(&b));
   PareNode *forward = g->last;
-  PARE_TRY(backward(&b, out->loss, true, !out->score_phase, false));
+  PARE_TRY(backward(&b, out->loss, out->nparams, !out->score_phase, false));
   if (!out->score_phase) PARE_TRY(collect(&b));
   PARE_TRY(done(&b, "autodiff"));
 
@@ -478,7 +525,7 @@ PareStatus pare_build_training(PareCtx *c, PareGraph *g, const PareDims *d, cons
   if (out->score_phase) {
     PareValue *loss = NULL;
     for (size_t i = 0; i < out->noutputs; i++) PARE_TRY(fisher_loss(&b, &out->outputs[i], &loss));
-    PARE_TRY(backward(&b, loss, (needs(&b) & PARE_NEEDS_ADAPTERS) != 0, true, true));
+    PARE_TRY(backward(&b, loss, needs(&b) & PARE_NEEDS_ADAPTERS ? 2 * out->nadapters : 0, true, true));
     PARE_TRY(collect(&b));
     set_phase(g, last, PARE_PHASE_SCORE);
     last = g->last;

@@ -1,4 +1,4 @@
-/* training.h - from a bound model to ONE training program (DESIGN 1): masks,
+/* training.h - from a bound model to ONE training program (DESIGN 1): trained initializers, masks,
  * adapters, loss, backward, scores, AdamW, all nodes of one graph in phases. */
 #ifndef PARE_PASSES_TRAINING_H
 #define PARE_PASSES_TRAINING_H
@@ -6,6 +6,7 @@
 #include "passes/criteria/criterion.h"
 #include "passes/hidden.h"
 #include "passes/recompute.h"
+#include "passes/trained.h"
 
 /* PareNode.phase of the program's parts. */
 typedef enum ParePhase {
@@ -35,6 +36,7 @@ typedef struct PareTrainSpec {
   bool sum;                  /* scores of one RANK after another add up, whatever the criterion says */
   bool normalise;
   const bool *pruned;        /* by dimension: scored at all */
+  const PareTrainedSet *trained; /* initializers that are tuned themselves; NULL: none */
   bool bf16;                 /* products of layers and attention in bf16 */
   bool renorm;               /* norms in f32 are made again rather than written: a GPU computes faster than it stores */
   bool reread;               /* GELU is made again where the gradients of adapters read it: less memory, more time */
@@ -46,8 +48,10 @@ typedef struct PareTrainSpec {
 
 /* A trained tensor and what belongs to it. All are states of one type. */
 typedef struct PareParam {
-  PareValue *value, *grad, *m, *v;
-  PareValue *score_grad; /* the SCORE phase's gradient; equal to grad where there is none */
+  PareValue *value;        /* NULL: a factor of an adapter of rank 0 */
+  PareValue *grad, *m, *v; /* NULL where the loss does not depend on an initializer: it stays as it is */
+  PareValue *score_grad;   /* adapters: the SCORE phase's gradient; equal to grad where there is none */
+  bool decays;
 } PareParam;
 
 /* How an output is compared with a teacher's. */
@@ -71,9 +75,11 @@ typedef struct PareTrainGraph {
   PareValue *hyper;   /* input [8], AdamW's (docs/ir.md) */
   PareValue *loss;    /* output, scalar */
   bool score_phase;   /* the SCORE phase has nodes */
-  size_t nadapters, noutputs, ndims, nhidden;
+  size_t nadapters, noutputs, ndims, nhidden, nparams;
   size_t nscored;     /* dimensions, then adapters */
+  PareParam *param;   /* all of them: */
   PareParam *a, *b;   /* by adapter */
+  PareParam *trained; /* by number in the spec's set */
   PareTeacherOutput *outputs;
   PareTeacherHidden *hidden;
   PareMasks masks;

@@ -28,7 +28,7 @@ static PareReport example(void) {
                       .output = {"c.onnx", "bb", 17, 600, 1000, 2500, 0.001},
                       .target = {"sparsity", 0.5, 0.5, 2, classes}, .ngroups = 2, .groups = groups,
                       .metric = {"accuracy", 0.9, 0.8}, .validation = {1e-6, 1e-7, 64, true},
-                      .training = {"cpu", "fp32", 2, 1 << 20, 1.5, 40, NAN},
+                      .training = {"cpu", "fp32", 2, 1 << 20, 30, 0.03, 1.5, 40, NAN},
                       .noptions = 3, .options = options, .npoints = 2, .points = points, .nevals = 2, .evals = evals};
 }
 
@@ -67,6 +67,7 @@ Test(report, json_has_what_scripts_depend_on) {
     "target.reached_by_class", "metrics.name", "metrics.dense", "metrics.compact",
     "validation.masked_vs_compact_max_abs", "validation.masked_vs_compact_rel", "validation.samples",
     "validation.passed", "training.device", "training.precision", "training.steps", "training.seconds",
+    "training.trained_parameters", "training.trained_share",
     "training.samples_per_second", "training.peak_memory_bytes", "training.final_loss"};
   char dir[] = "pare-report-XXXXXX", path[64];
   PareReport r = example();
@@ -84,6 +85,7 @@ Test(report, json_has_what_scripts_depend_on) {
   cr_assert_eq(json_integer_value(at(o, "seed")), 7);
   cr_assert_str_eq(json_string_value(at(o, "version")), "0.1.0");
   cr_assert(json_is_null(at(at(o, "training"), "final_loss")), "NaN has no JSON");
+  cr_assert_eq(json_integer_value(at(at(o, "training"), "trained_parameters")), 30);
   cr_assert(json_is_real(at(at(o, "options"), "sparsity")));
   cr_assert(json_is_string(at(at(o, "options"), "train")), "text that looks like a number is text");
   cr_assert(json_is_false(at(at(o, "options"), "resume")));
