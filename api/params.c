@@ -237,7 +237,7 @@ static void absorb(PareMoments *m, const PareTrained *t, const PareGraph *was, c
     const PareValue *old = find_node(was, u->node->id)->in[u->input], *now = find_node(is, u->node->id)->in[u->input];
     if (old->data == now->data) continue;
     for (int64_t k = 0; k < pare_type_count(&t->type); k++)
-      m->value[k] += (float)(pare_data_float(now, k) - pare_data_float(old, k));
+      m->value[k] = (float)((double)m->value[k] + pare_data_float(now, k) - pare_data_float(old, k));
     return; /* all readings have got the same */
   }
 }

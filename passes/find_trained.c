@@ -93,12 +93,20 @@ static bool is_layer(const Search *s, const PareNode *n) {
   return product && is_constant(s, n->in[1]) && n->in[1]->type.rank == 2 && !is_constant(s, n->in[0]);
 }
 
+/* Who reads it behind the Identities by which exporters name one initializer twice. */
+static PareUse reader_behind(const Search *s, PareUse u) {
+  while (u.node->op == PARE_OP_IDENTITY && pare_use_count(&s->uses, u.node->out[0]))
+    u = s->uses.at[s->uses.first[u.node->out[0]->id]];
+  return u;
+}
+
 /* The weight of the layer whose bias is read here; NULL where it is none. */
-static const PareValue *weight_beside(const Search *s, const PareUse *u) {
-  PareNode *n = u->node, *root;
+static const PareValue *weight_beside(const Search *s, const PareUse *reading) {
+  PareUse u = reader_behind(s, *reading);
+  PareNode *n = u.node, *root;
   int input;
-  if (n->op == PARE_OP_ADD) n = n->in[1 - u->input]->def;
-  else if (n->op != PARE_OP_GEMM || u->input != 2) return NULL;
+  if (n->op == PARE_OP_ADD) n = n->in[1 - u.input]->def;
+  else if (n->op != PARE_OP_GEMM || u.input != 2) return NULL;
   while (n && n->op == PARE_OP_CAST) n = n->in[0]->def;
   return n && is_layer(s, n) ? pare_root_constant(n, 1, &root, &input) : NULL;
 }
@@ -176,6 +184,7 @@ enum { NORM_STEPS = 8 };
 /* v is one number a row, made of the root of a mean over the row. */
 static bool is_row_deviation(const Search *s, const PareValue *v) {
   bool root = false;
+  if (!v || v->type.rank < 1 || v->type.dim[v->type.rank - 1] != 1) return false;
   for (int i = 0; v && v->def && i < NORM_STEPS; i++) {
     const PareNode *n = v->def;
     if (n->op == PARE_OP_REDUCEMEAN) return root && pare_is_row_mean(n);
