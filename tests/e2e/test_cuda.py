@@ -62,6 +62,22 @@ def test_a_run_has_the_losses_of_the_cpu_step_by_step_and_the_same_bytes_in_any_
     assert out == turned
 
 
+
+@emulated
+@pytest.mark.parametrize("words", ["all", "lora,bias,norm,head"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_weights_that_are_tuned_themselves_have_the_losses_of_the_cpu(data, tmp_path, words, precision):
+    args = ("--steps", 2, "--precision", precision, "--trainable", words)
+    own = args if "lora" not in words else (*args, "--rank", 4)
+    loss = []
+    for device in ("cpu", "cuda"):
+        pare("compress", MODEL, tmp_path / "o.onnx", "--device", device, "--batch", 2, "--prune-every", 1, "--report",
+             tmp_path / device, "--train", data / "labelled.npz", *own)
+        with open(tmp_path / device / "report.json") as f:
+            loss.append(json.load(f)["curves"]["loss"])
+    assert loss[1] == pytest.approx(loss[0], rel=REL if precision == "fp32" else 2**-6)
+
+
 @emulated
 def test_a_loss_that_is_not_a_number_names_its_step_though_the_device_is_a_step_ahead(data, tmp_path):
     arrays = dict(np.load(data / "labelled.npz"))
