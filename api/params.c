@@ -48,11 +48,15 @@ PareStatus pare_params_train(PareCtx *c, PareParams *p, const PareDims *d, unsig
   return PARE_OK;
 }
 
+static const PareNode *find_node(const PareGraph *g, uint32_t id) {
+  const PareNode *n = g->first;
+  while (n && n->id != id) n = n->next;
+  return n;
+}
+
 /* The node of the traced graph that reads the adapter's weight. */
 static const PareNode *site_node(const PareDims *d, const PareAdapter *a) {
-  const PareNode *n = d->tracer->g->first;
-  while (n && n->id != a->sites.at[0].node) n = n->next;
-  return n;
+  return find_node(d->tracer->g, a->sites.at[0].node);
 }
 
 /* axis 0: the weight's K, 1: its N, as the node multiplies. */
@@ -224,12 +228,6 @@ PareStatus pare_params_fold(PareCtx *c, PareArena *a, const PareParams *p, const
 }
 
 /* --- reconstruction of what is tuned itself --- */
-
-static const PareNode *find_node(const PareGraph *g, uint32_t id) {
-  const PareNode *n = g->first;
-  while (n && n->id != id) n = n->next;
-  return n;
-}
 
 static void absorb(PareMoments *m, const PareTrained *t, const PareGraph *was, const PareGraph *is) {
   for (size_t i = 0; i < t->readings.n; i++) {

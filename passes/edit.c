@@ -1,6 +1,10 @@
 /* edit.c - finding and replacing constants. */
 #include "passes/edit.h"
 
+#include <math.h>
+#include <string.h>
+
+#include "base/num.h"
 #include "passes/match.h"
 
 PareValue *pare_root_constant(PareNode *n, int k, PareNode **node, int *input) {
@@ -22,6 +26,16 @@ PareStatus pare_replace_constant(PareCtx *c, PareGraph *g, PareNode *n, int k, P
   v->origin = old->origin;
   n->in[k] = v;
   return PARE_OK;
+}
+
+bool pare_store_float(PareDtype d, void *data, int64_t i, double x) {
+  uint8_t *at = (uint8_t *)data + (size_t)i * pare_dtype_size(d);
+  float f = (float)x;
+  uint16_t h = d == PARE_F16 ? pare_f32_to_f16(f) : pare_f32_to_bf16(f);
+  if (d == PARE_F64) return memcpy(at, &x, sizeof x), isfinite(x);
+  if (d == PARE_F32) return memcpy(at, &f, sizeof f), isfinite(f);
+  memcpy(at, &h, sizeof h);
+  return isfinite(d == PARE_F16 ? pare_f16_to_f32(h) : pare_bf16_to_f32(h));
 }
 
 PareValue *pare_bias_of(const PareGraph *g, PareNode *product, int64_t n, PareNode **node, int *input) {

@@ -14,6 +14,9 @@ PareValue *pare_root_constant(PareNode *n, int k, PareNode **node, int *input);
 PARE_MUST_USE PareStatus pare_replace_constant(PareCtx *c, PareGraph *g, PareNode *n, int k, PareType type,
                                                const void *data);
 
+/* Element i of floats of type d <- x, rounded; false when x is too large for the type. */
+bool pare_store_float(PareDtype d, void *data, int64_t i, double x);
+
 /* The constant of floats [n] that is added to what a product with a weight on the right makes: Gemm's C, or the
  * operand of the Add that alone reads the product. *node and *input read it; NULL when there is none. */
 PareValue *pare_bias_of(const PareGraph *g, PareNode *product, int64_t n, PareNode **node, int *input);

@@ -22,14 +22,6 @@ static double read_float(PareDtype d, const void *p, size_t i) {
   }
 }
 
-static void write_float(PareDtype d, void *p, size_t i, double v) {
-  uint8_t *at = (uint8_t *)p + i * pare_dtype_size(d);
-  float f = (float)v;
-  uint16_t h = d == PARE_F16 ? pare_f32_to_f16(f) : pare_f32_to_bf16(f);
-  if (d == PARE_F64) memcpy(at, &v, 8);
-  else memcpy(at, d == PARE_F32 ? (void *)&f : (void *)&h, pare_dtype_size(d));
-}
-
 enum { MAX_VIEWS = 16 };
 
 /* For each element of what n reads as input k: its index in the constant that the
@@ -97,8 +89,7 @@ static bool add(Fold *f, int64_t i, double x) {
     return true;
   }
   double was = read_float(f->dtype, f->w, (size_t)i);
-  write_float(f->dtype, f->w, (size_t)i, was + x);
-  return !isfinite(was) || isfinite(read_float(f->dtype, f->w, (size_t)i));
+  return pare_store_float(f->dtype, f->w, i, was + x) || !isfinite(was);
 }
 
 /* Element i as a number. */
@@ -124,7 +115,7 @@ static int64_t place(const Operand *o, int64_t k, int64_t n) {
 
 static void clear(Fold *f, int64_t i) {
   if (f->integers) pare_put_int(f->dtype, f->w, i, pare_zero_at(&f->stored, i));
-  else write_float(f->dtype, f->w, (size_t)i, 0);
+  else pare_store_float(f->dtype, f->w, i, 0);
 }
 
 /* Elements that have gone are zero; integers are at their zero points. */

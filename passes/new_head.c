@@ -1,8 +1,6 @@
 /* new_head - a fresh classifier in the place of the model's: another number of outputs, numbers drawn from the seed. */
 #include <math.h>
-#include <string.h>
 
-#include "base/num.h"
 #include "base/rng.h"
 #include "passes/edit.h"
 #include "passes/match.h"
@@ -67,14 +65,6 @@ static PareStatus find_head(PareCtx *c, const PareGraph *g, Head *h) {
 
 /* --- new numbers --- */
 
-static void put(PareDtype d, void *data, int64_t i, float x) {
-  uint16_t half = d == PARE_F16 ? pare_f32_to_f16(x) : pare_f32_to_bf16(x);
-  double wide = (double)x;
-  if (d == PARE_F64) memcpy((double *)data + i, &wide, sizeof wide);
-  else if (d == PARE_F32) memcpy((float *)data + i, &x, sizeof x);
-  else memcpy((uint16_t *)data + i, &half, sizeof half);
-}
-
 /* The constant that n reads as input k, with `labels` in the place of `classes` along the axis that has them, and
  * numbers within the bound. */
 static PareStatus renew(PareCtx *c, PareGraph *g, PareNode *n, int k, int axis, int64_t labels, double bound,
@@ -97,7 +87,7 @@ static PareStatus renew(PareCtx *c, PareGraph *g, PareNode *n, int k, int axis, 
   void *data = pare_type_bytes(&type, &bytes) ? pare_arena_alloc(g->arena, bytes, 1) : NULL;
   if (!data) return pare_nomem(c);
   for (int64_t i = 0; i < pare_type_count(&type); i++)
-    put(type.dtype, data, i, (float)(bound * (2 * pare_rng_uniform(key, (uint64_t)i) - 1)));
+    pare_store_float(type.dtype, data, i, bound * (2 * pare_rng_uniform(key, (uint64_t)i) - 1));
   return pare_replace_constant(c, g, root, input, type, data);
 }
 

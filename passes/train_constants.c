@@ -1,8 +1,4 @@
 /* train_constants - initializers that are tuned themselves become states of a program, and constants again. */
-#include <math.h>
-#include <string.h>
-
-#include "base/num.h"
 #include "passes/edit.h"
 #include "passes/trained.h"
 
@@ -59,21 +55,13 @@ PareStatus pare_train_constants(PareCtx *c, PareGraph *g, const PareTrainedSet *
   return PARE_OK;
 }
 
-/* Element i <- x; false when it is too large for the type. */
-static bool put(PareDtype d, void *data, int64_t i, float x) {
-  uint16_t half = d == PARE_F16 ? pare_f32_to_f16(x) : pare_f32_to_bf16(x);
-  if (d == PARE_F32) return memcpy((float *)data + i, &x, sizeof x), isfinite(x);
-  memcpy((uint16_t *)data + i, &half, sizeof half);
-  return isfinite(d == PARE_F16 ? pare_f16_to_f32(half) : pare_bf16_to_f32(half));
-}
-
 static PareStatus write(PareCtx *c, PareGraph *g, PareNode *const *by_id, const PareTrained *t, const float *value) {
   size_t bytes;
   PareNode *first = by_id[t->readings.at[0].node->id];
   void *data = pare_type_bytes(&t->type, &bytes) ? pare_arena_alloc(g->arena, bytes, 1) : NULL;
   if (!data) return pare_nomem(c);
   for (int64_t i = 0; i < pare_type_count(&t->type); i++)
-    if (!put(t->type.dtype, data, i, value[i]))
+    if (!pare_store_float(t->type.dtype, data, i, (double)value[i]))
       return pare_fail(c, first, PARE_GATE, "tuned, '%s' is too large for %s: lower --lr", t->name,
                        pare_dtype_name(t->type.dtype));
   PARE_TRY(pare_replace_constant(c, g, first, t->readings.at[0].input, t->type, data));
