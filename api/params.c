@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "api/trained.h"
 #include "base/rng.h"
 
 static PareStatus moments_new(PareCtx *c, PareArena *a, int64_t n, PareMoments *m) {
@@ -36,27 +37,11 @@ PareStatus pare_params_new(PareCtx *c, PareArena *arena, const PareDims *d, int6
   return PARE_OK;
 }
 
-PareStatus pare_params_train(PareCtx *c, PareParams *p, const PareDims *d, unsigned what) {
-  PARE_TRY(pare_find_trained(c, p->arena, d, &p->full, what, &p->trained));
-  if (!(p->t = PARE_NEW_N(p->arena, p->trained.at.n + 1, PareMoments))) return pare_nomem(c);
-  for (size_t i = 0; i < p->trained.at.n; i++) {
-    const PareTrained *t = &p->trained.at.at[i];
-    int64_t n = pare_type_count(&t->type);
-    PARE_TRY(moments_new(c, p->arena, n, &p->t[i]));
-    for (int64_t k = 0; k < n; k++) p->t[i].value[k] = (float)pare_data_float(t->was, k);
-  }
-  return PARE_OK;
-}
-
-static const PareNode *find_node(const PareGraph *g, uint32_t id) {
-  const PareNode *n = g->first;
-  while (n && n->id != id) n = n->next;
-  return n;
-}
-
 /* The node of the traced graph that reads the adapter's weight. */
 static const PareNode *site_node(const PareDims *d, const PareAdapter *a) {
-  return find_node(d->tracer->g, a->sites.at[0].node);
+  const PareNode *n = d->tracer->g->first;
+  while (n && n->id != a->sites.at[0].node) n = n->next;
+  return n;
 }
 
 /* axis 0: the weight's K, 1: its N, as the node multiplies. */
@@ -98,7 +83,7 @@ static PareStatus copy_moments(PareCtx *c, Copy x, const PareMoments *m, const P
   const PareValue *cut[] = {p->value, p->m, p->v};
   for (int i = 0; i < 3; i++) {
     x.full = full[i];
-    x.cut = cut[i] ? pare_program_buffer(program, cut[i]) : NULL;
+    x.cut = pare_program_buffer(program, cut[i]);
     if (!x.cut) continue;
     if (x.save) PARE_TRY(pare_program_pull(c, program, cut[i]));
     copy_matrix(&x);
@@ -107,49 +92,12 @@ static PareStatus copy_moments(PareCtx *c, Copy x, const PareMoments *m, const P
   return PARE_OK;
 }
 
-/* The rows of a tensor that live are those of its first axes, all but the last: each is a product of indices. */
-static PareStatus living_rows(PareCtx *c, const PareTrained *t, PareAxis *const *axis, int64_t *rows, int64_t **out) {
-  int64_t n = 1, stride = 1, *at;
-  for (int d = 0; d + 1 < t->type.rank; d++) n *= pare_axis_count(axis[d]);
-  if (!(at = PARE_NEW_N(c->scratch, n + 1, int64_t))) return pare_nomem(c);
-  int64_t inner = 1;
-  for (int d = t->type.rank - 2; d >= 0; d--) {
-    int64_t count = pare_axis_count(axis[d]), *index = PARE_NEW_N(c->scratch, count + 1, int64_t);
-    if (!index) return pare_nomem(c);
-    pare_axis_indices(axis[d], index);
-    for (int64_t i = 0; i < n; i++) at[i] += index[i / inner % count] * stride;
-    inner *= count;
-    stride *= t->type.dim[d];
-  }
-  *rows = n;
-  *out = at;
-  return PARE_OK;
-}
-
-static PareStatus transfer_trained(PareCtx *c, const PareParams *p, const PareDims *d, size_t i,
-                                   const PareTrainGraph *t, PareProgram *program, bool save) {
-  const PareTrained *x = &p->trained.at.at[i];
-  const PareUse *u = &x->readings.at[0];
-  PareMark mark = pare_arena_mark(c->scratch);
-  PareAxis *axis[PARE_MAX_RANK];
-  int64_t *row, *col, rows;
-  int last = x->type.rank - 1;
-  for (int k = 0; k <= last; k++) axis[k] = pare_axis_in(d->tracer, u->node, u->input, k);
-  PARE_TRY(living_rows(c, x, axis, &rows, &row));
-  int64_t cols = last < 0 ? 1 : pare_axis_count(axis[last]);
-  if (!(col = PARE_NEW_N(c->scratch, cols + 1, int64_t))) return pare_nomem(c);
-  if (last >= 0) pare_axis_indices(axis[last], col);
-  Copy copy = {.rows = rows, .cols = cols, .full_cols = last < 0 ? 1 : x->type.dim[last], .row = row, .col = col, .save = save};
-  PARE_TRY(copy_moments(c, copy, &p->t[i], &t->trained[i], program));
-  pare_arena_rewind(c->scratch, mark);
-  return PARE_OK;
-}
-
 static PareStatus transfer(PareCtx *c, const PareParams *p, const PareDims *d, const PareTrainGraph *t,
                            PareProgram *program, bool save) {
-  for (size_t i = 0; i < p->trained.at.n; i++) PARE_TRY(transfer_trained(c, p, d, i, t, program, save));
+  PARE_TRY(pare_trained_transfer(c, p, d, t, program, save));
   for (size_t i = 0; i < p->full.at.n; i++) {
     const PareAdapter *a = &p->full.at.at[i];
+    if (!a->rank) continue;
     const PareNode *n = site_node(d, a);
     PareAxis *k = weight_axis(d, n, a, 0), *m = weight_axis(d, n, a, 1);
     int64_t nk = pare_axis_count(k), nn = pare_axis_count(m);
@@ -214,56 +162,9 @@ static size_t list_deltas(const PareParams *p, PareFolding what, PareDelta *out)
 
 PareStatus pare_params_fold(PareCtx *c, PareArena *a, const PareParams *p, const PareGraph *g, PareFolding what,
                             PareGraph **out) {
-  PareGraph *tuned = NULL;
+  const PareGraph *tuned = g;
   PareDelta *delta = PARE_NEW_N(a, p->full.at.n + 1, PareDelta);
-  const float **value = PARE_NEW_N(a, p->trained.at.n + 1, const float *);
-  if (!delta || !value) return pare_nomem(c);
-  for (size_t i = 0; i < p->trained.at.n; i++) value[i] = p->t[i].value;
-  if (what == PARE_FOLD_ALL && p->trained.at.n) {
-    if (!(tuned = pare_graph_clone(c, a, g))) return c->diag.code;
-    PARE_TRY(pare_write_trained(c, tuned, &p->trained, value));
-  }
-  size_t n = list_deltas(p, what, delta);
-  return pare_fold_adapters(c, a, tuned ? tuned : g, n, delta, out);
-}
-
-/* --- reconstruction of what is tuned itself --- */
-
-static void absorb(PareMoments *m, const PareTrained *t, const PareGraph *was, const PareGraph *is) {
-  for (size_t i = 0; i < t->readings.n; i++) {
-    const PareUse *u = &t->readings.at[i];
-    const PareValue *old = find_node(was, u->node->id)->in[u->input], *now = find_node(is, u->node->id)->in[u->input];
-    if (old->data == now->data) continue;
-    for (int64_t k = 0; k < pare_type_count(&t->type); k++)
-      m->value[k] = (float)((double)m->value[k] + pare_data_float(now, k) - pare_data_float(old, k));
-    return; /* all readings have got the same */
-  }
-}
-
-/* The adapters' weights and biases that are tuned themselves have taken over what was kept beside them. */
-static void forget_absorbed(PareParams *p, size_t i, const PareGraph *g) {
-  const PareSite *s = &p->full.at.at[i].sites.at[0];
-  PareNode *n = (PareNode *)(uintptr_t)find_node(g, s->node), *root, *reader;
-  int input;
-  if (p->dense[i] && pare_root_constant(n, s->w, &root, &input) && pare_trained_at(&p->trained, root->id, input) >= 0)
-    p->dense[i] = NULL;
-  if (p->bias[i] && pare_bias_of(g, n, p->full.at.at[i].n, &reader, &input) &&
-      pare_trained_at(&p->trained, reader->id, input) >= 0)
-    p->bias[i] = NULL;
-}
-
-void pare_params_absorb(PareParams *p, const PareGraph *was, const PareGraph *is) {
-  for (size_t i = 0; i < p->trained.at.n; i++) absorb(&p->t[i], &p->trained.at.at[i], was, is);
-  for (size_t i = 0; i < p->full.at.n && p->trained.at.n; i++) forget_absorbed(p, i, is);
-}
-
-int64_t pare_params_count(const PareParams *p, const PareTrainGraph *t) {
-  int64_t count = 0;
-  for (size_t i = 0; i < p->full.at.n; i++) {
-    const PareAdapter *a = &p->full.at.at[i];
-    count += (pare_adapter_rows(a) + a->n) * a->rank;
-  }
-  for (size_t i = 0; i < p->trained.at.n; i++)
-    if (t->trained[i].grad) count += pare_type_count(&p->trained.at.at[i].type);
-  return count;
+  if (!delta) return pare_nomem(c);
+  if (what == PARE_FOLD_ALL) PARE_TRY(pare_trained_write(c, a, p, g, &tuned));
+  return pare_fold_adapters(c, a, tuned, list_deltas(p, what, delta), delta, out);
 }

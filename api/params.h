@@ -21,14 +21,12 @@ typedef struct PareParams {
   float **dense, **bias; /* by adapter: what reconstruction has added to weight [K, N] and bias [N]; NULL: nothing */
   const uint8_t **alive; /* by adapter: elements that go are 0, [K·N] as the nodes read the weight; NULL: none do */
   PareTrainedSet trained;
-  PareMoments *t; /* by trained initializer: what reconstruction adds to one is in its value */
+  PareMoments *t; /* by trained initializer (trained.h): what reconstruction adds to one is in its value */
 } PareParams;
 
 /* A Kaiming-uniform (bound 1/sqrt(its rows)), drawn from the seed; B zero. */
 PARE_MUST_USE PareStatus pare_params_new(PareCtx *c, PareArena *arena, const PareDims *d, int64_t rank, double alpha,
                                          bool sequential, uint64_t seed, PareParams *out);
-/* The initializers that `what`, a set of PARE_TRAIN_*, means are tuned too. After pare_params_new. */
-PARE_MUST_USE PareStatus pare_params_train(PareCtx *c, PareParams *p, const PareDims *d, unsigned what);
 /* The adapters with the sizes of the cut by the leaves' `keep`. Lives in arena. */
 PARE_MUST_USE PareStatus pare_params_cut(PareCtx *c, PareArena *arena, const PareParams *p, const PareDims *d,
                                          PareAdapters *out);
@@ -48,11 +46,4 @@ typedef enum PareFolding {
 /* The model g, at full size, with what was tuned. Lives in a. */
 PARE_MUST_USE PareStatus pare_params_fold(PareCtx *c, PareArena *a, const PareParams *p, const PareGraph *g,
                                           PareFolding what, PareGraph **out);
-/* What reconstruction has added since becomes part of the values of tuned initializers: `was` is the model before it, `is`
- * the model with it, both at full size. */
-void pare_params_absorb(PareParams *p, const PareGraph *was, const PareGraph *is);
-
-/* Numbers that tuning changes: elements of adapters, and of those initializers that have a gradient in the program. */
-int64_t pare_params_count(const PareParams *p, const PareTrainGraph *t);
-
 #endif

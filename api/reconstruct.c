@@ -7,6 +7,7 @@
 
 #include "api/call.h"
 #include "api/forward.h"
+#include "api/trained.h"
 #include "passes/pass.h"
 #include "passes/match.h"
 #include "passes/quantized.h"
@@ -304,7 +305,7 @@ PareStatus pare_tuner_make_base(PareTuner *t) {
   PareGraph *base = NULL;
   PareStatus s = a ? pare_params_fold(t->c, a, &t->params, t->model->graph, PARE_FOLD_DENSE, &base) : pare_nomem(t->c);
   if (s != PARE_OK) return pare_arena_free(a), s;
-  pare_params_absorb(&t->params, t->model->graph, base);
+  pare_trained_absorb(&t->params, t->model->graph, base);
   pare_arena_free(t->base_arena);
   t->base_arena = a;
   t->base = base;

@@ -1,6 +1,7 @@
 /* stage.c - the training program on what is left: compiled, filled, and left for the next one. */
 #include <string.h>
 
+#include "api/trained.h"
 #include "api/tuner_parts.h"
 
 PareStatus pare_tuner_carry_scores(PareTuner *t, bool to_program) {
@@ -150,7 +151,7 @@ static void tell_trained(PareTuner *t) {
   size_t untouched = 0;
   const char *first = NULL;
   if (t->trained_parameters || !t->schedule.steps) return;
-  t->trained_parameters = pare_params_count(&t->params, &t->graph);
+  t->trained_parameters = pare_trained_count(&t->params, &t->graph);
   for (size_t i = 0; i < t->params.trained.at.n; i++) {
     if (t->graph.trained[i].grad) continue;
     if (!untouched++) first = t->params.trained.at.at[i].name;

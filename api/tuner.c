@@ -9,6 +9,7 @@
 #include "api/options.h"
 #include "ir/trained.h"
 #include "api/reconstruct.h"
+#include "api/trained.h"
 #include "api/tuner_parts.h"
 #include "base/rng.h"
 #include "passes/probe_dims.h"
@@ -393,8 +394,8 @@ static PareStatus choose_trained(PareTuner *t) {
   unsigned what = pare_option_trainable(o);
   int64_t rank = what & PARE_TRAIN_LORA ? o->rank : 0;
   PARE_TRY(pare_params_new(t->c, t->arena, t->dims, rank, o->alpha, t->sequential, (uint64_t)o->seed, &t->params));
-  if (what == PARE_TRAIN_LORA) return PARE_OK;
-  PARE_TRY(pare_params_train(t->c, &t->params, t->dims, what));
+  if (what == PARE_TRAIN_LORA || !t->schedule.steps) return PARE_OK;
+  PARE_TRY(pare_trained_new(t->c, &t->params, t->dims, what));
   t->spec.trained = &t->params.trained;
   if (t->params.trained.at.n) return PARE_OK;
   if (!rank)

@@ -151,12 +151,16 @@ def test_the_model_that_is_followed_and_judged_stays_the_untouched_one(tmp_path)
     assert dense == pytest.approx(want, abs=1e-9)
 
 
-def test_without_tuning_what_goes_is_taken_over_by_weights_that_would_be_tuned_as_by_others(tmp_path):
+def test_what_goes_is_taken_over_by_weights_that_are_tuned_themselves_as_by_others(tmp_path):
+    """At a rate of zero nothing else changes."""
     model, d = saved(tiny.encoder(F32), tmp_path / "m.onnx"), samples(tmp_path / "d.npz")
     made = {}
     for words in ("lora", "all"):
-        compress(model, tmp_path / f"{words}.onnx", "--train", d, "--trainable", words, "--steps", 0, "-q")
+        compress(model, tmp_path / f"{words}.onnx", "--train", d, "--trainable", words, "--schedule", "one-shot", "--steps",
+                 2, "--lr", 0, "-q")
         made[words] = {n: numpy_helper.to_array(t) for n, t in weights(tmp_path / f"{words}.onnx").items()}
+    before = numpy_helper.to_array(weights(model)["ffn.down.bias"])
+    assert np.abs(made["all"]["ffn.down.bias"] - before).max() > 0.01, "nothing was taken over"
     for name, a in made["lora"].items():
         b = made["all"][name]
         assert np.allclose(a, b, rtol=2.0 ** -22, atol=1e-7), f"{name}: {np.abs(a - b).max()}"
