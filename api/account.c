@@ -71,6 +71,8 @@ PareStatus pare_account_write(PareCtx *c, const PareTuner *t, const PareCompress
   r.metric.name = x->metric;
   r.metric.dense = x->dense;
   r.metric.compact = x->compact;
+  r.metric.points = x->points;
+  r.metric.share = x->share;
   r.validation.max_abs = x->masked_vs_compact_abs;
   r.validation.max_rel = x->masked_vs_compact_rel;
   r.validation.exact = x->exact;

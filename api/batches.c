@@ -45,16 +45,32 @@ static int64_t draw(const float *logits, int64_t n, double u) {
   return n - 1;
 }
 
-static PareStatus fill_fisher(PareTuner *t, const PareTeacherOutput *o, const float *y, uint64_t key) {
-  int64_t last = o->output->type.dim[o->output->type.rank - 1];
+/* Which places of an output [N, L, ...] are padding, 1 for each: [N·L], in scratch; NULL where all count. */
+static PareStatus find_padding(PareTuner *t, const PareValue *output, const int64_t *samples, uint8_t **out) {
+  const PareValue *mask = pare_task_padding(t->graph.g, output);
+  *out = NULL;
+  if (!mask) return PARE_OK;
+  int64_t n = pare_type_count(&mask->type), *real = PARE_NEW_N(t->c->scratch, n, int64_t);
+  if (!real || !(*out = PARE_NEW_N(t->c->scratch, n, uint8_t))) return pare_nomem(t->c);
+  PARE_TRY(pare_data_batch(t->c, t->data, pare_data_find(t->data, mask->name), samples, t->batch, PARE_I64, real));
+  for (int64_t i = 0; i < n; i++) (*out)[i] = real[i] == 0;
+  return PARE_OK;
+}
+
+/* Labels drawn from the teacher, or random signs; none where a place is padding. */
+static PareStatus fill_fisher(PareTuner *t, const PareTeacherOutput *o, const float *y, const uint8_t *padding,
+                              uint64_t key) {
+  const PareType *type = &o->output->type;
+  int64_t last = type->dim[type->rank - 1], places = padding ? type->dim[0] * type->dim[1] : 1;
   if (o->sampled) {
     int64_t *label = pare_program_buffer(t->program, o->sampled), rows = pare_type_count(&o->sampled->type);
-    for (int64_t i = 0; i < rows; i++) label[i] = draw(y + i * last, last, pare_rng_uniform(key, (uint64_t)i));
+    for (int64_t i = 0, each = rows / places; i < rows; i++)
+      label[i] = padding && padding[i / each] ? -1 : draw(y + i * last, last, pare_rng_uniform(key, (uint64_t)i));
     return pare_program_push(t->c, t->program, o->sampled);
   } else if (o->signs) {
     float *sign = pare_program_buffer(t->program, o->signs);
-    for (int64_t i = 0, n = pare_type_count(&o->signs->type); i < n; i++)
-      sign[i] = pare_rng_u64(key, (uint64_t)i) & 1 ? 1 : -1;
+    for (int64_t i = 0, n = pare_type_count(type), each = n / places; i < n; i++)
+      sign[i] = padding && padding[i / each] ? 0 : pare_rng_u64(key, (uint64_t)i) & 1 ? 1 : -1;
     return pare_program_push(t->c, t->program, o->signs);
   }
   return PARE_OK;
@@ -72,27 +88,32 @@ static PareStatus fill_hidden(PareTuner *t) {
   return PARE_OK;
 }
 
+static PareStatus fill_labels(PareTuner *t, const int64_t *samples) {
+  const PareArray *l = pare_data_find(t->data, "labels");
+  const PareType *type = &t->graph.labels->type;
+  void *to = pare_program_buffer(t->program, t->graph.labels);
+  if (type->dtype == PARE_I64) PARE_TRY(pare_data_batch(t->c, t->data, l, samples, t->batch, PARE_I64, to));
+  else PARE_TRY(pare_data_numbers(t->c, t->data, l, samples, t->batch, to));
+  pare_tuner_keep_truth(t, to, (size_t)pare_type_count(type) * pare_dtype_size(type->dtype));
+  return pare_program_push(t->c, t->program, t->graph.labels);
+}
+
 static PareStatus fill_targets(PareTuner *t, const int64_t *samples, int64_t run) {
-  if (t->graph.labels) {
-    const PareArray *l = pare_data_find(t->data, "labels");
-    const PareType *type = &t->graph.labels->type;
-    void *to = pare_program_buffer(t->program, t->graph.labels);
-    PARE_TRY(pare_data_batch(t->c, t->data, l, samples, t->batch, type->dtype, to));
-    pare_tuner_keep_truth(t, to, (size_t)pare_type_count(type) * pare_dtype_size(type->dtype));
-    PARE_TRY(pare_program_push(t->c, t->program, t->graph.labels));
-  }
+  if (t->graph.labels) PARE_TRY(fill_labels(t, samples));
   if (!t->teacher) return PARE_OK;
   PARE_TRY(teach(t, run));
   for (size_t i = 0; i < t->graph.noutputs; i++) {
     const PareTeacherOutput *o = &t->graph.outputs[i];
     const float *y = pare_teacher_output(t->teacher, i);
     size_t bytes = (size_t)pare_type_count(&o->output->type) * sizeof *y;
-    if (i == 0 && !t->graph.labels) pare_tuner_keep_truth(t, y, bytes);
+    uint8_t *padding;
+    PARE_TRY(find_padding(t, o->output, samples, &padding));
+    if (i == 0 && !t->graph.labels) pare_tuner_keep_reference(t, y, bytes, padding);
     if (o->teacher) {
       memcpy(pare_program_buffer(t->program, o->teacher), y, bytes);
       PARE_TRY(pare_program_push(t->c, t->program, o->teacher));
     }
-    PARE_TRY(fill_fisher(t, o, y, pare_rng_u64((uint64_t)t->o->seed + 1, (uint64_t)run * 64 + i)));
+    PARE_TRY(fill_fisher(t, o, y, padding, pare_rng_u64((uint64_t)t->o->seed + 1, (uint64_t)run * 64 + i)));
   }
   return fill_hidden(t);
 }

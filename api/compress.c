@@ -222,20 +222,22 @@ static PareStatus prove(Compress *k) {
 
 static PareStatus judge_pair(Compress *k, PareForward *dense, PareForward *compact, const PareData *d,
                              PareChoice chosen) {
-  size_t output;
-  PareMetricKind kind;
-  PareMetric a = {0}, b = {0};
-  bool labels = pare_data_find(d, "labels") != NULL;
-  PARE_TRY(labels ? pare_judge_find(k->c, dense, d, &output, &kind) : pare_judge_pick(k->c, dense, &output, &kind));
-  if (labels) PARE_TRY(pare_judge_run(k->c, dense, NULL, d, chosen, output, kind, k->h, &a));
-  PARE_TRY(pare_judge_run(k->c, compact, labels ? NULL : dense, d, chosen, output, kind, k->h, &b));
-  k->result->metric = pare_metric_name(kind);
-  k->result->dense = labels ? pare_metric_value(&a) : 1;
-  k->result->compact = pare_metric_value(&b);
-  double drop = k->result->dense - k->result->compact, points = kind == PARE_METRIC_MSE ? -drop : 100 * drop;
-  if (k->o->max_drop >= 0 && !(points <= k->o->max_drop)) /* NaN fails */
-    return pare_error(k->c, PARE_GATE, "%s fell from %.4f to %.4f, by more than --max-drop %g: nothing was written",
-                      k->result->metric, k->result->dense, k->result->compact, k->o->max_drop);
+  PareYardstick by;
+  PareVerdict a = {.value = 1}, b;
+  PARE_TRY(pare_judge_choose(k->c, dense, d, (int)k->o->metric, &by));
+  bool reference = by.what == PARE_JUDGES_REFERENCE;
+  if (!reference) PARE_TRY(pare_judge_run(k->c, dense, NULL, d, chosen, &by, k->h, &a));
+  PARE_TRY(pare_judge_run(k->c, compact, reference ? dense : NULL, d, chosen, &by, k->h, &b));
+  PareCompressResult *r = k->result;
+  r->metric = pare_metric_name(by.metric);
+  r->points = pare_metric_points(by.metric);
+  r->share = pare_metric_is_share(by.metric);
+  r->dense = a.value;
+  r->compact = b.value;
+  double drop = r->points * (pare_metric_rises(by.metric) ? a.value - b.value : b.value - a.value);
+  if (k->o->max_drop >= 0 && !(drop <= k->o->max_drop)) /* NaN fails */
+    return pare_error(k->c, PARE_GATE, "%s %s from %.4f to %.4f, by more than --max-drop %g: nothing was written", r->metric,
+                      pare_metric_rises(by.metric) ? "fell" : "rose", r->dense, r->compact, k->o->max_drop);
   return PARE_OK;
 }
 

@@ -4,45 +4,69 @@
 #include <string.h>
 
 #include "api/call.h"
+#include "api/judge.h"
 #include "api/tuner_parts.h"
 
 enum { METRIC_POINTS = 50 }; /* of the report's curve */
 
+static int64_t judged_rows(const PareTuner *t) {
+  const PareType *y = &t->graph.judged->type;
+  return pare_type_count(y) / y->dim[y->rank - 1];
+}
+
 PareStatus pare_tuner_open_flights(PareTuner *t) {
-  const PareValue *y = t->graph.outputs[0].output, *l = t->graph.labels;
+  const PareValue *y = t->graph.judged, *l = t->graph.labels;
+  bool ahead = pare_program_ahead(t->program), padded = !l && pare_task_padding(t->graph.g, y);
   size_t bytes;
-  if (pare_program_ahead(t->program)) {
-    if (!pare_type_bytes(l ? &l->type : &y->type, &bytes)) return pare_nomem(t->c);
-    for (int i = 0; i < 2; i++)
-      if (!(t->truth_room[i] = pare_arena_alloc(t->stage, 1, bytes + 1))) return pare_nomem(t->c);
+  if (!pare_type_bytes(l ? &l->type : &y->type, &bytes)) return pare_nomem(t->c);
+  for (int i = 0; i < 2; i++) {
+    if (ahead && !(t->truth_room[i] = pare_arena_alloc(t->stage, 1, bytes + 1))) return pare_nomem(t->c);
+    if (padded && !(t->skip_room[i] = PARE_NEW_N(t->stage, judged_rows(t), uint8_t))) return pare_nomem(t->c);
   }
   return pare_program_watch(t->c, t->program, 2, (const PareValue *[]){t->graph.loss, y});
 }
 
 /* On a host it is looked at before the next batch is fed. */
 void pare_tuner_keep_truth(PareTuner *t, const void *truth, size_t bytes) {
-  t->truth = truth;
+  t->truth = (PareTruth){.at = truth};
   if (!pare_program_ahead(t->program)) return;
   void *room = t->truth_room[1];
   t->truth_room[1] = t->truth_room[0];
   t->truth_room[0] = room;
-  t->truth = memcpy(room, truth, bytes);
+  t->truth.at = memcpy(room, truth, bytes);
 }
 
-/* Adds the batch's first output to the metric of the curve: against labels or the teacher. */
-static PareStatus measure(PareTuner *t, const void *truth) {
-  const PareTeacherOutput *o = &t->graph.outputs[0];
-  const float *y = pare_program_buffer(t->program, o->output);
-  int64_t width = o->output->type.dim[o->output->type.rank - 1], rows = pare_type_count(&o->output->type) / width;
-  const PareValue *l = t->graph.labels;
-  if (l && l->type.dtype == PARE_I64) {
-    t->metric.kind = PARE_METRIC_ACCURACY;
-    return pare_metric_add_labels(t->c, &t->metric, rows, width, y, truth);
-  }
-  t->metric.kind = l ? PARE_METRIC_MSE : o->classes ? PARE_METRIC_AGREEMENT : PARE_METRIC_COSINE;
-  if (l) pare_metric_add_values(&t->metric, rows * width, y, truth);
-  else pare_metric_add_rows(&t->metric, rows, width, y, truth);
-  return PARE_OK;
+void pare_tuner_keep_reference(PareTuner *t, const void *truth, size_t bytes, const uint8_t *padding) {
+  const PareType *y = &t->graph.judged->type;
+  pare_tuner_keep_truth(t, truth, bytes);
+  if (!padding) return;
+  uint8_t *room = t->skip_room[1];
+  t->skip_room[1] = t->skip_room[0];
+  t->skip_room[0] = room;
+  int64_t rows = judged_rows(t), each = rows / (y->dim[0] * y->dim[1]);
+  for (int64_t i = 0; i < rows; i++) room[i] = padding[i / each];
+  t->truth.skip = room;
+}
+
+/* The metric of the curve: the one that was asked for, where it fits what the batches are measured against, else the
+ * usual one. */
+static PareMetricKind curve_metric(const PareTuner *t, PareJudges what) {
+  PareMetricKind usual = pare_judge_usual(what, t->graph.outputs[0].classes);
+  PareMetricKind asked = t->o->metric ? (PareMetricKind)(t->o->metric - 1) : usual;
+  return pare_metric_takes(asked, what) ? asked : usual;
+}
+
+/* Adds what the labels speak of, or without labels the first output beside the teacher's, to the metric of the curve. */
+static PareStatus measure(PareTuner *t, const PareTruth *truth) {
+  const PareValue *y = t->graph.judged, *l = t->graph.labels;
+  PareJudged b = {.what = l ? pare_judges_task(t->spec.task.kind) : PARE_JUDGES_REFERENCE,
+                  .width = y->type.dim[y->type.rank - 1], .x = pare_program_buffer(t->program, y)};
+  b.rows = pare_type_count(&y->type) / b.width;
+  if (l && l->type.dtype == PARE_I64) b.label = truth->at;
+  else b.want = truth->at;
+  b.skip = truth->skip;
+  if (!t->metric.arena) pare_metric_start(&t->metric, curve_metric(t, b.what), t->arena);
+  return pare_metric_add(t->c, &t->metric, &b);
 }
 
 /* The step is known: points of the curves, which are not worth a failure. */
@@ -50,8 +74,9 @@ static void note_step(PareTuner *t) {
   int64_t every = (t->schedule.steps + METRIC_POINTS - 1) / METRIC_POINTS, step = t->landed.step;
   PareCurvePoint point = {step, t->loss, t->landed.sparsity, pare_now() - t->started};
   if (!pare_vec_push(t->arena, &t->curve, point) || step % every) return;
-  PareMetricPoint m = {step, pare_metric_value(&t->metric)};
-  t->metric = (PareMetric){0};
+  PareMetricPoint m = {.step = step};
+  if (pare_metric_value(t->c, &t->metric, &m.value) != PARE_OK) return;
+  pare_metric_again(&t->metric);
   if (!pare_vec_push(t->arena, &t->metrics, m)) return;
 }
 
@@ -61,7 +86,7 @@ static PareStatus land(PareTuner *t) {
   t->nflights--;
   PARE_TRY(pare_program_show(t->c, t->program));
   if (!f.step) return PARE_OK;
-  PARE_TRY(measure(t, f.truth));
+  PARE_TRY(measure(t, &f.truth));
   t->partial += f.weight * (double)*(float *)pare_program_buffer(t->program, t->graph.loss);
   if (!f.last) return PARE_OK;
   t->loss = t->partial;

@@ -1,62 +1,74 @@
 /* judge.c - see judge.h. */
 #include "api/judge.h"
 
-#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
 #include "passes/classes.h"
 
-/* --- which output, which metric --- */
+/* --- by what --- */
 
-/* Axes 1.. of labels and output are the same, but for `less` at the end. */
-static bool same_rows(const PareType *labels, const PareType *out, int less) {
-  if (labels->rank != out->rank - less) return false;
-  for (int i = 1; i < labels->rank; i++)
-    if (labels->dim[i] != out->dim[i]) return false;
-  return true;
+PareJudges pare_judges_task(PareTaskKind kind) {
+  static const PareJudges what[] = {[PARE_TASK_CLASSES] = PARE_JUDGES_CLASSES, [PARE_TASK_NUMBERS] = PARE_JUDGES_NUMBERS,
+                                    [PARE_TASK_MARKS] = PARE_JUDGES_MARKS, [PARE_TASK_SPANS] = PARE_JUDGES_SPANS};
+  return what[kind];
 }
 
-static bool fit_labels(const PareArray *labels, const PareType *out, PareMetricKind *kind) {
-  if (!pare_dtype_is_float(out->dtype) || out->rank < 1) return false;
-  int64_t last = out->dim[out->rank - 1];
-  bool numbers = pare_dtype_is_float(labels->type.dtype);
-  if (!numbers && last > 1 && same_rows(&labels->type, out, 1)) return *kind = PARE_METRIC_ACCURACY, true;
-  bool one = last == 1 && same_rows(&labels->type, out, 1); /* [N] for [N, 1] */
-  if (!one && !(numbers && same_rows(&labels->type, out, 0))) return false;
-  return *kind = PARE_METRIC_MSE, true;
-}
-
-PareStatus pare_judge_find(PareCtx *c, const PareForward *f, const PareData *d, size_t *output, PareMetricKind *kind) {
-  char have[PARE_TYPE_TEXT], want[300] = "", type[PARE_TYPE_TEXT];
-  size_t n = 0;
-  const PareArray *labels = pare_data_find(d, "labels");
-  if (!labels) return pare_data_error(c, d, PARE_DATA, "there is no array 'labels' to judge by");
-  for (size_t i = 0; i < pare_forward_outputs(f); i++) {
-    const PareValue *v = pare_forward_value(f, i);
-    if (!fit_labels(labels, &v->type, kind)) {
-      if (n < sizeof want)
-        n += (size_t)snprintf(want + n, sizeof want - n, "%s%s %s", i ? ", " : "", v->name, pare_type_text(&v->type, type));
-      continue;
-    }
-    *output = i;
-    /* One label a sample must be a class; of many, negative ones say "not this token". */
-    if (*kind != PARE_METRIC_ACCURACY || labels->type.rank > 1) return PARE_OK;
-    return pare_data_check_range(c, d, labels, v->type.dim[v->type.rank - 1], "the model's classes number");
+PareMetricKind pare_judge_usual(PareJudges what, bool classes) {
+  switch (what) {
+    case PARE_JUDGES_CLASSES: return PARE_METRIC_ACCURACY;
+    case PARE_JUDGES_NUMBERS: return PARE_METRIC_MSE;
+    case PARE_JUDGES_MARKS: return PARE_METRIC_F1;
+    case PARE_JUDGES_SPANS: return PARE_METRIC_SPAN_F1;
+    default: return classes ? PARE_METRIC_AGREEMENT : PARE_METRIC_COSINE;
   }
-  return pare_data_error(c, d, PARE_DATA, "the labels are %s, which fits no output of the model: %s",
-                         pare_type_text(&labels->type, have), want);
 }
 
-PareStatus pare_judge_pick(PareCtx *c, const PareForward *f, size_t *output, PareMetricKind *kind) {
+static PareStatus choose_reference(PareCtx *c, const PareForward *f, PareYardstick *out) {
   for (size_t i = 0; i < pare_forward_outputs(f); i++) {
     const PareValue *v = pare_forward_value(f, i);
     if (!pare_dtype_is_float(v->type.dtype)) continue;
-    *kind = pare_output_is_classes(v) ? PARE_METRIC_AGREEMENT : PARE_METRIC_COSINE;
-    *output = i;
+    *out = (PareYardstick){pare_judge_usual(PARE_JUDGES_REFERENCE, pare_output_is_classes(v)), PARE_JUDGES_REFERENCE,
+                           {.output = i, .last = i}};
     return PARE_OK;
   }
   return pare_error(c, PARE_UNSUPPORTED, "the model has no output of floats to judge by");
+}
+
+/* One label a sample must be a class; of many, and of places, negative ones say "not this". */
+static PareStatus check_labels(PareCtx *c, const PareForward *f, const PareData *d, const PareArray *l,
+                               const PareTask *task) {
+  const PareType *t = &pare_forward_value(f, task->output)->type;
+  if (task->kind == PARE_TASK_SPANS) return pare_data_check_below(c, d, l, t->dim[1], "the model's places number");
+  if (task->kind != PARE_TASK_CLASSES) return PARE_OK;
+  int64_t classes = t->dim[t->rank - 1];
+  if (l->type.rank == 1) return pare_data_check_range(c, d, l, classes, "the model's classes number");
+  return pare_data_check_below(c, d, l, classes, "the model's classes number");
+}
+
+static PareStatus choose_task(PareCtx *c, const PareForward *f, const PareData *d, const PareArray *l,
+                              PareYardstick *out) {
+  PareLabels labels = {l->type, pare_data_marks(l)};
+  const PareGraph *g = pare_forward_graph(f);
+  PARE_TRY(pare_task_find(c, d->file, &labels, pare_forward_outputs(f), g->outputs.at, &out->task));
+  out->what = pare_judges_task(out->task.kind);
+  out->metric = pare_judge_usual(out->what, true);
+  return check_labels(c, f, d, l, &out->task);
+}
+
+PareStatus pare_judge_choose(PareCtx *c, const PareForward *f, const PareData *d, int metric, PareYardstick *out) {
+  const PareArray *l = pare_data_find(d, "labels");
+  PareMetricKind asked = (PareMetricKind)(metric - 1);
+  bool reference = metric ? pare_metric_takes(asked, PARE_JUDGES_REFERENCE) : !l;
+  if (!l && !reference)
+    return pare_data_error(c, d, PARE_DATA, "there is no array 'labels' for --metric %s to judge by", pare_metric_name(asked));
+  PARE_TRY(reference ? choose_reference(c, f, out) : choose_task(c, f, d, l, out));
+  if (!metric) return PARE_OK;
+  out->metric = asked;
+  if (pare_metric_takes(asked, out->what)) return PARE_OK;
+  const char *names = pare_metric_names(c->scratch, out->what);
+  return names ? pare_data_error(c, d, PARE_USAGE, "--metric %s does not judge such labels: for these there are %s",
+                                 pare_metric_name(asked), names) : pare_nomem(c);
 }
 
 /* --- running --- */
@@ -65,54 +77,99 @@ typedef struct Judge {
   PareCtx *c;
   PareForward *f, *reference;
   const PareData *d;
-  size_t output;
-  PareMetric *m;
-  const PareArray *labels;
-  int64_t *classes; /* labels of a batch; of integer type */
-  float *numbers;   /* the same for MSE */
-  int64_t per_sample; /* of labels */
+  const PareYardstick *by;
+  PareMetric m;
+  PareArena *arena; /* of what follows */
+  const PareArray *labels, *padding; /* NULL: none are read */
+  int64_t *label;   /* of a batch */
+  float *want;      /* the same for numbers */
+  float *spans;     /* [2·batch][L] */
+  uint8_t *skip;    /* of a batch's rows */
 } Judge;
 
-static PareStatus judge_start(Judge *j) {
-  if (j->m->kind != PARE_METRIC_ACCURACY && j->m->kind != PARE_METRIC_MSE) return PARE_OK;
+static const PareValue *judged(const Judge *j) { return pare_forward_value(j->f, j->by->task.output); }
+static int64_t per_sample(const Judge *j, const PareArray *a) { return pare_type_count(&a->type) / j->d->nsamples; }
+
+/* Room for `n` samples at a time. */
+static PareStatus judge_start(Judge *j, int64_t n) {
+  const PareType *t = &judged(j)->type;
+  pare_metric_start(&j->m, j->by->metric, j->arena);
+  if (j->reference) {
+    const PareValue *mask = pare_task_padding(pare_forward_graph(j->f), judged(j));
+    if (!mask) return PARE_OK;
+    j->padding = pare_data_find(j->d, mask->name);
+    int64_t rows = pare_forward_width(j->f, j->by->task.output) / t->dim[t->rank - 1];
+    j->label = PARE_NEW_N(j->arena, n * per_sample(j, j->padding), int64_t);
+    j->skip = PARE_NEW_N(j->arena, n * rows, uint8_t);
+    return j->label && j->skip ? PARE_OK : pare_nomem(j->c);
+  }
   j->labels = pare_data_find(j->d, "labels");
-  j->per_sample = pare_type_count(&j->labels->type) / j->d->nsamples;
-  int64_t n = j->per_sample * pare_forward_batch(j->f);
-  j->classes = PARE_NEW_N(j->c->scratch, n, int64_t);
-  j->numbers = PARE_NEW_N(j->c->scratch, n, float);
-  return j->classes && j->numbers ? PARE_OK : pare_nomem(j->c);
+  j->label = PARE_NEW_N(j->arena, n * per_sample(j, j->labels), int64_t);
+  j->want = PARE_NEW_N(j->arena, n * per_sample(j, j->labels), float);
+  if (j->by->what == PARE_JUDGES_SPANS) j->spans = PARE_NEW_N(j->arena, 2 * n * t->dim[1], float);
+  return j->label && j->want && (j->spans || j->by->what != PARE_JUDGES_SPANS) ? PARE_OK : pare_nomem(j->c);
 }
 
-static PareStatus add_labels(Judge *j, const int64_t *samples, int64_t count, int64_t last, const float *x) {
-  int64_t n = j->per_sample * count;
-  bool integers = !pare_dtype_is_float(j->labels->type.dtype);
-  if (integers) PARE_TRY(pare_data_batch(j->c, j->d, j->labels, samples, count, PARE_I64, j->classes));
-  else PARE_TRY(pare_data_batch(j->c, j->d, j->labels, samples, count, PARE_F32, j->numbers));
-  if (j->m->kind == PARE_METRIC_ACCURACY) return pare_metric_add_labels(j->c, j->m, n, last, x, j->classes);
-  for (int64_t i = 0; integers && i < n; i++) j->numbers[i] = (float)j->classes[i];
-  pare_metric_add_values(j->m, n, x, j->numbers);
+/* The rows of a batch that are padded places. */
+static PareStatus find_skipped(Judge *j, const int64_t *samples, int64_t count, int64_t rows) {
+  int64_t places = per_sample(j, j->padding) * count, each = rows / places;
+  PARE_TRY(pare_data_batch(j->c, j->d, j->padding, samples, count, PARE_I64, j->label));
+  for (int64_t i = 0; i < rows; i++) j->skip[i] = j->label[i / each] == 0;
   return PARE_OK;
+}
+
+/* Scores of first and of last places in turns, a row each. */
+static void gather_spans(Judge *j, int64_t count, int64_t length) {
+  const PareTask *task = &j->by->task;
+  const float *first = pare_forward_floats(j->f, task->output), *last = pare_forward_floats(j->f, task->last);
+  bool both = task->output == task->last;
+  for (int64_t i = 0; i < count; i++)
+    for (int64_t k = 0; k < length; k++) {
+      int64_t at = i * length + k;
+      j->spans[2 * i * length + k] = both ? first[2 * at] : first[at];
+      j->spans[(2 * i + 1) * length + k] = both ? first[2 * at + 1] : last[at];
+    }
+}
+
+static PareStatus add_reference(Judge *j, const int64_t *samples, int64_t count, PareJudged *b) {
+  b->want = pare_forward_floats(j->reference, j->by->task.output);
+  if (j->padding) PARE_TRY(find_skipped(j, samples, count, b->rows));
+  b->skip = j->skip;
+  return pare_metric_add(j->c, &j->m, b);
+}
+
+static PareStatus add_labels(Judge *j, const int64_t *samples, int64_t count, PareJudged *b) {
+  bool whole = b->what == PARE_JUDGES_CLASSES || b->what == PARE_JUDGES_SPANS;
+  if (whole) PARE_TRY(pare_data_batch(j->c, j->d, j->labels, samples, count, PARE_I64, j->label));
+  else PARE_TRY(pare_data_numbers(j->c, j->d, j->labels, samples, count, j->want));
+  b->label = j->label;
+  b->want = j->want;
+  return pare_metric_add(j->c, &j->m, b);
 }
 
 static PareStatus judge_batch(Judge *j, const int64_t *samples, int64_t count) {
   PARE_TRY(pare_forward_run(j->c, j->f, samples, count));
   if (j->reference) PARE_TRY(pare_forward_run(j->c, j->reference, samples, count));
-  const PareType *t = &pare_forward_value(j->f, j->output)->type;
-  int64_t last = t->rank ? t->dim[t->rank - 1] : 1, n = pare_forward_width(j->f, j->output) * count;
-  const float *x = pare_forward_floats(j->f, j->output);
-  if (j->reference) {
-    pare_metric_add_rows(j->m, last ? n / last : 0, last, x, pare_forward_floats(j->reference, j->output));
-    return PARE_OK;
+  const PareType *t = &judged(j)->type;
+  PareJudged b = {.what = j->by->what};
+  if (j->spans) {
+    gather_spans(j, count, t->dim[1]);
+    b.x = j->spans, b.rows = 2 * count, b.width = t->dim[1];
+    return add_labels(j, samples, count, &b);
   }
-  return add_labels(j, samples, count, last, x);
+  int64_t n = pare_forward_width(j->f, j->by->task.output) * count;
+  b.width = t->rank ? t->dim[t->rank - 1] : 1;
+  b.rows = b.width ? n / b.width : 0;
+  b.x = pare_forward_floats(j->f, j->by->task.output);
+  return j->reference ? add_reference(j, samples, count, &b) : add_labels(j, samples, count, &b);
 }
 
 static PareStatus judge_all(Judge *j, PareChoice chosen, const PareHooks *h) {
   int64_t batch = pare_forward_batch(j->f);
   if (j->reference && pare_forward_batch(j->reference) < batch) batch = pare_forward_batch(j->reference);
-  int64_t *samples = PARE_NEW_N(j->c->scratch, batch, int64_t);
+  int64_t *samples = PARE_NEW_N(j->arena, batch, int64_t);
   if (!samples) return pare_nomem(j->c);
-  PARE_TRY(judge_start(j));
+  PARE_TRY(judge_start(j, batch));
   double start = pare_now();
   for (int64_t at = 0; at < chosen.n; at += batch) {
     if (pare_stopped(h)) return pare_error(j->c, PARE_INTERRUPTED, "interrupted");
@@ -128,11 +185,11 @@ static PareStatus judge_all(Judge *j, PareChoice chosen, const PareHooks *h) {
 }
 
 PareStatus pare_judge_run(PareCtx *c, PareForward *f, PareForward *reference, const PareData *d, PareChoice chosen,
-                          size_t output, PareMetricKind kind, const PareHooks *h, PareMetric *out) {
-  *out = (PareMetric){.kind = kind};
-  Judge j = {.c = c, .f = f, .reference = reference, .d = d, .output = output, .m = out};
-  PareMark mark = pare_arena_mark(c->scratch);
-  PareStatus s = judge_all(&j, chosen, h);
-  pare_arena_rewind(c->scratch, mark);
+                          const PareYardstick *by, const PareHooks *h, PareVerdict *out) {
+  Judge j = {.c = c, .f = f, .reference = reference, .d = d, .by = by, .arena = pare_arena_new(1 << 16)};
+  PareStatus s = j.arena ? judge_all(&j, chosen, h) : pare_nomem(c);
+  if (s == PARE_OK) s = pare_metric_value(c, &j.m, &out->value);
+  if (s == PARE_OK) s = pare_metric_loss(c, &j.m, &out->loss);
+  pare_arena_free(j.arena);
   return s;
 }

@@ -5,6 +5,7 @@
 
 #include "api/call.h"
 #include "api/forward.h"
+#include "passes/task.h"
 #include "runtime/metrics.h"
 
 /* Samples to judge by; `list` NULL: the first n. */
@@ -13,20 +14,31 @@ typedef struct PareChoice {
   int64_t n;
 } PareChoice;
 
-/* The output that the data's "labels" belong to: ACCURACY where they are integers
- * [N, ...] for [N, ..., classes], MSE where they are numbers of the output's
- * shape. PARE_DATA where there are none, none fits, or one is out of range. */
-PARE_MUST_USE PareStatus pare_judge_find(PareCtx *c, const PareForward *f, const PareData *d, size_t *output,
-                                         PareMetricKind *kind);
-/* The output to compare with a reference's, and how: AGREEMENT where it comes
- * from a linear layer (or a Softmax) with two classes at least, else COSINE. */
-PARE_MUST_USE PareStatus pare_judge_pick(PareCtx *c, const PareForward *f, size_t *output, PareMetricKind *kind);
+/* By what a model is judged. */
+typedef struct PareYardstick {
+  PareMetricKind metric;
+  PareJudges what;
+  PareTask task; /* which outputs; REFERENCE: `output` alone */
+} PareYardstick;
 
-/* The metric of output `output` over the chosen samples, `kind` as the two above
- * give it. `reference` is run beside f for AGREEMENT and COSINE, else NULL; both
- * have the same data. PARE_INTERRUPTED when the caller says stop. */
+typedef struct PareVerdict {
+  double value, loss;
+} PareVerdict;
+
+/* `metric`, as --metric has it: 0 chooses, else a PareMetricKind plus one. By labels where the data have some: accuracy
+ * of classes, f1 of marks, mse of numbers, span-f1 of spans; else, or where the metric asks for it, against a reference:
+ * agreement of an output from a linear layer (or a Softmax) with two classes at least, cosine of others.
+ * PARE_DATA where labels fit no output or are out of range, PARE_USAGE where the metric does not fit the task. */
+PARE_MUST_USE PareStatus pare_judge_choose(PareCtx *c, const PareForward *f, const PareData *d, int metric,
+                                           PareYardstick *out);
+/* What is judged of a task, and the metric that 0 chooses; `classes`: a reference's output is distributions. */
+PareJudges pare_judges_task(PareTaskKind kind);
+PareMetricKind pare_judge_usual(PareJudges what, bool classes);
+
+/* The verdict over the chosen samples. `reference` is run beside f for PARE_JUDGES_REFERENCE, else NULL; both have the
+ * same data. PARE_INTERRUPTED when the caller says stop. */
 PARE_MUST_USE PareStatus pare_judge_run(PareCtx *c, PareForward *f, PareForward *reference, const PareData *d,
-                                        PareChoice chosen, size_t output, PareMetricKind kind, const PareHooks *h,
-                                        PareMetric *out);
+                                        PareChoice chosen, const PareYardstick *by, const PareHooks *h,
+                                        PareVerdict *out);
 
 #endif

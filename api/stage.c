@@ -4,6 +4,12 @@
 #include "api/trained.h"
 #include "api/tuner_parts.h"
 
+static const char *const loss_name[] = {
+#define X(id, name) name,
+    PARE_LOSS_LIST(X)
+#undef X
+};
+
 PareStatus pare_tuner_carry_scores(PareTuner *t, bool to_program) {
   for (size_t i = 0; i < t->dims->dims.n; i++) {
     const PareValue *v = t->graph.score ? t->graph.score[i] : NULL;
@@ -34,14 +40,27 @@ PareStatus pare_tuner_leave_stage(PareTuner *t) {
   return PARE_OK;
 }
 
-static PareStatus labels_type(PareTuner *t) {
+/* What the labels are for, and the loss that asks: of the bound model, so that sizes tell. */
+static PareStatus choose_task(PareTuner *t, const PareGraph *g) {
+  static const PareLossKind usual[] = {[PARE_TASK_CLASSES] = PARE_LOSS_CE, [PARE_TASK_NUMBERS] = PARE_LOSS_MSE,
+                                       [PARE_TASK_MARKS] = PARE_LOSS_BCE, [PARE_TASK_SPANS] = PARE_LOSS_CE};
   const PareArray *l = pare_data_find(t->data, "labels");
-  t->spec.labels = (PareType){0};
-  if (!l) return PARE_OK;
+  char type[PARE_TYPE_TEXT];
+  if (t->spec.loss == PARE_LOSS_KD) return PARE_OK;
   t->spec.labels = l->type;
   t->spec.labels.dim[0] = t->batch;
-  if (pare_dtype_is_int(l->type.dtype)) t->spec.labels.dtype = PARE_I64;
-  return PARE_OK;
+  t->spec.labels.dtype = PARE_I64;
+  PareLabels labels = {l->type, pare_data_marks(l)};
+  PARE_TRY(pare_task_find(t->c, t->data->file, &labels, g->outputs.n, g->outputs.at, &t->spec.task));
+  PareTaskKind kind = t->spec.task.kind;
+  if (t->o->loss == 0) t->spec.loss = usual[kind];
+  if (t->spec.loss == PARE_LOSS_BCE && !labels.marks)
+    return pare_data_error(t->c, t->data, PARE_DATA, "--loss bce wants labels of 0 and 1; there are others");
+  if ((t->spec.loss == PARE_LOSS_CE) == (usual[kind] == PARE_LOSS_CE)) return PARE_OK;
+  return pare_data_error(t->c, t->data, PARE_DATA, "the labels are %s, which for output '%s' are %s: --loss %s wants %s",
+                         pare_type_text(&l->type, type), g->outputs.at[t->spec.task.output]->name,
+                         usual[kind] == PARE_LOSS_CE ? "classes or places" : "numbers", loss_name[t->spec.loss],
+                         usual[kind] == PARE_LOSS_CE ? "numbers of its shape" : "classes, one a row");
 }
 
 void pare_tuner_set_leaves(PareTuner *t) {
@@ -49,19 +68,14 @@ void pare_tuner_set_leaves(PareTuner *t) {
     if (t->keep[i]) memcpy(t->stage_keep[i], t->keep[i], (size_t)t->dims->dims.at[i].count * sizeof(bool));
 }
 
-/* Labels fill the input that was made for them, and classes exist. */
+/* Classes, or places, exist, and there is one at least. */
 static PareStatus check_labels(PareTuner *t) {
-  const PareValue *want = t->graph.labels, *y = t->graph.outputs[0].output;
-  if (!want) return PARE_OK;
   const PareArray *l = pare_data_find(t->data, "labels");
-  char have[PARE_TYPE_TEXT], out[PARE_TYPE_TEXT];
-  int64_t classes = t->spec.loss == PARE_LOSS_CE ? y->type.dim[y->type.rank - 1] : 1;
-  int64_t n = pare_type_count(&l->type) / l->type.dim[0] * t->batch;
-  if (n != pare_type_count(&want->type) || n * classes != pare_type_count(&y->type))
-    return pare_data_error(t->c, t->data, PARE_DATA, "the labels are %s, which does not fit output '%s', %s",
-                           pare_type_text(&l->type, have), y->name, pare_type_text(&y->type, out));
-  if (t->spec.loss != PARE_LOSS_CE || l->type.rank > 1) return PARE_OK; /* negative: not this token */
-  return pare_data_check_range(t->c, t->data, l, classes, "the model's classes number");
+  if (t->spec.loss != PARE_LOSS_CE) return PARE_OK;
+  int64_t end = t->graph.judged->type.dim[t->graph.judged->type.rank - 1];
+  if (t->spec.task.kind == PARE_TASK_SPANS) return pare_data_check_below(t->c, t->data, l, end, "the model's places number");
+  if (l->type.rank == 1) return pare_data_check_range(t->c, t->data, l, end, "the model's classes number");
+  return pare_data_check_below(t->c, t->data, l, end, "the model's classes number"); /* negative: not this token */
 }
 
 /* The program on the model as its file has it: weights are copied, and the file's pages given back. A cut model's are
@@ -83,12 +97,12 @@ static PareStatus compile(PareTuner *t, bool cut_any) {
   t->batch = t->most;
   PARE_TRY(pare_feed_bind(c, g, t->data, &t->batch));
   t->micro = (t->o->batch + t->batch - 1) / t->batch;
-  PARE_TRY(labels_type(t));
+  PARE_TRY(choose_task(t, g));
   PareAdapters adapters;
   PARE_TRY(pare_params_cut(c, t->stage, &t->params, t->dims, &adapters));
   PARE_TRY(pare_build_training(c, g, t->dims, &adapters, &t->spec, &t->graph));
   PARE_TRY(check_labels(t));
-  PareValue **y = &t->graph.outputs[0].output;
+  PareValue **y = &t->graph.judged;
   if (cut_any || t->base || t->teacher) return pare_program_new_on(c, g, t->device, 1, y, &t->program);
   return own_weights(t, g, y);
 }

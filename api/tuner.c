@@ -297,7 +297,7 @@ static PareStatus choose_loss(PareTuner *t) {
   const PareArray *l = t->data ? pare_data_find(t->data, "labels") : NULL;
   static const PareLossKind words[] = {PARE_LOSS_KD, PARE_LOSS_CE, PARE_LOSS_MSE, PARE_LOSS_BCE, PARE_LOSS_KD};
   t->spec.loss = words[t->o->loss];
-  if (t->o->loss == 0 && l) t->spec.loss = pare_dtype_is_float(l->type.dtype) ? PARE_LOSS_MSE : PARE_LOSS_CE;
+  if (t->o->loss == 0 && l) t->spec.loss = PARE_LOSS_CE; /* or what the shapes ask for, once they are bound */
   if (t->spec.loss != PARE_LOSS_KD && !l)
     return pare_error(t->c, PARE_DATA, "--loss wants labels: the data have no array 'labels'");
   if (t->o->num_labels && !l)

@@ -31,6 +31,12 @@ typedef struct PareElementMask {
   uint8_t *alive; /* 0 or 1 */
 } PareElementMask;
 
+/* What an output is measured against. */
+typedef struct PareTruth {
+  const void *at;      /* labels, or the teacher's first output */
+  const uint8_t *skip; /* by row of the teacher's: 1 where it is padding; NULL: all count */
+} PareTruth;
+
 /* A run whose loss and output have not been looked at. */
 typedef struct PareFlight {
   int64_t step; /* that it is of, from 1; 0: of none, the loss is not wanted */
@@ -38,7 +44,7 @@ typedef struct PareFlight {
   double weight;   /* of its loss in the step's */
   double sparsity; /* at the end of its step */
   int64_t tuned;   /* samples, its step's included */
-  const void *truth; /* labels, or the teacher's first output */
+  PareTruth truth;
 } PareFlight;
 
 typedef struct PareTuner {
@@ -87,8 +93,9 @@ typedef struct PareTuner {
   int64_t step; /* steps that have been asked for; looked at: those before the first flight */
   PareFlight flight[2], landed; /* in their order; the last step that was looked at and not told (step 0: none) */
   int nflights;
-  const void *truth; /* of the batch that was fed last */
+  PareTruth truth; /* of the batch that was fed last */
   void *truth_room[2];
+  uint8_t *skip_room[2];
   double partial; /* loss of the runs of a step that were looked at */
   double started, saved_at; /* tuning, the last checkpoint */
   int64_t saved_step;       /* of the last checkpoint, written or read; 0: there is none */

@@ -44,6 +44,8 @@ PARE_MUST_USE PareStatus pare_tuner_open_flights(PareTuner *t);
 /* What the batch that is fed now is measured against: `bytes` that stay as they are until it is pushed, or the teacher
  * is run again. */
 void pare_tuner_keep_truth(PareTuner *t, const void *truth, size_t bytes);
+/* The same for the teacher's first output; `padding` is 1 by place along its axes 0 and 1, or NULL, and is copied. */
+void pare_tuner_keep_reference(PareTuner *t, const void *truth, size_t bytes, const uint8_t *padding);
 /* The program has run, and the results were fetched: they are looked at as soon as the device is no more than
  * pare_program_ahead runs ahead, on a host at once. PARE_GATE when a loss is not a number. */
 PARE_MUST_USE PareStatus pare_tuner_take_off(PareTuner *t, PareFlight f);

@@ -49,8 +49,9 @@ static json_t *groups_json(const PareReport *r) {
 
 static json_t *metrics_json(const PareReport *r) {
   if (!r->metric.name) return json_null();
-  return json_pack("{s:o, s:o, s:o}", "name", pare_json_text(r->metric.name), "dense",
-                   pare_json_number(r->metric.dense), "compact", pare_json_number(r->metric.compact));
+  return json_pack("{s:o, s:o, s:o, s:o}", "name", pare_json_text(r->metric.name), "dense",
+                   pare_json_number(r->metric.dense), "compact", pare_json_number(r->metric.compact), "points",
+                   pare_json_number(r->metric.points));
 }
 
 static json_t *validation_json(const PareReport *r) {

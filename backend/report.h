@@ -58,6 +58,8 @@ typedef struct PareReport {
   struct {
     const char *name; /* NULL: nothing was measured */
     double dense, compact;
+    double points; /* that a metric of 1 is */
+    bool share;    /* shown in % */
   } metric;
   struct {
     double max_abs, max_rel;

@@ -68,12 +68,9 @@ static void number(FILE *f, int64_t v) {
   }
 }
 
-/* Accuracy and agreement are shares. */
-static bool is_share(const char *metric) { return !strcmp(metric, "accuracy") || !strcmp(metric, "agreement"); }
-
 static void metric_value(FILE *f, const PareReport *r, double v) {
   if (!isfinite(v)) fputs("not measured", f);
-  else if (is_share(r->metric.name)) fprintf(f, "%.2f %%", 100 * v);
+  else if (r->metric.share) fprintf(f, "%.2f %%", 100 * v);
   else fprintf(f, "%.4g", v);
 }
 
@@ -212,7 +209,7 @@ static Chart chart_of(FILE *f, const PareReport *r, bool sparsity) {
 
 static void metric_chart(FILE *f, const PareReport *r) {
   char title[120];
-  bool share = is_share(r->metric.name);
+  bool share = r->metric.share;
   Chart c = {f, 0, r->npoints ? (double)r->points[r->npoints - 1].step : 1, INFINITY, -INFINITY};
   for (size_t i = 0; i < r->nevals; i++) {
     c.x1 = fmax(c.x1, (double)r->evals[i].step);

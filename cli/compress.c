@@ -33,9 +33,8 @@ static void print(const PareCompressResult *r) {
   row("MACs", r->input.macs, r->output.macs);
   row("bytes", r->input.bytes, r->output.bytes);
   if (r->metric) {
-    bool share = !strcmp(r->metric, "accuracy") || !strcmp(r->metric, "agreement");
-    double scale = share ? 100 : 1;
-    printf("%-12s %16.*f %16.*f\n", r->metric, share ? 2 : 5, scale * r->dense, share ? 2 : 5, scale * r->compact);
+    double scale = r->share ? 100 : 1;
+    printf("%-12s %16.*f %16.*f\n", r->metric, r->share ? 2 : 5, scale * r->dense, r->share ? 2 : 5, scale * r->compact);
   }
   if (r->target) printf("%-12s %16.4g %16.4g   asked for, reached\n", r->target, r->requested, r->reached);
   printf("%s and cut model differ by %.2g (relative %.2g)\n", r->exact ? "masked" : "re-specialised", r->masked_vs_compact_abs, r->masked_vs_compact_rel);

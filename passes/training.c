@@ -59,13 +59,43 @@ static PareStatus add_loss(Build *b, PareValue **total, PareValue *v) {
   return *total ? PARE_OK : b->c->diag.code;
 }
 
+/* 1 where a place of the output counts, 0 where it is padding: [N, L, 1, ...]. NULL where all count. */
+static PareStatus find_padding(Build *b, const PareValue *output, PareValue **out) {
+  PareValue *mask = pare_task_padding(b->g, output);
+  int64_t axes[PARE_MAX_RANK];
+  PareAttrs to = {0};
+  *out = NULL;
+  if (!mask) return PARE_OK;
+  for (int i = 2; i < output->type.rank; i++) axes[i - 2] = i;
+  pare_attr_set(&to, to, PARE_BOOL);
+  PareValue *truth = PARE_EMIT(b->c, b->g, NULL, PARE_OP_CAST, "loss", &to, mask);
+  pare_attr_set(&to, to, PARE_F32);
+  PareValue *number = truth ? PARE_EMIT(b->c, b->g, NULL, PARE_OP_CAST, "loss", &to, truth) : NULL;
+  PareValue *where = number ? pare_const_ints(b->c, b->g, "loss", output->type.rank - 2, axes) : NULL;
+  *out = where ? PARE_EMIT(b->c, b->g, NULL, PARE_OP_UNSQUEEZE, "loss", NULL, number, where) : NULL;
+  return *out ? PARE_OK : oom(b);
+}
+
+/* The mean over all places of what is zero at padded ones becomes the mean over the others. */
+static PareValue *over_unpadded(Build *b, PareValue *loss, PareValue *mask) {
+  PareAttrs all = {0};
+  pare_attr_set(&all, keepdims, 0);
+  PareValue *share = loss ? PARE_EMIT(b->c, b->g, NULL, PARE_OP_REDUCEMEAN, "loss", &all, mask) : NULL;
+  return share ? PARE_EMIT(b->c, b->g, NULL, PARE_OP_DIV, "loss", NULL, loss, share) : NULL;
+}
+
 static PareStatus distill(Build *b, PareTeacherOutput *o, PareValue **total) {
   PareAttrs t = {0};
   pare_attr_set(&t, temperature, b->spec->temperature);
   const char *name = pare_arena_printf(b->g->arena, "pare.teacher.%s", o->output->name);
-  if (!name || !(o->teacher = input(b, name, o->output->type))) return oom(b);
-  return add_loss(b, total, PARE_EMIT(b->c, b->g, NULL, o->classes ? PARE_OP_DISTILL : PARE_OP_MSE, "loss",
-                                      o->classes ? &t : NULL, o->output, o->teacher));
+  PareValue *mask, *x = o->output, *y;
+  if (!name || !(y = o->teacher = input(b, name, o->output->type))) return oom(b);
+  PARE_TRY(find_padding(b, o->output, &mask));
+  if (mask && !(x = PARE_EMIT(b->c, b->g, NULL, PARE_OP_MUL, "loss", NULL, x, mask))) return oom(b);
+  if (mask && !(y = PARE_EMIT(b->c, b->g, NULL, PARE_OP_MUL, "loss", NULL, y, mask))) return oom(b);
+  PareValue *loss = PARE_EMIT(b->c, b->g, NULL, o->classes ? PARE_OP_DISTILL : PARE_OP_MSE, "loss",
+                              o->classes ? &t : NULL, x, y);
+  return add_loss(b, total, mask ? over_unpadded(b, loss, mask) : loss);
 }
 
 /* mean((scale·h - target)²). */
@@ -81,16 +111,38 @@ static PareStatus distill_hidden(Build *b, PareTeacherHidden *h, PareValue **tot
                 : oom(b);
 }
 
+/* [N, 2, L]: the scores of first and of last tokens as two rows of a sample. */
+static PareValue *stack_spans(Build *b, PareValue *first, PareValue *last) {
+  PareAttrs attr = {0};
+  if (first == last) {
+    PareInts order = {.n = 3, .at = {0, 2, 1}};
+    pare_attr_set(&attr, perm, order);
+    return PARE_EMIT(b->c, b->g, NULL, PARE_OP_TRANSPOSE, "loss", &attr, first);
+  }
+  PareValue *axis = pare_const_ints(b->c, b->g, "loss", 1, (int64_t[]){1});
+  PareValue *x = axis ? PARE_EMIT(b->c, b->g, NULL, PARE_OP_UNSQUEEZE, "loss", NULL, first, axis) : NULL;
+  PareValue *y = x ? PARE_EMIT(b->c, b->g, NULL, PARE_OP_UNSQUEEZE, "loss", NULL, last, axis) : NULL;
+  pare_attr_set(&attr, axis, 1);
+  return y ? PARE_EMIT(b->c, b->g, NULL, PARE_OP_CONCAT, "loss", &attr, x, y) : NULL;
+}
+
+/* What labels speak of. */
+static PareStatus find_judged(Build *b) {
+  PareTrainGraph *t = b->t;
+  const PareTask *task = &b->spec->task;
+  t->judged = t->outputs[0].output;
+  if (b->spec->loss == PARE_LOSS_KD) return PARE_OK;
+  if (!b->spec->labels.rank) return pare_error(b->c, PARE_DATA, "this loss needs labels: the data have no array 'labels'");
+  t->judged = b->g->outputs.at[task->output];
+  if (task->kind == PARE_TASK_SPANS) t->judged = stack_spans(b, t->judged, b->g->outputs.at[task->last]);
+  return t->judged ? PARE_OK : oom(b);
+}
+
 static PareStatus supervise(Build *b, PareValue **total) {
   static const PareOp op[] = {[PARE_LOSS_CE] = PARE_OP_CROSSENTROPY, [PARE_LOSS_MSE] = PARE_OP_MSE,
                               [PARE_LOSS_BCE] = PARE_OP_BCE};
-  PareValue *y = b->t->outputs[0].output;
-  PareType type = b->spec->labels;
-  if (!type.rank) return pare_error(b->c, PARE_DATA, "this loss needs labels: the data have no array 'labels'");
-  if (b->spec->loss == PARE_LOSS_CE && type.rank != y->type.rank - 1)
-    return pare_error(b->c, PARE_DATA, "labels of rank %d do not fit output '%s' of rank %d: one number for each row is "
-                      "needed", type.rank, y->name, y->type.rank);
-  if (b->spec->loss != PARE_LOSS_CE) type = y->type;
+  PareValue *y = b->t->judged;
+  PareType type = b->spec->loss == PARE_LOSS_CE ? b->spec->labels : y->type;
   if (!(b->t->labels = input(b, "pare.labels", type))) return oom(b);
   return add_loss(b, total, PARE_EMIT(b->c, b->g, NULL, op[b->spec->loss], "loss", NULL, y, b->t->labels));
 }
@@ -420,6 +472,7 @@ static PareStatus add_losses(Build *b) {
   for (size_t i = 0; b->spec->teach_outputs && i < t->noutputs; i++)
     PARE_TRY(distill(b, &t->outputs[i], &t->loss));
   for (size_t i = 0; i < t->nhidden; i++) PARE_TRY(distill_hidden(b, &t->hidden[i], &t->loss));
+  PARE_TRY(find_judged(b));
   return b->spec->loss == PARE_LOSS_KD ? PARE_OK : supervise(b, &t->loss);
 }
 

@@ -6,6 +6,7 @@
 #include "passes/criteria/criterion.h"
 #include "passes/hidden.h"
 #include "passes/recompute.h"
+#include "passes/task.h"
 #include "passes/trained.h"
 
 /* PareNode.phase of the program's parts. */
@@ -16,7 +17,7 @@ typedef enum ParePhase {
   PARE_PHASE_UPDATE, /* clipping and AdamW: once a step */
 } ParePhase;
 
-/* id, command line; CE wants integer labels, MSE and BCE labels like the output, KD a teacher */
+/* id, command line; CE is for classes and spans, MSE and BCE for numbers and marks (passes/task.h), KD wants a teacher */
 #define PARE_LOSS_LIST(X) X(CE, "ce") X(MSE, "mse") X(BCE, "bce") X(KD, "kd")
 typedef enum PareLossKind {
 #define X(id, name) PARE_LOSS_##id,
@@ -27,7 +28,8 @@ typedef enum PareLossKind {
 typedef struct PareTrainSpec {
   PareLossKind loss;
   double temperature;
-  PareType labels;           /* rank 0: there are none */
+  PareType labels;           /* of a batch; rank 0: there are none */
+  PareTask task;             /* of the labels; outputs as the graph numbers them */
   bool teach_outputs;        /* distil the outputs: the loss of PARE_LOSS_KD, or beside another */
   PareHiddens hidden;        /* states that are distilled too */
   const PareCriterion *criterion;
@@ -70,7 +72,9 @@ typedef struct PareTeacherHidden {
 
 typedef struct PareTrainGraph {
   PareGraph *g;
-  PareValue *labels;  /* input; NULL without */
+  PareValue *labels;  /* input: i64 for classes and spans, else like `judged`; NULL without */
+  PareValue *judged;  /* [.., classes] or numbers that the labels speak of; of spans [N, 2, L], scores of first and last
+                       * tokens. Without labels the first output of floats */
   PareValue *dloss;   /* input, scalar: weight of a micro-batch */
   PareValue *hyper;   /* input [8], AdamW's (docs/ir.md) */
   PareValue *loss;    /* output, scalar */

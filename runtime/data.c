@@ -254,18 +254,43 @@ PareStatus pare_data_check_finite(PareCtx *c, const PareData *d, const PareArray
   return PARE_OK;
 }
 
-PareStatus pare_data_check_range(PareCtx *c, const PareData *d, const PareArray *a, int64_t end, const char *what) {
+PareStatus pare_data_numbers(PareCtx *c, const PareData *d, const PareArray *a, const int64_t *index, int64_t count,
+                             float *out) {
+  int64_t k = copy_rows(a, index, count, pare_type_count(&a->type) / a->type.dim[0], PARE_F32, out);
+  if (k == count) return PARE_OK;
+  return pare_data_error(c, d, PARE_DATA, "array '%s': a value of sample %" PRId64 " does not fit into f32", a->name,
+                         index[k]);
+}
+
+bool pare_data_marks(const PareArray *a) {
+  for (int64_t i = 0, n = pare_type_count(&a->type); i < n; i++) {
+    double v = load_float(a->type.dtype, a->data, i);
+    if (v != 0 && v != 1) return false;
+  }
+  return true;
+}
+
+static PareStatus check_integers(PareCtx *c, const PareData *d, const PareArray *a, int64_t from, int64_t end,
+                                 const char *what) {
   int64_t n = pare_type_count(&a->type), row = n / a->type.dim[0], v = 0;
   if (!is_integer(a->type.dtype))
     return pare_data_error(c, d, PARE_DATA, "array '%s' is %s, but must hold integers", a->name,
                            pare_dtype_name(a->type.dtype));
   for (int64_t i = 0; i < n; i++) {
     bool small = load_int(a->type.dtype, a->data, i, &v);
-    if (!small || v < 0 || v >= end)
+    if (!small || v < from || v >= end)
       return pare_data_error(c, d, PARE_DATA, "array '%s' holds %s%" PRId64 " at sample %" PRId64 ", but %s %" PRId64,
                              a->name, small ? "" : "more than ", small ? v : INT64_MAX, i / row, what, end);
   }
   return PARE_OK;
+}
+
+PareStatus pare_data_check_range(PareCtx *c, const PareData *d, const PareArray *a, int64_t end, const char *what) {
+  return check_integers(c, d, a, 0, end, what);
+}
+
+PareStatus pare_data_check_below(PareCtx *c, const PareData *d, const PareArray *a, int64_t end, const char *what) {
+  return check_integers(c, d, a, INT64_MIN, end, what);
 }
 
 uint64_t pare_data_memory_limit(void) {

@@ -64,12 +64,21 @@ PARE_MUST_USE PareStatus pare_data_split(PareCtx *c, PareArena *a, const PareDat
 PARE_MUST_USE PareStatus pare_data_batch(PareCtx *c, const PareData *d, const PareArray *a, const int64_t *index,
                                          int64_t count, PareDtype want, void *out);
 
+/* The same as f32, whatever the type; rounded where it has more digits. PARE_DATA where a finite value is too large. */
+PARE_MUST_USE PareStatus pare_data_numbers(PareCtx *c, const PareData *d, const PareArray *a, const int64_t *index,
+                                           int64_t count, float *out);
+/* Whether all elements are 0 or 1. */
+bool pare_data_marks(const PareArray *a);
+
 /* PARE_DATA naming array and sample when a float is NaN or infinite. */
 PARE_MUST_USE PareStatus pare_data_check_finite(PareCtx *c, const PareData *d, const PareArray *a);
 /* PARE_DATA naming array and sample when an integer is not in [0, end): labels
  * beyond the classes, token ids beyond the vocabulary. `what` names the limit:
  * "the model has". */
 PARE_MUST_USE PareStatus pare_data_check_range(PareCtx *c, const PareData *d, const PareArray *a, int64_t end,
+                                               const char *what);
+/* The same, but negative ones, which say "not this", may be there. */
+PARE_MUST_USE PareStatus pare_data_check_below(PareCtx *c, const PareData *d, const PareArray *a, int64_t end,
                                                const char *what);
 
 /* Whether a path ends in ".tsv", say. */

@@ -1,19 +1,68 @@
-/* metrics.c - see metrics.h. Plain loops: judging costs nothing beside the model. */
+/* metrics.c - see metrics.h: the table, the loss beside every metric, and the difference of two lists. Plain loops:
+ * judging costs nothing beside the model. */
 #include "runtime/metrics.h"
 
 #include <inttypes.h>
 #include <math.h>
+#include <string.h>
 
-static const char *const metric_name[PARE_METRIC_COUNT] = {
-#define X(id, name, text) name,
-    PARE_METRIC_LIST(X)
-#undef X
+#include "runtime/metrics/metric.h"
+
+#define CLASSES PARE_JUDGES_CLASSES
+#define NUMBERS PARE_JUDGES_NUMBERS
+#define MARKS PARE_JUDGES_MARKS
+#define SPANS PARE_JUDGES_SPANS
+#define REFERENCE PARE_JUDGES_REFERENCE
+
+typedef enum Unit { SHARE, RATIO, OWN } Unit;
+
+typedef struct Row {
+  const char *name;
+  unsigned tasks;
+  Unit unit;
+  bool rises;
+  PareMetricAdd *add;
+  PareMetricValue *value;
+} Row;
+
+static const Row rows[PARE_METRIC_COUNT] = {
+#define METRIC(id, name, tasks, unit, rises, add, value, text) \
+  {name, tasks, unit, rises, pare_metric_add_##add, pare_metric_value_##value},
+#include "runtime/metrics/metrics.def"
+#undef METRIC
 };
 
-const char *pare_metric_name(PareMetricKind k) { return metric_name[k]; }
+const char *pare_metric_name(PareMetricKind k) { return rows[k].name; }
+bool pare_metric_rises(PareMetricKind k) { return rows[k].rises; }
+bool pare_metric_is_share(PareMetricKind k) { return rows[k].unit == SHARE; }
+double pare_metric_points(PareMetricKind k) { return rows[k].unit == OWN ? 1 : 100; }
+bool pare_metric_takes(PareMetricKind k, PareJudges what) { return (rows[k].tasks & what) != 0; }
 
-/* The first greatest; -1 when one is NaN. */
-static int64_t arg_max(int64_t n, const float *x) {
+PareMetricKind pare_metric_find(const char *name) {
+  int k = 0;
+  while (k < PARE_METRIC_COUNT && strcmp(rows[k].name, name)) k++;
+  return (PareMetricKind)k;
+}
+
+const char *pare_metric_names(PareArena *a, PareJudges what) {
+  const char *text = "";
+  for (int k = 0; text && k < PARE_METRIC_COUNT; k++)
+    if (rows[k].tasks & what) text = pare_arena_printf(a, "%s%s%s", text, *text ? ", " : "", rows[k].name);
+  return text;
+}
+
+void pare_metric_start(PareMetric *m, PareMetricKind kind, PareArena *arena) {
+  *m = (PareMetric){.kind = kind, .arena = arena};
+}
+
+void pare_metric_again(PareMetric *m) {
+  m->sum = m->loss = 0;
+  m->n = m->nloss = 0;
+  m->given.n = m->wanted.n = 0;
+  if (m->counts) memset(m->counts, 0, (size_t)m->width * sizeof *m->counts);
+}
+
+int64_t pare_arg_max(int64_t n, const float *x) {
   int64_t best = 0;
   for (int64_t i = 0; i < n; i++) {
     if (isnan(x[i])) return -1;
@@ -21,6 +70,8 @@ static int64_t arg_max(int64_t n, const float *x) {
   }
   return best;
 }
+
+/* --- the loss --- */
 
 /* -log softmax(x)[label] */
 static double cross_entropy(int64_t n, const float *x, int64_t label) {
@@ -30,56 +81,58 @@ static double cross_entropy(int64_t n, const float *x, int64_t label) {
   return max + log(sum) - (double)x[label];
 }
 
-PareStatus pare_metric_add_labels(PareCtx *c, PareMetric *m, int64_t rows, int64_t classes, const float *x,
-                                  const int64_t *label) {
-  for (int64_t r = 0; r < rows; r++) {
-    if (label[r] < 0) continue;
-    if (label[r] >= classes)
-      return pare_error(c, PARE_DATA, "a label is %" PRId64 ", but the model has %" PRId64 " classes", label[r],
-                        classes);
-    m->sum += arg_max(classes, x + r * classes) == label[r];
-    m->loss += cross_entropy(classes, x + r * classes, label[r]);
-    m->n++;
+static void add_cross_entropies(PareMetric *m, const PareJudged *b) {
+  for (int64_t r = 0; r < b->rows; r++) {
+    if (b->label[r] < 0) continue;
+    m->loss += cross_entropy(b->width, b->x + r * b->width, b->label[r]);
+    m->nloss++;
   }
+}
+
+/* Of numbers the squares, of marks log(1 + e^-|x|) + max(x, 0) - x·t. */
+static void add_errors(PareMetric *m, const PareJudged *b) {
+  for (int64_t i = 0; i < b->rows * b->width; i++) {
+    double x = (double)b->x[i], t = (double)b->want[i];
+    m->loss += b->what == MARKS ? log1p(exp(-fabs(x))) + fmax(x, 0) - x * t : (x - t) * (x - t);
+  }
+  m->nloss += b->rows * b->width;
+}
+
+static PareStatus check_labels(PareCtx *c, const PareJudged *b) {
+  for (int64_t r = 0; r < b->rows; r++)
+    if (b->label[r] >= b->width)
+      return pare_error(c, PARE_DATA, "a label is %" PRId64 ", but the model has %" PRId64 " %s", b->label[r], b->width,
+                        b->what == SPANS ? "places" : "classes");
   return PARE_OK;
 }
 
-/* Two zero rows are alike. */
-static double cosine(int64_t n, const float *x, const float *y) {
-  double xy = 0, xx = 0, yy = 0;
-  for (int64_t i = 0; i < n; i++) {
-    xy += (double)x[i] * (double)y[i];
-    xx += (double)x[i] * (double)x[i];
-    yy += (double)y[i] * (double)y[i];
+PareStatus pare_metric_add(PareCtx *c, PareMetric *m, const PareJudged *b) {
+  m->what = b->what;
+  m->width = b->width;
+  if (b->what & (CLASSES | SPANS)) {
+    PARE_TRY(check_labels(c, b));
+    add_cross_entropies(m, b);
   }
-  if (xx == 0 && yy == 0) return 1;
-  return xx == 0 || yy == 0 ? 0 : xy / sqrt(xx) / sqrt(yy);
+  if (b->what & (NUMBERS | MARKS)) add_errors(m, b);
+  return rows[m->kind].add(c, m, b);
 }
 
-void pare_metric_add_rows(PareMetric *m, int64_t rows, int64_t width, const float *x, const float *reference) {
-  for (int64_t r = 0; r < rows; r++) {
-    const float *a = x + r * width, *b = reference + r * width;
-    int64_t best = m->kind == PARE_METRIC_AGREEMENT ? arg_max(width, a) : 0;
-    if (m->kind == PARE_METRIC_AGREEMENT) m->sum += best >= 0 && best == arg_max(width, b);
-    else m->sum += cosine(width, a, b);
-  }
-  m->n += rows;
+PareStatus pare_metric_value(PareCtx *c, const PareMetric *m, double *out) {
+  *out = NAN;
+  if (!m->n) return PARE_OK;
+  PareMark mark = pare_arena_mark(c->scratch);
+  PareStatus s = rows[m->kind].value(c, m, out);
+  pare_arena_rewind(c->scratch, mark);
+  return s;
 }
 
-void pare_metric_add_values(PareMetric *m, int64_t n, const float *x, const float *want) {
-  for (int64_t i = 0; i < n; i++) {
-    double d = (double)x[i] - (double)want[i];
-    m->sum += d * d;
-  }
-  m->n += n;
+PareStatus pare_metric_loss(PareCtx *c, const PareMetric *m, double *out) {
+  PARE_TRY(pare_metric_value(c, m, out));
+  *out = m->what == REFERENCE ? 1 - *out : m->nloss ? m->loss / (double)m->nloss : NAN;
+  return PARE_OK;
 }
 
-double pare_metric_value(const PareMetric *m) { return m->n ? m->sum / (double)m->n : NAN; }
-
-double pare_metric_loss(const PareMetric *m) {
-  if (m->kind == PARE_METRIC_ACCURACY) return m->n ? m->loss / (double)m->n : NAN;
-  return m->kind == PARE_METRIC_MSE ? pare_metric_value(m) : 1 - pare_metric_value(m);
-}
+/* --- the difference --- */
 
 void pare_difference_add(PareDifference *d, int64_t n, const float *a, const float *b) {
   for (int64_t i = 0; i < n; i++) {

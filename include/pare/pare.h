@@ -163,8 +163,10 @@ typedef struct PareModelInfo {
 
 typedef struct PareCompressResult {
   PareModelInfo input, output;
-  const char *metric; /* "accuracy", "agreement", "cosine", "mse" */
+  const char *metric; /* its name, as --metric takes it */
   double dense, compact;
+  double points; /* that a metric of 1 is: 100 for shares and correlations, else 1 */
+  bool share;    /* the metric is printed in % */
   double requested, reached; /* of the target */
   const char *target;        /* "sparsity", "params", "macs", "bytes", "plan" */
   bool exact; /* the compact model is the masked one; else (a normalised axis was cut) both were cut there */
@@ -181,14 +183,16 @@ PARE_API void pare_compress_result_free(PareCompressResult *r);
 
 /* --- eval, verify, bench --- */
 typedef struct PareEvalResult {
-  const char *metric; /* "accuracy" or, for number labels, "mse" */
+  const char *metric;
   double value, loss;
   int64_t samples;
   double seconds;
+  double points; /* as above */
+  bool share;
 } PareEvalResult;
-/* `device` as --device; NULL: auto. */
-PARE_API int pare_eval(const char *model, const char *data, int64_t batch, int threads, const char *device,
-                       const PareHooks *h, PareEvalResult *out, PareError *e);
+/* `metric` as --metric, one that judges by labels; `device` as --device. NULL: auto. */
+PARE_API int pare_eval(const char *model, const char *data, const char *metric, int64_t batch, int threads,
+                       const char *device, const PareHooks *h, PareEvalResult *out, PareError *e);
 
 typedef struct PareVerifyResult {
   double max_abs, max_rel; /* rel: max|a-b| / max|a| of the worst output */

@@ -60,14 +60,18 @@ def attention(b, x):
     return b.dense(b.node("Reshape", y, b.ints(0, 0, HEADS * WIDTH)), "attention.out", STREAM, STREAM)
 
 
-def encoder(elem, products=None, interface=TensorProto.FLOAT, opset=17, seed=0):
-    """x[batch, sequence, 16] of `interface` -> y[batch, 3] of `interface`."""
-    b = Builder(elem, products, seed)
-    x = b.cast("x", interface, b.rest)
+def layers(b, x):
+    """One layer of attention and FFN on the residual stream."""
     for name, part in (("norm1", attention), ("norm2", feed_forward)):
         y = part(b, b.cast(b.norm(x, name), b.rest, b.products))
         x = b.node("Add", x, b.cast(y, b.products, b.rest))
-    x = b.cast(x, b.rest, b.products)
+    return x
+
+
+def encoder(elem, products=None, interface=TensorProto.FLOAT, opset=17, seed=0):
+    """x[batch, sequence, 16] of `interface` -> y[batch, 3] of `interface`."""
+    b = Builder(elem, products, seed)
+    x = b.cast(layers(b, b.cast("x", interface, b.rest)), b.rest, b.products)
     pooled = (b.node("ReduceMean", x, axes=[1], keepdims=0) if opset < 18
               else b.node("ReduceMean", x, b.ints(1), keepdims=0))
     y = b.cast(b.dense(pooled, "classifier", STREAM, CLASSES), b.products, interface)
@@ -83,3 +87,34 @@ def encoder(elem, products=None, interface=TensorProto.FLOAT, opset=17, seed=0):
 def feed_forward(b, x):
     h = b.node("Relu", b.dense(x, "ffn.up", STREAM, FFN))
     return b.dense(h, "ffn.down", FFN, STREAM)
+
+
+def for_task(task, seed=0):
+    """x[batch, sequence, 16] and attention_mask[batch, sequence], which only marks padding -> what the task asks for:
+    "sentence" y[batch, 3], "number" y[batch, 1], "tokens" y[batch, sequence, 3], "spans" start_logits and
+    end_logits [batch, sequence], "spans in one" y[batch, sequence, 2]."""
+    b = Builder(TensorProto.FLOAT, seed=seed)
+    x = layers(b, "x")
+    wide = {"sentence": CLASSES, "number": 1, "tokens": CLASSES}.get(task, 2)
+    shape = {"sentence": ["batch", CLASSES], "number": ["batch", 1], "tokens": ["batch", "sequence", CLASSES],
+             "spans in one": ["batch", "sequence", 2]}.get(task, ["batch", "sequence"])
+    if task in ("sentence", "number"):
+        x = b.node("ReduceMean", x, axes=[1], keepdims=0)
+    y = b.dense(x, "classifier", STREAM, wide)
+    if task == "spans":
+        names = ["start_logits", "end_logits"]
+        b.nodes.append(helper.make_node("Split", [y], ["first", "second"], axis=2))
+        for part, name in zip(("first", "second"), names):
+            b.nodes.append(helper.make_node("Squeeze", [part, b.ints(2)], [name]))
+    else:
+        names = ["y"]
+        b.nodes.append(helper.make_node("Identity", [y], ["y"]))
+    mask = helper.make_tensor_value_info("attention_mask", TensorProto.INT64, ["batch", "sequence"])
+    b.nodes.append(helper.make_node("Identity", ["attention_mask"], ["mask_out"]))
+    info = helper.make_tensor_value_info
+    graph = helper.make_graph(b.nodes, task, [info("x", TensorProto.FLOAT, ["batch", "sequence", STREAM]), mask],
+                              [info(n, TensorProto.FLOAT, shape) for n in names] +
+                              [info("mask_out", TensorProto.INT64, ["batch", "sequence"])], b.initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model, full_check=True)
+    return model

@@ -27,7 +27,7 @@ static PareReport example(void) {
                       .input = {"a&b.onnx", "aa", 17, 1000, 2000, 4000, 0.002},
                       .output = {"c.onnx", "bb", 17, 600, 1000, 2500, 0.001},
                       .target = {"sparsity", 0.5, 0.5, 2, classes}, .ngroups = 2, .groups = groups,
-                      .metric = {"accuracy", 0.9, 0.8}, .validation = {1e-6, 1e-7, 64, true},
+                      .metric = {"accuracy", 0.9, 0.8, 100, true}, .validation = {1e-6, 1e-7, 64, true},
                       .training = {"cpu", "fp32", 2, 1 << 20, 30, 0.03, 1.5, 40, NAN},
                       .noptions = 3, .options = options, .npoints = 2, .points = points, .nevals = 2, .evals = evals};
 }
@@ -64,7 +64,7 @@ Test(report, json_has_what_scripts_depend_on) {
     "exporter.producer_version", "exporter.attention", "exporter.layernorm", "exporter.gelu",
     "input.path", "input.sha256", "input.opset", "input.params", "input.macs",
     "input.bytes", "output.path", "output.bytes", "target.kind", "target.requested", "target.reached",
-    "target.reached_by_class", "metrics.name", "metrics.dense", "metrics.compact",
+    "target.reached_by_class", "metrics.name", "metrics.dense", "metrics.compact", "metrics.points",
     "validation.masked_vs_compact_max_abs", "validation.masked_vs_compact_rel", "validation.samples",
     "validation.passed", "training.device", "training.precision", "training.steps", "training.seconds",
     "training.trained_parameters", "training.trained_share",

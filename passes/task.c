@@ -1,0 +1,81 @@
+#include "passes/task.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "passes/classes.h"
+
+/* Axes 1.. of the labels are those of the output, but for `less` at its end. */
+static bool same_rows(const PareType *labels, const PareType *out, int less) {
+  if (labels->rank != out->rank - less) return false;
+  for (int i = 1; i < labels->rank; i++)
+    if (labels->dim[i] != out->dim[i]) return false;
+  return true;
+}
+
+static bool is_scores(const PareValue *v) { return pare_dtype_is_float(v->type.dtype) && v->type.rank >= 1; }
+
+static bool fits_classes(const PareLabels *l, const PareValue *v) {
+  return pare_dtype_is_int(l->type.dtype) && v->type.dim[v->type.rank - 1] > 1 && same_rows(&l->type, &v->type, 1);
+}
+
+static bool fits_numbers(const PareLabels *l, const PareValue *v) {
+  bool one = v->type.dim[v->type.rank - 1] == 1 && same_rows(&l->type, &v->type, 1); /* [N] for [N, 1] */
+  return one || same_rows(&l->type, &v->type, 0);
+}
+
+static bool fits(const PareLabels *l, const PareValue *v, PareTaskKind *kind) {
+  if (fits_classes(l, v)) return *kind = PARE_TASK_CLASSES, true;
+  if (!fits_numbers(l, v)) return false;
+  bool several = v->type.rank >= 2 && v->type.dim[v->type.rank - 1] > 1;
+  *kind = l->marks && several && pare_output_is_classes(v) ? PARE_TASK_MARKS : PARE_TASK_NUMBERS;
+  return true;
+}
+
+/* One output [N, L, 2], or the first two [N, L], which are the starts and the ends unless their names say otherwise. */
+static bool fits_spans(const PareLabels *l, size_t n, PareValue *const *outputs, PareTask *out) {
+  size_t two[2], found = 0;
+  if (!pare_dtype_is_int(l->type.dtype) || l->type.rank != 2 || l->type.dim[1] != 2) return false;
+  for (size_t i = 0; i < n && found < 2; i++) {
+    const PareType *t = &outputs[i]->type;
+    if (!is_scores(outputs[i])) continue;
+    if (t->rank == 3 && t->dim[2] == 2) return *out = (PareTask){PARE_TASK_SPANS, i, i}, true;
+    if (t->rank == 2 && (!found || t->dim[1] == outputs[two[0]]->type.dim[1])) two[found++] = i;
+  }
+  if (found < 2) return false;
+  bool turned = strstr(outputs[two[0]]->name, "end") && strstr(outputs[two[1]]->name, "start");
+  return *out = (PareTask){PARE_TASK_SPANS, two[turned], two[!turned]}, true;
+}
+
+static PareStatus refuse(PareCtx *c, const char *file, const PareLabels *l, size_t n, PareValue *const *outputs) {
+  char have[PARE_TYPE_TEXT], type[PARE_TYPE_TEXT], there[400] = "";
+  size_t at = 0;
+  for (size_t i = 0; i < n && at < sizeof there; i++)
+    at += (size_t)snprintf(there + at, sizeof there - at, "%s'%s', %s", i ? ", nor " : "", outputs[i]->name,
+                           pare_type_text(&outputs[i]->type, type));
+  return pare_diag_set(&c->diag, PARE_DATA, file, NULL, NULL, __FILE__, __LINE__,
+                       "the labels are %s, which does not fit output %s: give integers, one a row of an output's last axis, "
+                       "numbers of its shape, or [samples, 2] for the places of spans", pare_type_text(&l->type, have),
+                       there);
+}
+
+PareStatus pare_task_find(PareCtx *c, const char *file, const PareLabels *labels, size_t n, PareValue *const *outputs,
+                          PareTask *out) {
+  for (size_t i = 0; i < n; i++) {
+    PareTaskKind kind;
+    if (is_scores(outputs[i]) && fits(labels, outputs[i], &kind)) return *out = (PareTask){kind, i, i}, PARE_OK;
+  }
+  if (fits_spans(labels, n, outputs, out)) return PARE_OK;
+  return refuse(c, file, labels, n, outputs);
+}
+
+PareValue *pare_task_padding(const PareGraph *g, const PareValue *output) {
+  const PareType *out = &output->type;
+  for (size_t i = 0; i < g->inputs.n; i++) {
+    const PareType *t = &g->inputs.at[i]->type;
+    bool mask = !pare_dtype_is_float(t->dtype) && !strcmp(g->inputs.at[i]->name, "attention_mask");
+    if (mask && t->rank == 2 && out->rank >= 3 && t->dim[0] == out->dim[0] && t->dim[1] == out->dim[1])
+      return g->inputs.at[i];
+  }
+  return NULL;
+}

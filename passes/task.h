@@ -1,0 +1,36 @@
+/* task.h - what a model is asked to do, told by the shapes of labels and outputs. Loss and metric both go by it. */
+#ifndef PARE_PASSES_TASK_H
+#define PARE_PASSES_TASK_H
+
+#include "ir/ir.h"
+
+typedef enum PareTaskKind {
+  PARE_TASK_CLASSES, /* integers [N, ...] for an output [N, ..., C > 1]: the class of a sentence, or of each token */
+  PARE_TASK_NUMBERS, /* numbers of the output's shape, or [N] for an output [N, 1] */
+  PARE_TASK_MARKS,   /* the same, all of them 0 or 1, for an output [N, C > 1] of a linear layer: which of C hold */
+  PARE_TASK_SPANS,   /* integers [N, 2], the first and the last token, for two outputs [N, L] or one [N, L, 2] */
+} PareTaskKind;
+
+typedef struct PareTask {
+  PareTaskKind kind;
+  size_t output; /* number of the output; SPANS: of the first tokens' scores, */
+  size_t last;   /* and of the last tokens': the same where one output has both. Else `output` too */
+} PareTask;
+
+/* The labels of some data. */
+typedef struct PareLabels {
+  PareType type; /* rank 0: there are none */
+  bool marks;    /* all are 0 or 1 */
+} PareLabels;
+
+/* The task of labels and n outputs of bound shapes: the first output that fits. Sizes of axis 0 are not compared.
+ * PARE_DATA naming `file` (may be NULL), the labels' shape and every output's where none fits. */
+PARE_MUST_USE PareStatus pare_task_find(PareCtx *c, const char *file, const PareLabels *labels, size_t n,
+                                        PareValue *const *outputs, PareTask *out);
+
+/* The input whose zeros say which places along axis 1 of an output [N, L, ...] are padding: integers or truth values
+ * 'attention_mask' [N, L]; NULL where there is none. Such places count neither in distillation nor where models are
+ * compared. */
+PareValue *pare_task_padding(const PareGraph *g, const PareValue *output);
+
+#endif

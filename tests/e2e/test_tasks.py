@@ -1,0 +1,262 @@
+"""Tasks and metrics: what labels ask for is told by shapes. Truth is numpy on ONNX Runtime's outputs."""
+import json
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+
+import tiny
+from conftest import run
+
+N, L = 48, 7
+IGNORED = -100
+
+
+def outputs(path, arrays):
+    s = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    feed = {i.name: arrays[i.name] for i in s.get_inputs()}
+    return dict(zip([o.name for o in s.get_outputs()], s.run(None, feed)))
+
+
+def inputs(seed=0):
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(2, L + 1, N)
+    return {"x": rng.standard_normal((N, L, tiny.STREAM)).astype(np.float32),
+            "attention_mask": (np.arange(L) < lengths[:, None]).astype(np.int64)}
+
+
+def labels_of(task, y, mask, rng):
+    """What the model says, with some of it changed, so that every figure is between its ends."""
+    if task == "sentence":
+        return np.where(rng.random(N) < 0.3, rng.integers(0, 3, N), y["y"].argmax(-1))
+    if task == "number":
+        return (y["y"][:, 0].round(1) + 0.3 * rng.standard_normal(N)).round(1).astype(np.float32)
+    if task == "tokens":
+        said = np.where(rng.random((N, L)) < 0.3, rng.integers(0, 3, (N, L)), y["y"].argmax(-1))
+        return np.where(mask == 1, said, IGNORED)
+    start, end = spans_of(y)
+    best = np.array([best_span(a, b) for a, b in zip(start, end)])
+    return np.clip(best + (rng.random((N, 2)) < 0.4), 0, L - 1)
+
+
+def spans_of(y):
+    return (y["y"][..., 0], y["y"][..., 1]) if "y" in y else (y["start_logits"], y["end_logits"])
+
+
+def best_span(start, end):
+    score = start[:, None].astype(np.float64) + end
+    score[np.tril_indices(len(start), -1)] = -np.inf
+    return np.unravel_index(score.argmax(), score.shape)
+
+
+def made(task, tmp_path, seed=0):
+    model, rng = tmp_path / "m.onnx", np.random.default_rng(seed + 100)
+    onnx.save(tiny.for_task(task), str(model))
+    arrays = inputs(seed)
+    y = outputs(model, arrays)
+    arrays["labels"] = labels_of(task, y, arrays["attention_mask"], rng)
+    np.savez(tmp_path / "d.npz", **arrays)
+    return model, tmp_path / "d.npz", arrays, y
+
+
+def evaluated(model, data, *options):
+    return json.loads(run("eval", model, "--data", data, "--json", *options).stdout)
+
+
+# --- metrics, by their definitions ---
+
+
+def log_softmax(x):
+    x = x.astype(np.float64)
+    return x - x.max(-1, keepdims=True) - np.log(np.exp(x - x.max(-1, keepdims=True)).sum(-1, keepdims=True))
+
+
+def f1(said, true, k):
+    tp = ((said == k) & (true == k)).sum()
+    return 2 * tp / ((said == k).sum() + (true == k).sum())
+
+
+def matthews(said, true, classes):
+    a, b = (np.eye(classes)[v] - np.eye(classes)[v].mean(0) for v in (said, true))
+    return (a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum())
+
+
+def ranks(x):
+    return (x[:, None] > x).sum(1) + ((x[:, None] == x).sum(1) + 1) / 2
+
+
+def overlap(a, b):
+    common = min(a[1], b[1]) - max(a[0], b[0]) + 1
+    return max(0, common) * 2 / (a[1] - a[0] + b[1] - b[0] + 2)
+
+
+def wanted(task, y, labels):
+    """Every metric of the task, and the loss."""
+    if task in ("sentence", "tokens"):
+        rows = y["y"].reshape(-1, 3)[labels.ravel() >= 0]
+        true = labels.ravel()[labels.ravel() >= 0]
+        said = rows.argmax(-1)
+        each = [f1(said, true, k) for k in range(3)]
+        others = 2 * ((said == true) & (true > 0)).sum() / ((said > 0).sum() + (true > 0).sum())
+        loss = -log_softmax(rows)[np.arange(len(true)), true].mean()
+        return {"accuracy": (said == true).mean(), "f1": np.mean(each), "f1-macro": np.mean(each), "token-f1": others,
+                "matthews": matthews(said, true, 3)}, loss
+    if task == "number":
+        x, t = y["y"][:, 0].astype(np.float64), labels.astype(np.float64)
+        mse = ((x - t) ** 2).mean()
+        return {"mse": mse, "pearson": np.corrcoef(x, t)[0, 1], "spearman": np.corrcoef(ranks(x), ranks(t))[0, 1]}, mse
+    start, end = spans_of(y)
+    said = [best_span(a, b) for a, b in zip(start, end)]
+    both = np.stack([log_softmax(start), log_softmax(end)], 1)
+    loss = -np.take_along_axis(both, labels[:, :, None], 2).mean()
+    return {"span-em": np.mean([tuple(a) == tuple(b) for a, b in zip(said, labels)]),
+            "span-f1": np.mean([overlap(a, b) for a, b in zip(said, labels)])}, loss
+
+
+USUAL = {"sentence": "accuracy", "tokens": "accuracy", "number": "mse", "spans": "span-f1", "spans in one": "span-f1"}
+TASKS = list(USUAL)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_metric_of_a_task_is_what_numpy_says_of_onnx_runtimes_outputs(task, tmp_path):
+    model, data, arrays, y = made(task, tmp_path)
+    metrics, loss = wanted(task, y, arrays["labels"])
+    for name, value in metrics.items():
+        assert name == "mse" or 0.1 < value < 1, f"{name} {value} shows nothing"
+        got = evaluated(model, data, "--metric", name)
+        assert got["metric"] == name and got["points"] == (1 if name == "mse" else 100)
+        assert got["value"] == pytest.approx(value, abs=1e-5), (name, got, value)
+        assert got["loss"] == pytest.approx(loss, abs=1e-5), (name, got, loss)
+    assert evaluated(model, data)["metric"] == USUAL[task]
+
+
+def test_several_labels_of_zero_and_one_are_marks(tmp_path):
+    model, data, arrays, y = made("sentence", tmp_path)
+    rng = np.random.default_rng(5)
+    x = y["y"].astype(np.float64)
+    marks = ((x > 0) ^ (rng.random(x.shape) < 0.2)).astype(np.float32)
+    said = x > 0
+    tp, pos, true = (said & (marks == 1)).sum(0), said.sum(0), marks.sum(0)
+    bce = np.mean(np.maximum(x, 0) - x * marks + np.log1p(np.exp(-np.abs(x))))
+    for kind in (np.float32, np.int64, bool):
+        np.savez(data, **{**arrays, "labels": marks.astype(kind)})
+        got = evaluated(model, data)
+        assert (got["metric"], got["value"], got["loss"]) == ("f1", pytest.approx(2 * tp.sum() / (pos.sum() + true.sum())),
+                                                            pytest.approx(bce, abs=1e-6)), kind
+        got = evaluated(model, data, "--metric", "f1-macro")
+        assert got["value"] == pytest.approx(np.mean(2 * tp / (pos + true)))
+
+
+def test_top5_of_eight_classes(tmp_path):
+    b = tiny.Builder(onnx.TensorProto.FLOAT)
+    y = b.dense("x", "head", tiny.STREAM, 8)
+    info, model = onnx.helper.make_tensor_value_info, tmp_path / "m.onnx"
+    graph = onnx.helper.make_graph(b.nodes, "g", [info("x", 1, ["batch", tiny.STREAM])], [info(y, 1, ["batch", 8])],
+                                   b.initializers)
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8), model)
+    rng = np.random.default_rng(0)
+    arrays = {"x": rng.standard_normal((200, tiny.STREAM)).astype(np.float32), "labels": rng.integers(0, 8, 200)}
+    np.savez(tmp_path / "d.npz", **arrays)
+    x = outputs(model, arrays)[y]
+    want = np.mean([t in np.argsort(-r)[:5] for r, t in zip(x, arrays["labels"])])
+    assert evaluated(model, tmp_path / "d.npz", "--metric", "top5")["value"] == pytest.approx(want)
+
+
+# --- compression ---
+
+
+def compressed(model, data, tmp_path, *options, code=0):
+    return run("compress", model, tmp_path / "c.onnx", "--train", data, "--eval", data, "--batch", 8, "--prune-every", 5,
+               "--report", tmp_path / "r", "--overwrite", *options, "-q", code=code)
+
+
+def report(tmp_path):
+    return json.load(open(tmp_path / "r" / "report.json"))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_tuning_on_labels_learns_them_and_the_report_says_by_what_it_judges(task, tmp_path):
+    model, data, arrays, y = made(task, tmp_path)
+    _, before = wanted(task, y, arrays["labels"])
+    compressed(model, data, tmp_path, "--steps", 80, "--lr", "1e-2", "--sparsity", 0.25)
+    r = report(tmp_path)
+    metrics, loss = wanted(task, outputs(tmp_path / "c.onnx", arrays), arrays["labels"])
+    assert r["metrics"]["name"] == USUAL[task]
+    assert r["metrics"]["compact"] == pytest.approx(metrics[USUAL[task]], abs=1e-5)
+    assert loss < before, f"{loss} is not below the dense model's {before}"
+    curve = r["curves"]["metric"]
+    assert curve and all(np.isfinite(p["value"]) for p in curve)
+
+
+@pytest.mark.parametrize("task, loss", [("sentence", "ce"), ("tokens", "ce"), ("number", "mse"), ("spans", "ce"),
+                                        ("spans in one", "ce")])
+def test_the_first_loss_is_that_of_the_untouched_model(task, loss, tmp_path):
+    """At step 1 adapters and masks change nothing: the loss of the whole data as one batch is numpy's."""
+    model, data, arrays, y = made(task, tmp_path)
+    _, want = wanted(task, y, arrays["labels"])
+    for chosen in ("auto", loss):
+        run("compress", model, tmp_path / "c.onnx", "--train", data, "--eval", data, "--batch", N, "--steps", 1, "--loss",
+            chosen, "--report", tmp_path / "r", "--overwrite", "-q")
+        assert report(tmp_path)["curves"]["loss"][0] == pytest.approx(want, rel=1e-5), chosen
+
+
+def test_the_gate_counts_in_points_of_the_metric(tmp_path):
+    """A drop of d of a correlation is 100·d points, a rise of mse its own."""
+    model, data, arrays, y = made("number", tmp_path)
+    for metric in ("spearman", "mse"):
+        compressed(model, data, tmp_path, "--metric", metric, "--steps", 0, "--method", "magnitude", "--reconstruct", "off")
+        m = report(tmp_path)["metrics"]
+        worse = (m["dense"] - m["compact"] if metric == "spearman" else m["compact"] - m["dense"]) * m["points"]
+        assert m["name"] == metric and worse > 0.01
+        again = ["--metric", metric, "--steps", 0, "--method", "magnitude", "--reconstruct", "off"]
+        compressed(model, data, tmp_path, *again, "--max-drop", worse * 1.01)
+        said = compressed(model, data, tmp_path, *again, "--max-drop", worse * 0.99, code=1).stderr
+        assert metric in said and ("fell" if metric == "spearman" else "rose") in said, said
+
+
+@pytest.mark.parametrize("method", ["magnitude", "gate"])
+def test_padded_tokens_count_neither_in_distillation_nor_in_scores_nor_in_agreement(method, tmp_path):
+    """Of a model that does not mix tokens, what stands behind the mask changes nothing at all."""
+    b = tiny.Builder(onnx.TensorProto.FLOAT)
+    y = b.dense(b.node("Add", "x", tiny.feed_forward(b, "x")), "head", tiny.STREAM, 3)
+    b.nodes.append(onnx.helper.make_node("Identity", ["attention_mask"], ["m"]))
+    info = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(b.nodes, "g", [info("x", 1, ["b", "s", tiny.STREAM]), info("attention_mask", 7, ["b", "s"])],
+                                   [info(y, 1, ["b", "s", 3]), info("m", 7, ["b", "s"])], b.initializers)
+    model = tmp_path / "m.onnx"
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8), model)
+    arrays, bytes_, metrics = inputs(), [], []
+    for fill in (0, 3):
+        x = np.where(arrays["attention_mask"][..., None] == 1, arrays["x"], np.float32(fill) * arrays["x"])
+        np.savez(tmp_path / "d.npz", x=x, attention_mask=arrays["attention_mask"])
+        compressed(model, tmp_path / "d.npz", tmp_path, "--steps", 20, "--reconstruct", "off", "--method", method,
+                   "--threads", 1)
+        bytes_.append((tmp_path / "c.onnx").read_bytes())
+        metrics.append((report(tmp_path)["metrics"], report(tmp_path)["curves"]["metric"]))
+    assert bytes_[0] == bytes_[1]
+    assert metrics[0] == metrics[1] and metrics[0][0]["name"] == "agreement" and metrics[0][0]["compact"] < 1
+
+
+def test_what_does_not_fit_is_told_with_array_shape_and_outputs(tmp_path):
+    model, data, arrays, _ = made("tokens", tmp_path)
+    cases = {  # labels, options, exit code, what is said
+        "wide": (np.zeros((N, 2 * L), np.int64), [], 4, ["i64[48,14]", "does not fit output 'y', f32"]),
+        "numbers": (np.zeros((N, L), np.float32), [], 4, ["f32[48,7]", "does not fit"]),
+        "large": (np.full((N, L), 3), [], 4, ["'labels' holds 3 at sample 0", "classes number 3"]),
+        "mse": (arrays["labels"], ["--loss", "mse"], 4, ["--loss mse", "numbers"]),
+        "bce": (np.full((N, L, 3), 2.0, np.float32), ["--loss", "bce"], 4, ["0 and 1"]),
+        "ce": (np.zeros((N, L, 3), np.float32), ["--loss", "ce"], 4, ["--loss ce", "classes"]),
+        "metric": (arrays["labels"], ["--metric", "pearson"], 2, ["--metric pearson", "accuracy, f1"]),
+        "top5": (arrays["labels"], ["--metric", "top5"], 2, ["top5", "3 classes"]),
+    }
+    for name, (labels, options, code, says) in cases.items():
+        np.savez(tmp_path / "bad.npz", **{**arrays, "labels": labels})
+        said = compressed(model, tmp_path / "bad.npz", tmp_path, "--steps", 2, *options, code=code).stderr
+        assert all(s in said for s in says), f"{name}: {said}"
+        assert said.count("\n") == 1, said
+    del arrays["labels"]
+    np.savez(tmp_path / "bad.npz", **arrays)
+    assert "'labels'" in compressed(model, tmp_path / "bad.npz", tmp_path, "--metric", "f1", "--steps", 0, code=4).stderr
+    assert "two models" in run("eval", model, "--data", data, "--metric", "agreement", code=2).stderr
+    assert "no metric 'f2'" in run("eval", model, "--data", data, "--metric", "f2", code=2).stderr
