@@ -50,18 +50,23 @@ static int text(int argc, char **argv, const volatile sig_atomic_t *stop) {
   int64_t channels = 0;
   const CliOption options[] = {
       {"output", 'o', CLI_TEXT, "OUT.npz", "", "the file to write", &out},
-      {"vocab", 0, CLI_TEXT, "FILE", "", "WordPiece vocab.txt of the model", &o.vocab},
-      {"max-length", 0, CLI_WHOLE, "TOKENS", "128", "longer texts are cut", &o.max_length},
+      {"vocab", 0, CLI_TEXT, "FILE", "", "the model's: WordPiece's vocab.txt, byte-level BPE's vocab.json, or tokenizer.json",
+       &o.vocab},
+      {"merges", 0, CLI_TEXT, "FILE", "", "of a vocab.json; merges.txt beside it, unless given", &o.merges},
+      {"task", 0, CLI_TEXT, "NAME", "", "GLUE's columns and classes: cola mnli mrpc qnli qqp rte sst-2 sts-b wnli; CoNLL's "
+       "words and tags: ner; SQuAD's JSON: squad", &o.task},
+      {"max-length", 0, CLI_WHOLE, "TOKENS", "128", "longer texts are cut, of two the longer one first", &o.max_length},
       {"pad-to-max", 0, CLI_FLAG, "", "", "pad to --max-length, not to the longest text", &o.pad_to_max},
-      {"keep-case", 0, CLI_FLAG, "", "", "for cased models", &o.keep_case},
+      {"keep-case", 0, CLI_FLAG, "", "", "vocab.txt: for cased models", &o.keep_case},
       {"text", 0, CLI_TEXT, "COLUMN", "", "name or number of the text's column; sentence, text or sentence1", &o.text},
       {"pair", 0, CLI_TEXT, "COLUMN", "", "of the second text; sentence2 where there is one", &o.pair},
       {"label", 0, CLI_TEXT, "COLUMN", "", "of the label; label where there is one", &o.label},
+      {"label-names", 0, CLI_TEXT, "A,B", "", "classes in their order; sorted, unless given", &o.label_names},
       {"limit", 0, CLI_WHOLE, "N", "", "the first N samples", &o.limit},
   };
   const CliCommand cmd = {.name = "data text", .operands = "SOURCE", .options = options,
-                          .about = "Makes an .npz of tokens from a .tsv or .jsonl file: input_ids, attention_mask,\n"
-                                   "token_type_ids and labels.",
+                          .about = "Makes an .npz of tokens from a .tsv or .jsonl file, or a known task's: input_ids,\n"
+                                   "attention_mask, token_type_ids and labels.",
                           .noptions = sizeof options / sizeof *options};
   return convert(&cmd, argc, argv, stop, &out, &o, &channels, pare_data_text);
 }

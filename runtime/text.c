@@ -1,54 +1,28 @@
+/* text.c - see text.h: samples become arrays. How files are written is in text/, a file each. */
 #include "runtime/text.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdarg.h>
-#include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
 
-#include "base/file.h"
-#include "base/map.h"
-#include "base/num.h"
-#include "runtime/wordpiece.h"
+#include "runtime/text/reader.h"
 
-typedef struct Span {
-  const char *at; /* NULL: missing */
-  size_t n;
-} Span;
+enum { DEFAULT_LENGTH = 128, IGNORED = -100 };
 
-typedef struct Row {
-  Span text, pair, label;
-} Row;
+const char *const pare_text_role[PARE_ROLES] = {"text", "pair", "label"};
+const char *const pare_text_usual[PARE_ROLES][4] = {{"sentence", "text", "sentence1"}, {"sentence2"}, {"label"}};
 
-typedef struct Sample {
-  size_t first1, n1, first2, n2; /* pieces of text and pair, in Reader.ids */
-} Sample;
+static const PareTextTask tasks[] = {
+#define TASK(name, form, text, pair, label, bare_label, bare_text, classes, skip) \
+  {name, pare_text_##form, {text, pair, label}, {bare_text, "", bare_label}, classes, skip},
+#include "runtime/text/tasks.def"
+#undef TASK
+};
+enum { TASKS = sizeof tasks / sizeof *tasks };
 
-typedef struct Reader {
-  PareCtx *c;
-  PareData *d;
-  const PareTextOptions *opt;
-  int64_t line;
-  int column[3]; /* of text, pair, label in a .tsv; -1: none */
-  bool has_pair, has_label;
-  PareWordpiece *words;
-  PareArena *work; /* what is needed until the arrays are made */
-  PareIds ids;
-  PARE_VEC(Sample) samples;
-  PARE_VEC(const char *) labels;
-} Reader;
-
-enum { TEXT, PAIR, LABEL, ROLES };
-enum { DEFAULT_LENGTH = 128, COLUMNS_MAX = 4096 };
-static const char *const role_name[ROLES] = {"text", "pair", "label"};
-/* Names that are looked for when the options name none. */
-static const char *const usual_name[ROLES][4] = {{"sentence", "text", "sentence1"}, {"sentence2"}, {"label"}};
-
-#define line_error(r, ...) line_error_at((r), __LINE__, __VA_ARGS__)
-__attribute__((format(printf, 3, 4))) static PareStatus line_error_at(Reader *r, int src_line, const char *fmt, ...) {
+PareStatus pare_line_error_at(PareTextReader *r, int src_line, const char *fmt, ...) {
   char text[400];
   va_list ap;
   va_start(ap, fmt);
@@ -58,344 +32,209 @@ __attribute__((format(printf, 3, 4))) static PareStatus line_error_at(Reader *r,
                        r->line, text);
 }
 
-static const char *wanted(const Reader *r, int role) {
-  return role == TEXT ? r->opt->text : role == PAIR ? r->opt->pair : r->opt->label;
+const char *pare_text_wanted(const PareTextReader *r, int role) {
+  const char *asked = role == PARE_TEXT ? r->opt->text : role == PARE_PAIR ? r->opt->pair : r->opt->label;
+  return asked || !r->task ? asked : r->task->role[role];
 }
 
-/* ---- rows to tokens ---- */
+/* ---- lines ---- */
 
-static PareStatus check_utf8(Reader *r, Span s) {
-  for (size_t i = 0; i < s.n;) {
-    utf8proc_int32_t rune;
-    utf8proc_ssize_t k = utf8proc_iterate((const uint8_t *)s.at + i, (utf8proc_ssize_t)(s.n - i), &rune);
-    if (k < 1) return line_error(r, "not UTF-8: convert the file (iconv -t UTF-8)");
-    i += (size_t)k;
-  }
-  return PARE_OK;
+bool pare_text_line(PareTextReader *r, const char **at, const char *end, PareSpan *line) {
+  if (!r->line && end - *at >= 3 && !memcmp(*at, "\xef\xbb\xbf", 3)) *at += 3; /* byte order mark */
+  if (*at >= end) return false;
+  const char *eol = memchr(*at, '\n', (size_t)(end - *at));
+  *line = (PareSpan){*at, (size_t)((eol ? eol : end) - *at)};
+  *at = eol ? eol + 1 : end;
+  if (line->n && line->at[line->n - 1] == '\r') line->n--;
+  r->line++;
+  return true;
 }
 
-static PareStatus add_row(Reader *r, const Row *row) {
-  Sample s = {.first1 = r->ids.n};
-  PARE_TRY(check_utf8(r, row->text));
-  PARE_TRY(pare_wordpiece_encode(r->c, r->words, r->work, row->text.at, row->text.n, &r->ids));
-  s.first2 = r->ids.n;
-  s.n1 = s.first2 - s.first1;
-  if (r->has_pair) {
-    PARE_TRY(check_utf8(r, row->pair));
-    PARE_TRY(pare_wordpiece_encode(r->c, r->words, r->work, row->pair.at, row->pair.n, &r->ids));
-    s.n2 = r->ids.n - s.first2;
-  }
-  pare_wordpiece_truncate((size_t)r->opt->max_length - (r->has_pair ? 3 : 2), &s.n1, &s.n2);
-  if (!pare_vec_push(r->work, &r->samples, s)) return pare_nomem(r->c);
-  if (!r->has_label) return PARE_OK;
-  if (!row->label.n) return line_error(r, "the label is empty");
-  const char *label = pare_arena_strndup(r->work, row->label.at, row->label.n);
-  return label && pare_vec_push(r->work, &r->labels, label) ? PARE_OK : pare_nomem(r->c);
-}
-
-/* ---- .tsv ---- */
-
-typedef PARE_VEC(Span) Fields;
-
-/* Splits one line at tabs. */
-static PareStatus split_line(Reader *r, Span line, Fields *out) {
-  out->n = 0;
-  for (const char *at = line.at, *end = line.at + line.n;; at++) {
-    const char *tab = memchr(at, '\t', (size_t)(end - at));
-    Span field = {at, (size_t)((tab ? tab : end) - at)};
-    if (out->n == COLUMNS_MAX) return line_error(r, "more than %d columns", COLUMNS_MAX);
-    if (!pare_vec_push(r->work, out, field)) return pare_nomem(r->c);
-    if (!tab) return PARE_OK;
-    at = tab;
-  }
-}
-
-static int find_field(const Fields *f, const char *name) {
-  for (size_t i = 0; i < f->n; i++)
-    if (f->at[i].n == strlen(name) && !memcmp(f->at[i].at, name, f->at[i].n)) return (int)i;
-  return -1;
-}
-
-/* The column of a number that counts from 1, or -1 when `s` is a name. */
-static int column_number(const char *s) {
-  char *end;
-  errno = 0;
-  long v = isdigit((unsigned char)*s) ? strtol(s, &end, 10) : 0;
-  return v >= 1 && !errno && !*end && v <= COLUMNS_MAX ? (int)v - 1 : -1;
-}
-
-static int find_role(const Reader *r, const Fields *f, int role) {
-  const char *name = wanted(r, role);
-  if (name) return find_field(f, name);
-  int found = -1;
-  for (int i = 0; found < 0 && usual_name[role][i]; i++) found = find_field(f, usual_name[role][i]);
-  return found;
-}
-
-static bool looks_like_header(const Reader *r, const Fields *f) {
-  if (r->opt->header != PARE_HEADER_AUTO) return r->opt->header == PARE_HEADER_YES;
-  for (int role = 0; role < ROLES; role++) {
-    const char *name = wanted(r, role);
-    if (name && column_number(name) < 0) return true; /* columns are asked for by name */
-    for (int i = 0; usual_name[role][i]; i++)
-      if (find_field(f, usual_name[role][i]) >= 0) return true;
-  }
-  return false;
-}
-
-static PareStatus no_column(Reader *r, int role, const Fields *f) {
-  char have[200];
-  size_t k = 0;
-  have[0] = 0;
-  for (size_t i = 0; i < f->n && k < sizeof have; i++)
-    k += (size_t)snprintf(have + k, sizeof have - k, "%s%.*s", i ? ", " : "",
-                          (int)(f->at[i].n < 60 ? f->at[i].n : 60), f->at[i].at);
-  const char *name = wanted(r, role);
-  if (!name)
-    return line_error(r, "no column is called sentence, text or sentence1: name the %s column; there are: %s",
-                      role_name[role], have);
-  return line_error(r, "there is no %s column '%s'; there are: %s", role_name[role], name, have);
-}
-
-/* Settles r->column from the first row. */
-static PareStatus find_columns(Reader *r, const Fields *f, bool header) {
-  for (int role = 0; role < ROLES; role++) {
-    const char *name = wanted(r, role);
-    int number = name ? column_number(name) : -1;
-    int *col = &r->column[role];
-    if (number >= 0) *col = number;
-    else if (header) *col = find_role(r, f, role);
-    else *col = name ? -1 : role == TEXT ? 0 : role == LABEL && f->n == 2 ? 1 : -1;
-    bool required = role == TEXT || name;
-    if ((required && *col < 0) || *col >= (int)f->n) return no_column(r, role, f);
-  }
-  r->has_pair = r->column[PAIR] >= 0;
-  r->has_label = r->column[LABEL] >= 0;
-  return PARE_OK;
-}
-
-static PareStatus tsv_row(Reader *r, const Fields *f) {
-  Span got[ROLES] = {{0}};
-  for (int role = 0; role < ROLES; role++) {
-    int col = r->column[role];
-    if (col >= (int)f->n)
-      return line_error(r, "%zu column%s, but the %s is in column %d", f->n, f->n == 1 ? "" : "s", role_name[role],
-                        col + 1);
-    if (col >= 0) got[role] = f->at[col];
-  }
-  return add_row(r, &(Row){got[TEXT], got[PAIR], got[LABEL]});
-}
-
-static PareStatus tsv_line(Reader *r, Span line, Fields *f, bool *first) {
-  PARE_TRY(split_line(r, line, f));
-  if (!*first) return tsv_row(r, f);
-  *first = false;
-  bool header = looks_like_header(r, f);
-  PARE_TRY(find_columns(r, f, header));
-  return header ? PARE_OK : tsv_row(r, f);
-}
-
-/* ---- .jsonl ---- */
-
-static Span json_text(const json_t *v) { return (Span){json_string_value(v), json_string_length(v)}; }
-
-/* The key of a role in the first object; NULL when there is none. */
-static const char *json_key(const Reader *r, const json_t *o, int role) {
-  const char *name = wanted(r, role);
-  if (name) return json_object_get(o, name) ? name : NULL;
-  for (int i = 0; usual_name[role][i]; i++)
-    if (json_object_get(o, usual_name[role][i])) return usual_name[role][i];
-  return NULL;
-}
-
-/* A label may be a string, a number or a truth value; as text, in r->work. */
-static PareStatus json_label(Reader *r, const json_t *v, Span *out) {
-  char *text = NULL;
-  if (json_is_string(v)) {
-    *out = json_text(v);
-    return PARE_OK;
-  }
-  if (json_is_integer(v)) text = pare_arena_printf(r->work, "%" JSON_INTEGER_FORMAT, json_integer_value(v));
-  else if (json_is_real(v)) text = pare_arena_printf(r->work, "%.17g", json_real_value(v));
-  else if (json_is_boolean(v)) text = pare_arena_strdup(r->work, json_is_true(v) ? "1" : "0");
-  else return line_error(r, "the label is neither a string nor a number");
-  if (!text) return pare_nomem(r->c);
-  *out = (Span){text, strlen(text)};
-  return PARE_OK;
-}
-
-static PareStatus json_row(Reader *r, const json_t *o, const char *const key[ROLES]) {
-  Row row = {{0}, {0}, {0}};
-  for (int role = 0; role < ROLES; role++) {
-    const json_t *v = key[role] ? json_object_get(o, key[role]) : NULL;
-    if (key[role] && !v) return line_error(r, "the key '%s' is missing", key[role]);
-    if (v && role == LABEL) PARE_TRY(json_label(r, v, &row.label));
-    else if (v && !json_is_string(v)) return line_error(r, "'%s' is not a string", key[role]);
-    else if (v) *(role == TEXT ? &row.text : &row.pair) = json_text(v);
-  }
-  return add_row(r, &row);
-}
-
-/* Settles the keys from the first object. */
-static PareStatus find_keys(Reader *r, const json_t *o, const char *key[ROLES]) {
-  for (int role = 0; role < ROLES; role++) {
-    const char *name = wanted(r, role);
-    key[role] = json_key(r, o, role);
-    if (!key[role] && (role == TEXT || name))
-      return line_error(r, "the key '%s' is missing", name ? name : "sentence' or 'text");
-  }
-  r->has_pair = key[PAIR] != NULL;
-  r->has_label = key[LABEL] != NULL;
-  return PARE_OK;
-}
-
-static PareStatus json_line(Reader *r, Span line, const char *key[ROLES], bool *first) {
-  json_error_t e;
-  json_t *o = json_loadb(line.at, line.n, JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, &e);
-  PareStatus s = PARE_OK;
-  if (!o) s = line_error(r, "not JSON: %s", e.text);
-  else if (!json_is_object(o)) s = line_error(r, "not a JSON object");
-  else if (*first) s = find_keys(r, o, key);
-  if (s == PARE_OK) s = json_row(r, o, key);
-  *first = false;
-  json_decref(o);
-  return s;
-}
-
-static bool is_blank(Span s) {
+bool pare_text_is_blank(PareSpan s) {
   for (size_t i = 0; i < s.n; i++)
     if (s.at[i] != ' ' && s.at[i] != '\t') return false;
   return true;
 }
 
-static PareStatus read_lines(Reader *r, const PareFile *f, bool json) {
-  Fields fields = {0};
-  const char *key[ROLES] = {NULL}, *at = (const char *)f->data, *end = at + f->len;
-  bool first = true;
-  if (f->len >= 3 && !memcmp(at, "\xef\xbb\xbf", 3)) at += 3; /* byte order mark */
-  while (at < end) {
-    const char *eol = memchr(at, '\n', (size_t)(end - at));
-    Span line = {at, (size_t)((eol ? eol : end) - at)};
-    at = eol ? eol + 1 : end;
-    r->line++;
-    if (line.n && line.at[line.n - 1] == '\r') line.n--;
-    if (is_blank(line)) continue;
-    PARE_TRY(json ? json_line(r, line, key, &first) : tsv_line(r, line, &fields, &first));
+/* ---- rows to tokens ---- */
+
+static PareStatus check_utf8(PareTextReader *r, PareSpan s) {
+  for (size_t i = 0; i < s.n;) {
+    utf8proc_int32_t rune;
+    utf8proc_ssize_t k = utf8proc_iterate((const uint8_t *)s.at + i, (utf8proc_ssize_t)(s.n - i), &rune);
+    if (k < 1) return pare_line_error(r, "not UTF-8: convert the file (iconv -t UTF-8)");
+    i += (size_t)k;
   }
-  if (!r->samples.n) return pare_data_error(r->c, r->d, PARE_DATA, "the file holds no samples");
   return PARE_OK;
+}
+
+PareStatus pare_text_encode(PareTextReader *r, PareSpan s, bool word) {
+  PARE_TRY(check_utf8(r, s));
+  return pare_tokenizer_encode(r->c, &r->tokenizer, r->work, s.at, s.n, word, &r->tokens);
+}
+
+static const PareTemplate *template_of(const PareTextReader *r) {
+  return r->has_pair ? &r->tokenizer.pair : &r->tokenizer.single;
+}
+
+PareStatus pare_text_add(PareTextReader *r, const PareTextRow *row) {
+  PareTextSample s = {.first1 = r->tokens.n};
+  PARE_TRY(pare_text_encode(r, row->role[PARE_TEXT], false));
+  s.first2 = r->tokens.n;
+  s.n1 = s.first2 - s.first1;
+  if (r->has_pair) {
+    PARE_TRY(pare_text_encode(r, row->role[PARE_PAIR], false));
+    s.n2 = r->tokens.n - s.first2;
+  }
+  pare_tokens_truncate((size_t)r->opt->max_length - pare_template_special(template_of(r)), &s.n1, &s.n2);
+  if (!pare_vec_push(r->work, &r->samples, s)) return pare_nomem(r->c);
+  return r->has_label ? pare_text_note_label(r, row->role[PARE_LABEL]) : PARE_OK;
 }
 
 /* ---- tokens to arrays ---- */
 
-static void put_tokens(const int64_t *ids, size_t n, int64_t type, int64_t *to[3], size_t *at) {
-  for (size_t i = 0; i < n; i++, ++*at) {
-    to[0][*at] = ids[i];
-    to[1][*at] = 1;
-    to[2][*at] = type;
+enum { IDS, MASK, TYPES, LABELS, ARRAYS };
+
+typedef struct Rows {
+  int64_t *at[ARRAYS];    /* of one sample, L of each; LABELS: NULL unless labels are tags or places */
+  const int64_t *class;   /* of tags */
+  size_t place;           /* of the next token */
+} Rows;
+
+static void put_token(Rows *to, int64_t id, int64_t type) {
+  to->at[IDS][to->place] = id;
+  to->at[MASK][to->place] = 1;
+  to->at[TYPES][to->place++] = type;
+}
+
+/* Tokens [first, first + n) of one text, and what their labels are. */
+static void put_text(const PareTextReader *r, const PareTextSample *s, size_t first, size_t n, int64_t type, Rows *to) {
+  for (size_t i = first; i < first + n; i++) {
+    if (r->by_token && r->tags.at[i] >= 0) to->at[LABELS][to->place] = to->class[r->tags.at[i]];
+    if (r->by_span && s->first <= s->last && i == s->first) to->at[LABELS][0] = (int64_t)to->place;
+    if (r->by_span && s->first <= s->last && i == s->last) to->at[LABELS][1] = (int64_t)to->place;
+    put_token(to, r->tokens.at[i].id, type);
   }
 }
 
-/* One row of L tokens: [CLS] text [SEP] (pair [SEP]) [PAD]... */
-static void put_sample(const Reader *r, const Sample *s, size_t length, int64_t *to[3]) {
-  const int64_t cls = pare_wordpiece_cls(r->words), sep = pare_wordpiece_sep(r->words);
-  size_t at = 0;
-  put_tokens(&cls, 1, 0, to, &at);
-  put_tokens(r->ids.at + s->first1, s->n1, 0, to, &at);
-  put_tokens(&sep, 1, 0, to, &at);
-  if (r->has_pair) {
-    put_tokens(r->ids.at + s->first2, s->n2, 1, to, &at);
-    put_tokens(&sep, 1, 1, to, &at);
+static void put_sample(const PareTextReader *r, const PareTextSample *s, size_t length, Rows *to) {
+  const PareTemplate *t = template_of(r);
+  if (r->by_span && s->no_answer) to->at[LABELS][0] = to->at[LABELS][1] = 0;
+  for (size_t i = 0; i < t->n; i++) {
+    const PareTemplatePiece *p = &t->piece[i];
+    if (p->what == PARE_PIECE_TOKEN) put_token(to, p->id, p->type);
+    else if (p->what == PARE_PIECE_TEXT) put_text(r, s, s->first1, s->n1, p->type, to);
+    else put_text(r, s, s->first2, s->n2, p->type, to);
   }
-  for (; at < length; at++) to[0][at] = pare_wordpiece_pad(r->words); /* mask and type are zero already */
+  for (; to->place < length; to->place++) to->at[IDS][to->place] = r->tokenizer.pad; /* mask and type are zero already */
 }
 
-static PareStatus add_tokens(Reader *r) {
-  static const char *const name[3] = {"input_ids", "attention_mask", "token_type_ids"};
-  size_t special = r->has_pair ? 3 : 2, length = 0;
-  void *to[3];
+static size_t longest(const PareTextReader *r) {
+  size_t special = pare_template_special(template_of(r)), length = 1;
   for (size_t i = 0; i < r->samples.n; i++) {
     size_t n = r->samples.at[i].n1 + r->samples.at[i].n2 + special;
     if (n > length) length = n;
   }
-  if (r->opt->pad_to_max) length = (size_t)r->opt->max_length;
-  PareType t = {PARE_I64, 2, {(int64_t)r->samples.n, (int64_t)length}};
-  uint64_t limit = pare_data_memory_limit() / 3;
-  for (int k = 0; k < 3; k++) PARE_TRY(pare_data_room(r->c, r->d, name[k], &t, limit, &to[k]));
+  return r->opt->pad_to_max ? (size_t)r->opt->max_length : length;
+}
+
+static PareStatus add_tokens(PareTextReader *r) {
+  static const char *const name[ARRAYS] = {"input_ids", "attention_mask", "token_type_ids", "labels"};
+  size_t length = longest(r), arrays = r->by_token || r->by_span ? ARRAYS : LABELS;
+  int64_t *to[ARRAYS] = {NULL}, *class = NULL;
+  PareType type[ARRAYS];
+  for (size_t k = 0; k < arrays; k++) {
+    void *room;
+    type[k] = (PareType){PARE_I64, 2, {(int64_t)r->samples.n, k == LABELS && r->by_span ? 2 : (int64_t)length}};
+    PARE_TRY(pare_data_room(r->c, r->d, name[k], &type[k], pare_data_memory_limit() / arrays, &room));
+    to[k] = room;
+  }
+  if (r->by_token) PARE_TRY(pare_text_number_tags(r, &class));
+  for (int64_t i = 0, n = arrays == ARRAYS ? pare_type_count(&type[LABELS]) : 0; i < n; i++) to[LABELS][i] = IGNORED;
   for (size_t i = 0; i < r->samples.n; i++) {
-    int64_t *row[3];
-    for (int k = 0; k < 3; k++) row[k] = (int64_t *)to[k] + i * length;
-    put_sample(r, &r->samples.at[i], length, row);
+    Rows rows = {.class = class};
+    for (size_t k = 0; k < arrays; k++) rows.at[k] = to[k] + (int64_t)i * type[k].dim[1];
+    put_sample(r, &r->samples.at[i], length, &rows);
   }
-  for (int k = 0; k < 3; k++) PARE_TRY(pare_data_add(r->c, r->d, name[k], &t, to[k]));
+  for (size_t k = 0; k < arrays; k++) PARE_TRY(pare_data_add(r->c, r->d, name[k], &type[k], to[k]));
   return PARE_OK;
 }
 
-/* ---- labels ---- */
+/* ---- the file ---- */
 
-static bool is_integer(const char *s, int64_t *out) {
-  char *end;
-  errno = 0;
-  *out = strtoll(s, &end, 10);
-  return !errno && end != s && !*end && !isspace((unsigned char)*s);
-}
-
-static bool is_number(const char *s, float *out) {
-  char *end;
-  *out = strtof(s, &end);
-  return end != s && !*end && !isspace((unsigned char)*s);
-}
-
-static int by_text(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
-
-static PareStatus number_classes(Reader *r, int64_t *out) {
-  size_t n = r->labels.n, classes = 0;
-  PareMap number = {.arena = r->work};
-  const char **sorted = pare_arena_grow(r->work, r->labels.at, n, n, sizeof *sorted);
-  if (!sorted) return pare_nomem(r->c);
-  qsort(sorted, n, sizeof *sorted, by_text);
-  for (size_t i = 0; i < n; i++) {
-    if (i && !strcmp(sorted[i], sorted[i - 1])) continue;
-    pare_log(r->c, 0, "label %zu: %s", classes, sorted[i]);
-    if (!pare_map_put(&number, sorted[i], (int64_t)classes++)) return pare_nomem(r->c);
+/* Letters and digits alone count: "SST-2" is sst-2, "stsb" is sts-b. */
+static bool same_name(const char *a, const char *b) {
+  for (;; a++, b++) {
+    while (*a && !isalnum((unsigned char)*a)) a++;
+    while (*b && !isalnum((unsigned char)*b)) b++;
+    if (tolower((unsigned char)*a) != tolower((unsigned char)*b)) return false;
+    if (!*a) return true;
   }
-  for (size_t i = 0; i < n; i++) out[i] = pare_map_get(&number, r->labels.at[i]);
+}
+
+static PareStatus find_task(PareTextReader *r) {
+  const char *names = "";
+  if (!r->opt->task) return PARE_OK;
+  for (size_t i = 0; i < TASKS && !r->task; i++)
+    if (same_name(tasks[i].name, r->opt->task)) r->task = &tasks[i];
+  if (r->task) return PARE_OK;
+  for (size_t i = 0; names && i < TASKS; i++)
+    names = pare_arena_printf(r->work, "%s%s%s", names, i ? ", " : "", tasks[i].name);
+  if (!names) return pare_nomem(r->c);
+  return pare_error(r->c, PARE_USAGE, "--task: '%s' is not known; there are %s", r->opt->task, names);
+}
+
+/* "a,b,c" */
+static PareStatus split_names(PareTextReader *r) {
+  const char *text = r->opt->label_names ? r->opt->label_names : r->task ? r->task->classes : NULL;
+  r->numbers = text && !*text && !r->opt->label_names;
+  while (text && *text) {
+    size_t n = strcspn(text, ",");
+    const char *name = pare_arena_strndup(r->work, text, n);
+    if (!n) return pare_error(r->c, PARE_USAGE, "--label-names wants names joined by ',', none of them empty");
+    if (!name || !pare_vec_push(r->work, &r->names, name)) return pare_nomem(r->c);
+    text += n + (text[n] == ',');
+  }
   return PARE_OK;
-}
-
-static PareStatus add_labels(Reader *r) {
-  size_t n = r->labels.n;
-  if (!r->has_label) return PARE_OK;
-  int64_t *ints = PARE_NEW_N(r->d->arena, n, int64_t);
-  float *reals = PARE_NEW_N(r->d->arena, n, float);
-  if (!ints || !reals) return pare_nomem(r->c);
-  bool all_ints = true, all_reals = true;
-  for (size_t i = 0; i < n; i++) {
-    all_ints = all_ints && is_integer(r->labels.at[i], &ints[i]);
-    all_reals = all_reals && is_number(r->labels.at[i], &reals[i]);
-  }
-  PareType t = {all_ints || !all_reals ? PARE_I64 : PARE_F32, 1, {(int64_t)n}};
-  if (!all_ints && !all_reals) PARE_TRY(number_classes(r, ints));
-  return pare_data_add(r->c, r->d, "labels", &t, t.dtype == PARE_I64 ? (void *)ints : (void *)reals);
 }
 
 static PareStatus check_options(PareCtx *c, const PareTextOptions *opt) {
-  if (!opt->vocab) return pare_error(c, PARE_USAGE, "text needs a WordPiece vocabulary (vocab.txt)");
-  if (opt->max_length < 4 || opt->max_length > 1 << 20)
-    return pare_error(c, PARE_USAGE, "a length of %" PRId64 " tokens makes no sense: 4 to 1048576", opt->max_length);
+  if (!opt->vocab)
+    return pare_error(c, PARE_USAGE, "text needs the model's vocabulary: vocab.txt, vocab.json or tokenizer.json");
+  if (opt->max_length < 8 - 4 * !opt->task || opt->max_length > 1 << 20)
+    return pare_error(c, PARE_USAGE, "a length of %" PRId64 " tokens makes no sense: %d to 1048576", opt->max_length,
+                      opt->task ? 8 : 4);
   return PARE_OK;
 }
 
-static PareStatus read_all(Reader *r, const char *path) {
-  PareFile f = {0};
+static PareStatus choose_form(PareTextReader *r, const char *path, PareTextForm **form) {
   bool json = pare_data_has_suffix(path, ".jsonl") || pare_data_has_suffix(path, ".json");
-  if (!json && !pare_data_has_suffix(path, ".tsv") && !pare_data_has_suffix(path, ".txt"))
-    return pare_data_error(r->c, r->d, PARE_DATA, "not text that can be read: .tsv or .jsonl is wanted");
-  PARE_TRY(pare_wordpiece_load(r->c, r->work, r->opt->vocab, !r->opt->keep_case, &r->words));
+  *form = json ? pare_text_jsonl : pare_text_tsv;
+  if (r->task && r->task->read != pare_text_tsv) return *form = r->task->read, PARE_OK;
+  if (json || pare_data_has_suffix(path, ".tsv") || pare_data_has_suffix(path, ".txt")) return PARE_OK;
+  return pare_data_error(r->c, r->d, PARE_DATA, "not text that can be read: .tsv or .jsonl is wanted, or --task ner or squad");
+}
+
+static PareStatus check_room(PareTextReader *r) {
+  size_t special = pare_template_special(&r->tokenizer.pair);
+  if ((size_t)r->opt->max_length > special + 1) return PARE_OK;
+  return pare_error(r->c, PARE_USAGE, "a length of %" PRId64 " tokens has no room beside %zu special ones",
+                    r->opt->max_length, special);
+}
+
+static PareStatus read_all(PareTextReader *r, const char *path) {
+  PareFile f = {0};
+  PareTextForm *read;
+  PARE_TRY(find_task(r));
+  PARE_TRY(split_names(r));
+  PARE_TRY(choose_form(r, path, &read));
+  PARE_TRY(pare_tokenizer_load(r->c, r->work, r->opt->vocab, r->opt->merges, !r->opt->keep_case, &r->tokenizer));
+  PARE_TRY(check_room(r));
   PARE_TRY(pare_file_map(r->c, path, &f));
-  PareStatus s = read_lines(r, &f, json);
+  PareStatus s = read(r, &f);
+  if (s == PARE_OK && !r->samples.n) s = pare_data_error(r->c, r->d, PARE_DATA, "the file holds no samples");
   if (s == PARE_OK) s = add_tokens(r);
-  if (s == PARE_OK) s = add_labels(r);
+  if (s == PARE_OK && r->labels.n) s = pare_text_add_labels(r);
   pare_file_unmap(&f);
   return s;
 }
@@ -405,7 +244,7 @@ PareStatus pare_text_read(PareCtx *c, const char *path, const PareTextOptions *o
   PareTextOptions o = *opt;
   if (!o.max_length) o.max_length = DEFAULT_LENGTH;
   PARE_TRY(check_options(c, &o));
-  Reader r = {.c = c, .opt = &o, .work = pare_arena_new(1 << 20)};
+  PareTextReader r = {.c = c, .opt = &o, .work = pare_arena_new(1 << 20)};
   PareStatus s = r.work ? pare_data_new(c, path, &r.d) : pare_nomem(c);
   if (s == PARE_OK) s = read_all(&r, path);
   pare_arena_free(r.work);

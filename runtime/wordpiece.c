@@ -36,6 +36,21 @@ int64_t pare_wordpiece_sep(const PareWordpiece *w) { return w->special[SPECIAL_S
 #define vocab_error(c, path, ...) \
   pare_diag_set(&(c)->diag, PARE_FORMAT, (path), NULL, NULL, __FILE__, __LINE__, __VA_ARGS__)
 
+static PareStatus add_token(PareCtx *c, PareWordpiece *w, const char *token, size_t n, int64_t id) {
+  if (!pare_map_put(&w->ids, token, id)) return pare_nomem(c);
+  if (n > w->longest) w->longest = n;
+  return PARE_OK;
+}
+
+static PareStatus find_specials(PareCtx *c, const char *path, PareWordpiece *w) {
+  for (int i = 0; i < SPECIAL_COUNT; i++) {
+    w->special[i] = pare_map_get(&w->ids, special_text[i]);
+    if (w->special[i] < 0 && i != SPECIAL_MASK)
+      return vocab_error(c, path, "not a WordPiece vocabulary: the token %s is missing", special_text[i]);
+  }
+  return PARE_OK;
+}
+
 static PareStatus read_vocab(PareCtx *c, PareArena *a, const char *path, const PareFile *f, PareWordpiece *w) {
   const char *at = (const char *)f->data, *end = at + f->len;
   for (int64_t id = 0; at < end; id++) {
@@ -45,29 +60,35 @@ static PareStatus read_vocab(PareCtx *c, PareArena *a, const char *path, const P
     if (memchr(at, 0, n)) return vocab_error(c, path, "line %lld holds a zero byte", (long long)id + 1);
     while (n && (at[n - 1] == '\r' || at[n - 1] == ' ' || at[n - 1] == '\t')) n--;
     char *token = pare_arena_strndup(a, at, n);
-    if (!token || !pare_map_put(&w->ids, token, id)) return pare_nomem(c);
-    if (n > w->longest) w->longest = n;
+    if (!token) return pare_nomem(c);
+    PARE_TRY(add_token(c, w, token, n, id));
     at = next;
   }
-  for (int i = 0; i < SPECIAL_COUNT; i++) {
-    w->special[i] = pare_map_get(&w->ids, special_text[i]);
-    if (w->special[i] < 0 && i != SPECIAL_MASK)
-      return vocab_error(c, path, "not a WordPiece vocabulary: the token %s is missing", special_text[i]);
-  }
-  return PARE_OK;
+  return find_specials(c, path, w);
+}
+
+static PareWordpiece *wordpiece_new(PareArena *a, bool lower_case) {
+  PareWordpiece *w = PARE_NEW(a, PareWordpiece);
+  if (!w) return NULL;
+  w->ids.arena = a;
+  w->lower_case = lower_case;
+  return w;
 }
 
 PareStatus pare_wordpiece_load(PareCtx *c, PareArena *a, const char *vocab, bool lower_case, PareWordpiece **out) {
   PareFile f = {0};
-  PareWordpiece *w = PARE_NEW(a, PareWordpiece);
-  if (!w) return pare_nomem(c);
-  w->ids.arena = a;
-  w->lower_case = lower_case;
+  if (!(*out = wordpiece_new(a, lower_case))) return pare_nomem(c);
   PARE_TRY(pare_file_map(c, vocab, &f));
-  PareStatus s = read_vocab(c, a, vocab, &f, w);
+  PareStatus s = read_vocab(c, a, vocab, &f, *out);
   pare_file_unmap(&f);
-  *out = w;
   return s;
+}
+
+PareStatus pare_wordpiece_make(PareCtx *c, PareArena *a, const char *path, size_t n, const PareVocabEntry *vocab,
+                               bool lower_case, PareWordpiece **out) {
+  if (!(*out = wordpiece_new(a, lower_case))) return pare_nomem(c);
+  for (size_t i = 0; i < n; i++) PARE_TRY(add_token(c, *out, vocab[i].token, strlen(vocab[i].token), vocab[i].id));
+  return find_specials(c, path, *out);
 }
 
 /* ---- characters, as the `tokenizers` crate classes them ---- */
@@ -104,45 +125,82 @@ static bool is_ideograph(Rune r) {
 
 /* ---- text to words ---- */
 
+/* Normalised text: a rune at a time, and the bytes of the text that it is made of. */
+typedef struct Runes {
+  Rune *at;
+  size_t *from, *to;
+  size_t n;
+} Runes;
+
 /* Clean text, spaces around ideographs: n bytes into out, which has room for
- * 3n + 1. Returns the bytes written. */
-static size_t clean(const char *text, size_t n, uint8_t *out) {
+ * 3n + 1. Returns the bytes written. Fills *where with each character's place, where there is room for n of 3. */
+static size_t clean(const char *text, size_t n, uint8_t *out, Runes *where) {
   size_t len = 0;
-  for (size_t i = 0; i < n;) {
+  where->n = 0;
+  for (size_t i = 0, next; i < n; i = next) {
     Rune r;
     utf8proc_ssize_t k = utf8proc_iterate((const uint8_t *)text + i, (utf8proc_ssize_t)(n - i), &r);
     if (k < 1) k = 1, r = 0xfffd;
-    i += (size_t)k;
+    next = i + (size_t)k;
     if (is_removed(r)) continue;
     bool alone = is_ideograph(r);
-    if (alone) out[len++] = ' ';
-    len += (size_t)utf8proc_encode_char(is_space(r) ? ' ' : r, out + len);
-    if (alone) out[len++] = ' ';
+    for (int part = alone ? 0 : 1; part < (alone ? 3 : 2); part++) {
+      Rune put = part != 1 || is_space(r) ? ' ' : r;
+      len += (size_t)utf8proc_encode_char(put, out + len);
+      where->at[where->n] = put;
+      where->from[where->n] = i;
+      where->to[where->n++] = next;
+    }
   }
   return len;
 }
 
-/* NFD without non-spacing marks, lower case; in place. Returns the new count. */
-static size_t fold(Rune *at, size_t n) {
+/* NFD without non-spacing marks, lower case; in place. */
+static void fold(Runes *r) {
   size_t kept = 0;
-  for (size_t i = 0; i < n; i++)
-    if (utf8proc_category(at[i]) != UTF8PROC_CATEGORY_MN) at[kept++] = utf8proc_tolower(at[i]);
-  return kept;
+  for (size_t i = 0; i < r->n; i++) {
+    if (utf8proc_category(r->at[i]) == UTF8PROC_CATEGORY_MN) continue;
+    r->at[kept] = utf8proc_tolower(r->at[i]);
+    r->from[kept] = r->from[i];
+    r->to[kept++] = r->to[i];
+  }
+  r->n = kept;
+}
+
+static bool runes_new(PareArena *a, size_t n, Runes *r) {
+  *r = (Runes){PARE_NEW_N(a, n + 1, Rune), PARE_NEW_N(a, n + 1, size_t), PARE_NEW_N(a, n + 1, size_t), 0};
+  return r->at && r->from && r->to;
+}
+
+/* The places of what each cleaned character became: as many runes as it decomposes to by itself. Marks that then
+ * change their order keep the places of one another. */
+static void place(const Runes *cleaned, bool decompose, Runes *out) {
+  size_t k = 0;
+  for (size_t i = 0; i < cleaned->n; i++) {
+    Rune parts[32];
+    int last = 0;
+    utf8proc_option_t opt = decompose ? UTF8PROC_DECOMPOSE | UTF8PROC_STABLE : UTF8PROC_STABLE;
+    utf8proc_ssize_t n = utf8proc_decompose_char(cleaned->at[i], parts, 32, opt, &last);
+    for (utf8proc_ssize_t j = 0; j < n && k < out->n; j++) {
+      out->from[k] = cleaned->from[i];
+      out->to[k++] = cleaned->to[i];
+    }
+  }
 }
 
 /* The cleaned runes of n bytes of text, in c->scratch. */
-static PareStatus normalize(PareCtx *c, const PareWordpiece *w, const char *text, size_t n, Rune **out,
-                            size_t *count) {
-  if (n > SIZE_MAX / 4 - 1) return pare_nomem(c);
+static PareStatus normalize(PareCtx *c, const PareWordpiece *w, const char *text, size_t n, Runes *out) {
+  Runes cleaned;
+  if (n > SIZE_MAX / 32 - 1) return pare_nomem(c);
   uint8_t *buf = PARE_NEW_N(c->scratch, 3 * n + 1, uint8_t);
-  if (!buf) return pare_nomem(c);
-  utf8proc_ssize_t len = (utf8proc_ssize_t)clean(text, n, buf);
+  if (!buf || !runes_new(c->scratch, 3 * n, &cleaned)) return pare_nomem(c);
+  utf8proc_ssize_t len = (utf8proc_ssize_t)clean(text, n, buf, &cleaned);
   utf8proc_option_t opt = w->lower_case ? UTF8PROC_DECOMPOSE | UTF8PROC_STABLE : UTF8PROC_STABLE;
   utf8proc_ssize_t room = utf8proc_decompose(buf, len, NULL, 0, opt);
-  *out = room < 0 ? NULL : PARE_NEW_N(c->scratch, room + 1, Rune);
-  if (!*out) return pare_nomem(c);
-  *count = (size_t)utf8proc_decompose(buf, len, *out, room, opt);
-  if (w->lower_case) *count = fold(*out, *count);
+  if (room < 0 || !runes_new(c->scratch, (size_t)room, out)) return pare_nomem(c);
+  out->n = (size_t)utf8proc_decompose(buf, len, out->at, room, opt);
+  place(&cleaned, w->lower_case, out);
+  if (w->lower_case) fold(out);
   return PARE_OK;
 }
 
@@ -168,40 +226,46 @@ static size_t longest_piece(const PareWordpiece *w, char *key, size_t from, size
   return found;
 }
 
-/* Appends the pieces of one word, or [UNK] when any part has none. */
-static PareStatus add_word(PareCtx *c, const PareWordpiece *w, PareArena *a, const Rune *word, size_t n,
-                           PareIds *ids) {
+/* Appends the pieces of the runes [first, end), which are one word, or [UNK] when any part has none. `base` is where the
+ * text begins. */
+static PareStatus add_word(PareCtx *c, const PareWordpiece *w, PareArena *a, const Runes *r, size_t first, size_t end,
+                           size_t base, PareTokens *out) {
   char key[2 + 4 * WORD_CHARS_MAX + 1] = {0};
-  size_t len = 0, first = ids->n;
-  for (size_t i = 0; i < n && n <= WORD_CHARS_MAX; i++)
-    len += (size_t)utf8proc_encode_char(word[i], (uint8_t *)key + 2 + len);
+  size_t rune_at[4 * WORD_CHARS_MAX + 1], len = 0, before = out->n; /* the rune that a byte of the key belongs to */
+  for (size_t i = first; i < end && end - first <= WORD_CHARS_MAX; i++) {
+    size_t k = (size_t)utf8proc_encode_char(r->at[i], (uint8_t *)key + 2 + len);
+    while (k--) rune_at[len++] = i;
+  }
   for (size_t at = 0; at < len;) {
-    int64_t id;
-    size_t to = longest_piece(w, key, at, len, &id);
+    PareToken t;
+    size_t to = longest_piece(w, key, at, len, &t.id);
     if (!to) {
       len = 0;
       break;
     }
-    if (!pare_vec_push(a, ids, id)) return pare_nomem(c);
+    t.from = base + r->from[rune_at[at]];
+    t.to = base + r->to[rune_at[to - 1]];
+    if (!pare_vec_push(a, out, t)) return pare_nomem(c);
     at = to;
   }
   if (len) return PARE_OK;
-  ids->n = first;
-  return pare_vec_push(a, ids, w->special[SPECIAL_UNK]) ? PARE_OK : pare_nomem(c);
+  out->n = before;
+  PareToken unknown = {w->special[SPECIAL_UNK], base + r->from[first], base + r->to[end - 1]};
+  return pare_vec_push(a, out, unknown) ? PARE_OK : pare_nomem(c);
 }
 
-/* Text without special tokens: words end at spaces, punctuation is a word each. */
-static PareStatus encode_plain(PareCtx *c, const PareWordpiece *w, PareArena *a, const char *text, size_t n,
-                               PareIds *ids) {
-  Rune *at = NULL;
-  size_t count = 0, word = 0;
+/* n bytes without special tokens from text[base] on: words end at spaces, punctuation is a word each. */
+static PareStatus encode_plain(PareCtx *c, const PareWordpiece *w, PareArena *a, const char *text, size_t base,
+                               size_t n, PareTokens *out) {
+  Runes r = {0};
+  size_t word = 0;
   PareMark m = pare_arena_mark(c->scratch);
-  PareStatus s = normalize(c, w, text, n, &at, &count);
-  for (size_t i = 0; s == PARE_OK && i <= count; i++) {
-    bool end = i == count, punctuation = !end && is_punctuation(at[i]);
-    if (!end && !punctuation && !is_space(at[i])) continue;
-    if (i > word) s = add_word(c, w, a, at + word, i - word, ids);
-    if (s == PARE_OK && punctuation) s = add_word(c, w, a, at + i, 1, ids);
+  PareStatus s = normalize(c, w, text + base, n, &r);
+  for (size_t i = 0; s == PARE_OK && i <= r.n; i++) {
+    bool end = i == r.n, punctuation = !end && is_punctuation(r.at[i]);
+    if (!end && !punctuation && !is_space(r.at[i])) continue;
+    if (i > word) s = add_word(c, w, a, &r, word, i, base, out);
+    if (s == PARE_OK && punctuation) s = add_word(c, w, a, &r, i, i + 1, base, out);
     word = i + 1;
   }
   pare_arena_rewind(c->scratch, m);
@@ -219,27 +283,16 @@ static int special_at(const PareWordpiece *w, const char *text, size_t n) {
 }
 
 PareStatus pare_wordpiece_encode(PareCtx *c, const PareWordpiece *w, PareArena *a, const char *text, size_t n,
-                                 PareIds *ids) {
+                                 PareTokens *out) {
   size_t start = 0;
   for (size_t i = 0; i < n; i++) {
     int k = text[i] == '[' ? special_at(w, text + i, n - i) : SPECIAL_COUNT;
     if (k == SPECIAL_COUNT) continue;
-    PARE_TRY(encode_plain(c, w, a, text + start, i - start, ids));
-    if (!pare_vec_push(a, ids, w->special[k])) return pare_nomem(c);
-    start = i + strlen(special_text[k]);
+    PARE_TRY(encode_plain(c, w, a, text, start, i - start, out));
+    PareToken t = {w->special[k], i, i + strlen(special_text[k])};
+    if (!pare_vec_push(a, out, t)) return pare_nomem(c);
+    start = t.to;
     i = start - 1;
   }
-  return encode_plain(c, w, a, text + start, n - start, ids);
-}
-
-void pare_wordpiece_truncate(size_t room, size_t *n1, size_t *n2) {
-  if (*n1 + *n2 <= room) return;
-  size_t shorter = *n1 <= *n2 ? *n1 : *n2;
-  size_t small = shorter, large = room > shorter && room - shorter > shorter ? room - shorter : shorter;
-  if (small + large > room) {
-    small = room / 2;
-    large = room - small;
-  }
-  if (*n1 > *n2) *n1 = large, *n2 = small;
-  else *n1 = small, *n2 = large;
+  return encode_plain(c, w, a, text, start, n - start, out);
 }

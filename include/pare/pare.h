@@ -266,7 +266,10 @@ typedef struct PareDataOptions {
   int channels;          /* 3, or 1 */
   const char *mean, *std; /* a number, or one for each channel: "0.485,0.456,0.406" */
   const char *labels;    /* IDX: the label file */
-  const char *vocab;     /* text: vocab.txt */
+  const char *vocab;     /* text: vocab.txt, vocab.json or tokenizer.json */
+  const char *merges;    /* text: of a vocab.json; merges.txt beside it */
+  const char *task;      /* text: a known task's columns, classes and form */
+  const char *label_names; /* text: classes in their order, joined by ',' */
   int64_t max_length;
   bool pad_to_max, keep_case;
   const char *text, *pair, *label; /* text: columns */

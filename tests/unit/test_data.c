@@ -18,7 +18,7 @@
 #include "runtime/images.h"
 #include "runtime/npz.h"
 #include "runtime/text.h"
-#include "runtime/wordpiece.h"
+#include "runtime/tokenizer.h"
 
 /* ---- a context and a folder per test ---- */
 
@@ -690,14 +690,14 @@ Test(wordpiece, known_cases_give_their_pieces) {
   put_text(b, "vocab.txt", vocab);
   expect_ok(b, pare_wordpiece_load(&b->c, a, in(b, "vocab.txt"), true, &w), "load");
   for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
-    PareIds ids = {0};
+    PareTokens ids = {0};
     size_t n = 0;
     expect_ok(b, pare_wordpiece_encode(&b->c, w, a, cases[k].text, strlen(cases[k].text), &ids), cases[k].text);
     while (cases[k].ids[n] != END) n++;
     cr_expect_eq(ids.n, n, "'%s': %zu pieces, expected %zu", cases[k].text, ids.n, n);
     for (size_t i = 0; i < n && i < ids.n; i++)
-      cr_expect_eq(ids.at[i], cases[k].ids[i], "'%s': piece %zu is %" PRId64 ", expected %d", cases[k].text, i,
-                   ids.at[i], cases[k].ids[i]);
+      cr_expect_eq(ids.at[i].id, cases[k].ids[i], "'%s': piece %zu is %" PRId64 ", expected %d", cases[k].text, i,
+                   ids.at[i].id, cases[k].ids[i]);
   }
   pare_arena_free(a);
   bench_free(b);
@@ -711,7 +711,7 @@ Test(wordpiece, a_word_of_more_than_100_characters_is_unknown) {
   put_text(b, "vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n##a");
   expect_ok(b, pare_wordpiece_load(&b->c, a, in(b, "vocab.txt"), true, &w), "load");
   for (size_t n = 100; n <= 101; n++) {
-    PareIds ids = {0};
+    PareTokens ids = {0};
     memset(text, 'a', n);
     expect_ok(b, pare_wordpiece_encode(&b->c, w, a, text, n, &ids), "encode");
     cr_expect_eq(ids.n, n == 100 ? 100 : 1, "%zu letters give %zu pieces", n, ids.n);
@@ -729,7 +729,7 @@ Test(wordpiece, pairs_are_cut_longest_first) {
                                     {10, 20, 20, 5, 5}, {9, 20, 19, 5, 4},  {9, 19, 20, 4, 5}, {9, 20, 20, 4, 5}};
   for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
     size_t n1 = cases[k][1], n2 = cases[k][2];
-    pare_wordpiece_truncate(cases[k][0], &n1, &n2);
+    pare_tokens_truncate(cases[k][0], &n1, &n2);
     cr_expect(n1 == cases[k][3] && n2 == cases[k][4], "case %zu: %zu and %zu, expected %zu and %zu", k, n1, n2,
               cases[k][3], cases[k][4]);
   }
