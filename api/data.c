@@ -67,10 +67,35 @@ static PareStatus read_channels(PareCtx *c, const char *what, const char *text, 
   return PARE_OK;
 }
 
+/* What models are usually trained with. */
+typedef struct Normalization {
+  const char *name, *mean, *std;
+} Normalization;
+static const Normalization normalizations[] = {
+    {"none", "0", "1"},
+    {"half", "0.5", "0.5"},                                /* ViT, BEiT: -1 to 1 */
+    {"imagenet", "0.485,0.456,0.406", "0.229,0.224,0.225"}, /* torchvision, DeiT, Swin */
+    {"clip", "0.48145466,0.4578275,0.40821073", "0.26862954,0.26130258,0.27577711"},
+};
+
+static PareStatus find_normalization(PareCtx *c, const char *name, const Normalization **out) {
+  *out = &normalizations[0];
+  if (!name) return PARE_OK;
+  for (size_t i = 0; i < sizeof normalizations / sizeof *normalizations; i++)
+    if (!strcmp(name, normalizations[i].name)) return *out = &normalizations[i], PARE_OK;
+  return pare_error(c, PARE_USAGE, "--normalize takes none, half, imagenet or clip, not '%s'", name);
+}
+
 static PareStatus image_options(PareCtx *c, const PareDataOptions *o, PareImageOptions *out) {
-  *out = (PareImageOptions){.name = o->input, .resize = o->size, .crop = o->crop, .channels = o->channels};
-  PARE_TRY(read_channels(c, "mean", o->mean, out->mean));
-  return read_channels(c, "std", o->std, out->std);
+  const Normalization *usual;
+  bool cubic = o->resample && !strcmp(o->resample, "bicubic");
+  *out = (PareImageOptions){.name = o->input, .resize = o->size, .crop = o->crop, .channels = o->channels,
+                            .resample = cubic ? PARE_BICUBIC : PARE_BILINEAR};
+  if (o->resample && !cubic && strcmp(o->resample, "bilinear"))
+    return pare_error(c, PARE_USAGE, "--resample takes bilinear or bicubic, not '%s'", o->resample);
+  PARE_TRY(find_normalization(c, o->normalize, &usual));
+  PARE_TRY(read_channels(c, "mean", o->mean ? o->mean : usual->mean, out->mean));
+  return read_channels(c, "std", o->std ? o->std : usual->std, out->std);
 }
 
 /* "…/t10k-labels-idx1-ubyte.gz" for "…/t10k-images-idx3-ubyte.gz", if there is such a file. */

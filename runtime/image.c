@@ -186,11 +186,26 @@ typedef struct Filter {
   int32_t *weight; /* [out, taps], fixed point */
 } Filter;
 
+typedef struct Kernel {
+  double (*at)(double x);
+  double support; /* zero from there on */
+} Kernel;
+
 static double triangle(double x) { return x < 0 ? (x > -1 ? 1 + x : 0) : (x < 1 ? 1 - x : 0); }
 
-/* A triangle as wide as one output pixel, at least as one input pixel. */
-static PareStatus make_filter(PareCtx *c, PareArena *a, int64_t in, int64_t out, Filter *f) {
-  double scale = (double)in / (double)out, support = scale < 1 ? 1 : scale;
+/* Keys' cubic with a = -1/2. */
+static double cubic(double x) {
+  const double a = -0.5;
+  x = fabs(x);
+  if (x < 1) return ((a + 2) * x - (a + 3)) * x * x + 1;
+  return x < 2 ? (((x - 5) * x + 8) * x - 4) * a : 0;
+}
+
+static const Kernel kernels[] = {[PARE_BILINEAR] = {triangle, 1}, [PARE_BICUBIC] = {cubic, 2}};
+
+/* The kernel over a unit of one output pixel, at least of one input pixel. */
+static PareStatus make_filter(PareCtx *c, PareArena *a, int64_t in, int64_t out, PareResample how, Filter *f) {
+  double scale = (double)in / (double)out, unit = scale < 1 ? 1 : scale, support = kernels[how].support * unit;
   f->taps = (int64_t)ceil(support) * 2 + 1;
   f->first = PARE_NEW_N(a, out, int64_t);
   f->count = PARE_NEW_N(a, out, int64_t);
@@ -202,10 +217,9 @@ static PareStatus make_filter(PareCtx *c, PareArena *a, int64_t in, int64_t out,
     int64_t lo = (int64_t)(center - support + 0.5), hi = (int64_t)(center + support + 0.5);
     if (lo < 0) lo = 0;
     if (hi > in) hi = in;
-    for (int64_t i = 0; i < hi - lo; i++) sum += k[i] = triangle(((double)(i + lo) - center + 0.5) * (1 / support));
-    for (int64_t i = 0; i < hi - lo; i++) {
-      f->weight[o * f->taps + i] = (int32_t)(0.5 + k[i] / sum * (1 << WEIGHT_BITS));
-    }
+    for (int64_t i = 0; i < hi - lo; i++) sum += k[i] = kernels[how].at(((double)(i + lo) - center + 0.5) * (1 / unit));
+    for (int64_t i = 0; i < hi - lo; i++)
+      f->weight[o * f->taps + i] = (int32_t)((k[i] < 0 ? -0.5 : 0.5) + k[i] / sum * (1 << WEIGHT_BITS));
     f->first[o] = lo;
     f->count[o] = hi - lo;
   }
@@ -220,10 +234,11 @@ static uint8_t weigh(const uint8_t *px, size_t stride, const int32_t *w, int64_t
   return (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
 }
 
-static PareStatus resize_width(PareCtx *c, PareArena *a, const PareImage *in, int64_t w, PareImage *out) {
+static PareStatus resize_width(PareCtx *c, PareArena *a, const PareImage *in, int64_t w, PareResample how,
+                               PareImage *out) {
   Filter f;
   size_t ch = (size_t)in->channels;
-  PARE_TRY(make_filter(c, a, in->w, w, &f));
+  PARE_TRY(make_filter(c, a, in->w, w, how, &f));
   *out = (PareImage){in->h, w, in->channels, pare_arena_alloc(a, (size_t)(in->h * w), ch)};
   if (!out->px) return pare_nomem(c);
   for (int64_t y = 0; y < in->h; y++)
@@ -234,10 +249,11 @@ static PareStatus resize_width(PareCtx *c, PareArena *a, const PareImage *in, in
   return PARE_OK;
 }
 
-static PareStatus resize_height(PareCtx *c, PareArena *a, const PareImage *in, int64_t h, PareImage *out) {
+static PareStatus resize_height(PareCtx *c, PareArena *a, const PareImage *in, int64_t h, PareResample how,
+                                PareImage *out) {
   Filter f;
   size_t row = (size_t)in->w * (size_t)in->channels;
-  PARE_TRY(make_filter(c, a, in->h, h, &f));
+  PARE_TRY(make_filter(c, a, in->h, h, how, &f));
   *out = (PareImage){h, in->w, in->channels, pare_arena_alloc(a, (size_t)h, row)};
   if (!out->px) return pare_nomem(c);
   for (int64_t y = 0; y < h; y++)
@@ -247,11 +263,12 @@ static PareStatus resize_height(PareCtx *c, PareArena *a, const PareImage *in, i
   return PARE_OK;
 }
 
-PareStatus pare_image_resize(PareCtx *c, PareArena *a, const PareImage *in, int64_t h, int64_t w, PareImage *out) {
+PareStatus pare_image_resize(PareCtx *c, PareArena *a, const PareImage *in, int64_t h, int64_t w, PareResample how,
+                             PareImage *out) {
   PareImage wide = *in;
-  if (w != in->w) PARE_TRY(resize_width(c, a, in, w, &wide));
+  if (w != in->w) PARE_TRY(resize_width(c, a, in, w, how, &wide));
   *out = wide;
-  return h != in->h ? resize_height(c, a, &wide, h, out) : PARE_OK;
+  return h != in->h ? resize_height(c, a, &wide, h, how, out) : PARE_OK;
 }
 
 /* Half of an odd difference is rounded to even, as Python's round. */
@@ -281,7 +298,7 @@ PareStatus pare_image_frame(PareCtx *c, PareArena *a, const char *file, const Pa
   if (h < opt->crop || w < opt->crop)
     return image_error(c, file, PARE_DATA, "%" PRId64 " x %" PRId64 " pixels are too few for a crop of %" PRId64, w, h,
                        opt->crop);
-  PARE_TRY(pare_image_resize(c, a, in, h, w, &sized));
+  PARE_TRY(pare_image_resize(c, a, in, h, w, opt->resample, &sized));
   *out = sized;
   return opt->crop ? crop_centre(c, a, &sized, opt->crop, out) : PARE_OK;
 }

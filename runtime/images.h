@@ -5,11 +5,14 @@
 
 #include "runtime/data.h"
 
+typedef enum PareResample { PARE_BILINEAR, PARE_BICUBIC } PareResample;
+
 /* Zero means default. x = (px / 255 - mean) / std for each channel. */
 typedef struct PareImageOptions {
   const char *name; /* of the array: the model's input; "pixel_values" */
   int64_t resize;   /* with crop: the shorter side becomes this; without: both do; 0: left as they are */
   int64_t crop;     /* then a square of this size is cut from the centre; 0: all of it */
+  PareResample resample; /* bilinear */
   int channels;     /* 3, or 1 for grey; default: 3 for a folder, the file's own for IDX */
   float mean[3];    /* 0 */
   float std[3];     /* 0 stands for 1 */
@@ -32,10 +35,10 @@ typedef struct PareImage {
  * alpha is dropped, 16 bits become 8, luma is PIL's. `data` errors name `file`. */
 PARE_MUST_USE PareStatus pare_image_decode(PareCtx *c, PareArena *a, const char *file, const uint8_t *bytes, size_t n,
                                            int channels, PareImage *out);
-/* Bilinear with antialias: bit for bit Image.resize(BILINEAR) of Pillow 4 to 12
+/* With antialias: bit for bit Image.resize(BILINEAR) or BICUBIC of Pillow 4 to 12
  * (13 takes the axes in another order at times: some pixels differ by 1). */
 PARE_MUST_USE PareStatus pare_image_resize(PareCtx *c, PareArena *a, const PareImage *in, int64_t h, int64_t w,
-                                           PareImage *out);
+                                           PareResample how, PareImage *out);
 /* Grey to three equal channels, or colour to luma; `in` itself where it fits. */
 PARE_MUST_USE PareStatus pare_image_channels(PareCtx *c, PareArena *a, const PareImage *in, int channels,
                                              PareImage *out);

@@ -265,6 +265,8 @@ typedef struct PareDataOptions {
   int64_t size, crop;    /* images: side in pixels; 0: as they are */
   int channels;          /* 3, or 1 */
   const char *mean, *std; /* a number, or one for each channel: "0.485,0.456,0.406" */
+  const char *normalize;  /* images: "none", "half", "imagenet" or "clip", for those of the two that are NULL */
+  const char *resample;   /* images: "bilinear" or "bicubic" */
   const char *labels;    /* IDX: the label file */
   const char *vocab;     /* text: vocab.txt, vocab.json or tokenizer.json */
   const char *merges;    /* text: of a vocab.json; merges.txt beside it */

@@ -266,6 +266,33 @@ Test(autodiff, a_cast_passes_the_gradient_on_in_the_type_it_came_from) {
 
 static PareValue *labels(Fix *f, int n, const int64_t *v) { return must(f, pare_const_ints(&f->c, f->g, "y", n, v)); }
 CASE(crossentropy) { return N(CROSSENTROPY, S(4, 3), labels(f, 4, (int64_t[]){2, -1, 0, 0})); }
+CASE(crossentropy_tokens) {
+  PareValue *y = must(f, pare_const_add(&f->c, f->g, "y", (PareType){PARE_I64, 2, {2, 3}}, (int64_t[]){2, -100, 0, 1, -100, -100}));
+  return N(CROSSENTROPY, S(2, 3, 4), y);
+}
+/* Scores of first and of last tokens, as training stacks them (passes/training.c). */
+static PareValue *places(Fix *f) {
+  return must(f, pare_const_add(&f->c, f->g, "y", (PareType){PARE_I64, 2, {2, 2}}, (int64_t[]){1, 4, 0, -100}));
+}
+CASE(crossentropy_spans) {
+  PareAttrs attr = {0};
+  pare_attr_set(&attr, axis, 1);
+  PareValue *first = N(UNSQUEEZE, S(2, 5), INTS(1)), *last = N(UNSQUEEZE, S(2, 5), INTS(1));
+  return N(CROSSENTROPY, NA(CONCAT, first, last), places(f));
+}
+CASE(crossentropy_spans_in_one) {
+  PareAttrs attr = {0};
+  pare_attr_set(&attr, perm, ((PareInts){3, {0, 2, 1}}));
+  return N(CROSSENTROPY, NA(TRANSPOSE, S(2, 5, 2)), places(f));
+}
+/* The mean over the places that are not padding. */
+CASE(distill_padded) {
+  PareAttrs attr = {0};
+  pare_attr_set(&attr, keepdims, 0);
+  static const double real[] = {1, 1, 0, 1, 0, 0};
+  PareValue *mask = must(f, pare_const_add(&f->c, f->g, "m", (PareType){PARE_F64, 3, {2, 3, 1}}, real));
+  return N(DIV, N(DISTILL, N(MUL, S(2, 3, 4), mask), N(MUL, K(2, 3, 4), mask)), NA(REDUCEMEAN, mask));
+}
 CASE(distill) { return N(DISTILL, S(4, 3), K(4, 3)); }
 CASE(distill_warm) {
   PareAttrs attr = {0};
@@ -276,7 +303,9 @@ CASE(mse) { return N(MSE, S(2, 3), S(2, 3)); }
 CASE(bce) { return N(BCE, S(2, 3), N(SIGMOID, K(2, 3))); }
 
 Test(autodiff, losses_agree_with_differences) {
-  static const Case cases[] = {ROW(crossentropy), ROW(distill), ROW(distill_warm), ROW(mse), ROW(bce)};
+  static const Case cases[] = {ROW(crossentropy), ROW(crossentropy_tokens), ROW(crossentropy_spans),
+                               ROW(crossentropy_spans_in_one), ROW(distill), ROW(distill_warm), ROW(distill_padded),
+                               ROW(mse), ROW(bce)};
   CHECK_ALL(cases);
 }
 

@@ -581,7 +581,7 @@ Test(images, resizing_is_that_of_pillow) {
   for (int y = 0; y < 5; y++)
     for (int x = 0; x < 7; x++) px[y * 7 + x] = (uint8_t)(x * 37 + y * 91);
   PareImage a = {5, 7, 1, px}, out;
-  expect_ok(b, pare_image_resize(&b->c, b->c.scratch, &a, 3, 4, &out), "resize");
+  expect_ok(b, pare_image_resize(&b->c, b->c.scratch, &a, 3, 4, PARE_BILINEAR, &out), "resize");
   for (int i = 0; i < 12; i++) cr_expect_eq(out.px[i], small[i], "pixel %d: %d, expected %d", i, out.px[i], small[i]);
   bench_free(b);
 }
