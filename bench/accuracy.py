@@ -31,6 +31,7 @@ def compress(a, out, method, sparsity, seed):
         subprocess.run(cmd, check=True)
         r = json.load(open(pathlib.Path(report) / "report.json"))
     return {"method": method if sparsity else "dense", "seed": seed, "metric": r["metrics"]["name"],
+            "points": r["metrics"].get("points", 100),
             "before": r["metrics"]["dense"], "value": r["metrics"]["compact"], "seconds": r["training"]["seconds"],
             "params": r["output"]["params"], "macs": r["output"]["macs"]}
 
@@ -58,9 +59,10 @@ def mean_sd(xs):
 def table(rows, a):
     by = {}
     for r in rows:
-        by.setdefault(r["method"], {})[r["seed"]] = 100 * r["value"]
-    lines = [f"{rows[0]['metric']} in %, {a.sparsity:g} of heads and FFN channels gone, "
-             f"untouched model {100 * rows[0]['before']:.2f}", "",
+        by.setdefault(r["method"], {})[r["seed"]] = r.get("points", 100) * r["value"]
+    points = rows[0].get("points", 100)
+    lines = [f"{rows[0]['metric']}{' in %' if points == 100 else ''}, {a.sparsity:g} of heads and FFN channels gone, "
+             f"untouched model {points * rows[0]['before']:.2f}", "",
              "| method | seeds | mean ± s.d. | to the tuned dense model | to random (paired, ± standard error) |",
              "|---|---|---|---|---|"]
     for m, v in by.items():
@@ -95,7 +97,7 @@ def main():
                 if (method if sparsity else "dense", seed) in done:
                     continue
                 rows.append(compress(a, str(pathlib.Path(tmp) / "out.onnx"), method, sparsity, seed))
-                print(f"seed {seed} {rows[-1]['method']:16s} {100 * rows[-1]['value']:.2f}", file=sys.stderr, flush=True)
+                print(f"seed {seed} {rows[-1]['method']:16s} {rows[-1]['points'] * rows[-1]['value']:.2f}", file=sys.stderr, flush=True)
                 save(stem.with_suffix(".json"), a, rows)
     text = f"# {a.name}\n\n`--sparsity {a.sparsity:g} {' '.join(a.options)}`\n\n" + table(rows, a)
     stem.with_suffix(".md").write_text(text)

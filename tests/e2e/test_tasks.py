@@ -8,6 +8,7 @@ import pytest
 
 import tiny
 from conftest import run
+from test_cuda import REL, emulated, pare as on_plugin
 
 N, L = 48, 7
 IGNORED = -100
@@ -187,6 +188,23 @@ def test_tuning_on_labels_learns_them_and_the_report_says_by_what_it_judges(task
     assert loss < before, f"{loss} is not below the dense model's {before}"
     curve = r["curves"]["metric"]
     assert curve and all(np.isfinite(p["value"]) for p in curve)
+
+
+@emulated
+@pytest.mark.parametrize("task, labelled", [("tokens", True), ("tokens", False), ("spans", True), ("spans in one", True)])
+def test_a_gpu_has_the_losses_and_the_metric_of_the_cpu(task, labelled, tmp_path):
+    model, data, arrays, _ = made(task, tmp_path)
+    if not labelled:
+        del arrays["labels"]
+        np.savez(data, **arrays)
+    r = {}
+    for device in ("cpu", "cuda"):
+        on_plugin("compress", model, tmp_path / "c.onnx", "--train", data, "--eval", data, "--steps", 4, "--batch", 8,
+                  "--prune-every", 2, "--precision", "fp32", "--device", device, "--report", tmp_path / "r", "--overwrite", "-q")
+        r[device] = report(tmp_path)
+    assert r["cuda"]["curves"]["loss"] == pytest.approx(r["cpu"]["curves"]["loss"], rel=REL)
+    for a, b in zip(r["cuda"]["curves"]["metric"], r["cpu"]["curves"]["metric"], strict=True):
+        assert a["value"] == pytest.approx(b["value"], rel=REL)
 
 
 @pytest.mark.parametrize("task, loss", [("sentence", "ce"), ("tokens", "ce"), ("number", "mse"), ("spans", "ce"),

@@ -1,8 +1,11 @@
 """pare data text: tokens against PyPI's `tokenizers`, whose vocabularies are trained here; the files of known tasks;
 and files that are broken."""
+import functools
 import json
+import pathlib
 import random
 import subprocess
+import tempfile
 import unicodedata
 
 import numpy as np
@@ -63,18 +66,31 @@ def tokens(text, vocab, out, *options):
     return {k: archive[k] for k in archive.files}
 
 
-def bpe(tmp_path, size=900):
-    t = tokenizers.ByteLevelBPETokenizer()
-    t.train_from_iterator(LINES, vocab_size=size, special_tokens=SPECIAL, show_progress=False)
-    t.save_model(str(tmp_path))
-    return tmp_path / "vocab.json"
+@functools.cache
+def trained(kind):
+    """The files of a vocabulary of 900 tokens, by name."""
+    if kind == "bpe":
+        t = tokenizers.ByteLevelBPETokenizer()
+        t.train_from_iterator(LINES, vocab_size=900, special_tokens=SPECIAL, show_progress=False)
+    else:
+        t = tokenizers.BertWordPieceTokenizer(lowercase=kind == "lower")
+        t.train_from_iterator(LINES, vocab_size=900, special_tokens=BERT, show_progress=False)
+    with tempfile.TemporaryDirectory() as folder:
+        return {pathlib.Path(f).name: pathlib.Path(f).read_bytes() for f in t.save_model(folder)}
 
 
-def wordpiece(tmp_path, lower, size=900):
-    t = tokenizers.BertWordPieceTokenizer(lowercase=lower)
-    t.train_from_iterator(LINES, vocab_size=size, special_tokens=BERT, show_progress=False)
-    t.save_model(str(tmp_path))
-    return tmp_path / "vocab.txt"
+def files_of(kind, folder):
+    for name, data in trained(kind).items():
+        (folder / name).write_bytes(data)
+    return folder / ("vocab.json" if kind == "bpe" else "vocab.txt")
+
+
+def bpe(folder):
+    return files_of("bpe", folder)
+
+
+def wordpiece(folder, lower):
+    return files_of("lower" if lower else "cased", folder)
 
 
 def compare(tmp_path, vocab, tokenizer, pad, pairs, length, *options):
