@@ -267,12 +267,14 @@ Test(autodiff, a_cast_passes_the_gradient_on_in_the_type_it_came_from) {
 static PareValue *labels(Fix *f, int n, const int64_t *v) { return must(f, pare_const_ints(&f->c, f->g, "y", n, v)); }
 CASE(crossentropy) { return N(CROSSENTROPY, S(4, 3), labels(f, 4, (int64_t[]){2, -1, 0, 0})); }
 CASE(crossentropy_tokens) {
-  PareValue *y = must(f, pare_const_add(&f->c, f->g, "y", (PareType){PARE_I64, 2, {2, 3}}, (int64_t[]){2, -100, 0, 1, -100, -100}));
+  static const int64_t of[] = {2, -100, 0, 1, -100, -100};
+  PareValue *y = must(f, pare_const_add(&f->c, f->g, "y", (PareType){PARE_I64, 2, {2, 3}}, of));
   return N(CROSSENTROPY, S(2, 3, 4), y);
 }
 /* Scores of first and of last tokens, as training stacks them (passes/training.c). */
 static PareValue *places(Fix *f) {
-  return must(f, pare_const_add(&f->c, f->g, "y", (PareType){PARE_I64, 2, {2, 2}}, (int64_t[]){1, 4, 0, -100}));
+  static const int64_t of[] = {1, 4, 0, -100};
+  return must(f, pare_const_add(&f->c, f->g, "y", (PareType){PARE_I64, 2, {2, 2}}, of));
 }
 CASE(crossentropy_spans) {
   PareAttrs attr = {0};
