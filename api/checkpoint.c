@@ -37,7 +37,7 @@ static uint64_t fingerprint(const PareTuner *t) {
                     (int64_t)t->dims->dims.n, t->planned, o->schedule, o->curve, o->regrow, o->distill,
                     t->reconstructs, o->adapter, o->granularity};
   double reals[] = {o->alpha, o->eta, o->ema, o->lr, o->lr_warmup, o->weight_decay, o->clip, o->temperature,
-                    o->prune_warmup, o->prune_cooldown, o->epochs, t->ratio, o->floor, o->hidden_weight};
+                    o->prune_warmup, o->prune_cooldown, o->epochs, t->ratio, o->floor, o->hidden_weight, o->mu, o->mu_ramp};
   h = hash(hash(h, ints, sizeof ints), reals, sizeof reals);
   for (size_t i = 0; i < t->dims->dims.n; i++) {
     h = hash(h, t->dims->dims.at[i].name, strlen(t->dims->dims.at[i].name));

@@ -44,6 +44,8 @@ static const Row rows[PARE_OPTION_COUNT] = {
   X(rank, 1, 4096, true, "between 1 and 4096") \
   X(alpha, 0, INFINITY, false, "0 or more") \
   X(hidden_weight, 0, INFINITY, false, "0 or more") \
+  X(mu, 0, 1, true, "between 0 and 1") \
+  X(mu_ramp, 0, 1, true, "between 0 and 1") \
   X(temperature, 1e-3, 1e3, true, "between 0.001 and 1000") \
   X(epochs, 0, 1e9, true, "0 or more")      \
   X(steps, 0, 1e12, true, "0 or more")     \

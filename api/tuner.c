@@ -22,11 +22,18 @@ static const double RESTAGE_SHARE = 0.1; /* of the living groups gone: compile a
 
 /* --- one step --- */
 
+/* NULL: the program has no such input. */
+static PareStatus fill_scalar(PareTuner *t, const PareValue *v, double x) {
+  if (!v) return PARE_OK;
+  *(float *)pare_program_buffer(t->program, v) = (float)x;
+  return pare_program_push(t->c, t->program, v);
+}
+
 /* Forward and backward of one micro-batch. */
 static PareStatus run_micro(PareTuner *t, int64_t run, bool score, PareFlight f) {
   PARE_TRY(pare_tuner_feed(t, run));
-  *(float *)pare_program_buffer(t->program, t->graph.dloss) = (float)f.weight;
-  PARE_TRY(pare_program_push(t->c, t->program, t->graph.dloss));
+  PARE_TRY(fill_scalar(t, t->graph.dloss, f.weight));
+  PARE_TRY(fill_scalar(t, t->graph.mu, t->o->mu * pare_schedule_ramp(t->step, t->schedule.steps, t->o->mu_ramp)));
   PARE_TRY(pare_program_run(t->c, t->program, PARE_PHASE_TUNE));
   PARE_TRY(pare_program_fetch(t->c, t->program));
   if (score && t->graph.score_phase) PARE_TRY(pare_program_run(t->c, t->program, PARE_PHASE_SCORE));

@@ -467,13 +467,26 @@ static void find_outputs(Build *b) {
   for (size_t i = 0; i < t->nhidden; i++) t->hidden[i].state = b->g->outputs.at[n + i];
 }
 
+/* task + mu·(taught - task); of one of them, that one. */
+static PareStatus blend(Build *b, PareValue *task, PareValue *taught) {
+  PareTrainGraph *t = b->t;
+  t->loss = task ? task : taught;
+  if (!task || !taught) return PARE_OK;
+  if (!(t->mu = input(b, "pare.mu", (PareType){task->type.dtype, 0, {0}}))) return oom(b);
+  PareValue *apart = PARE_EMIT(b->c, b->g, NULL, PARE_OP_SUB, "loss", NULL, taught, task);
+  PareValue *part = apart ? PARE_EMIT(b->c, b->g, NULL, PARE_OP_MUL, "loss", NULL, apart, t->mu) : NULL;
+  t->loss = task;
+  return part ? add_loss(b, &t->loss, part) : oom(b);
+}
+
 static PareStatus add_losses(Build *b) {
   PareTrainGraph *t = b->t;
-  for (size_t i = 0; b->spec->teach_outputs && i < t->noutputs; i++)
-    PARE_TRY(distill(b, &t->outputs[i], &t->loss));
-  for (size_t i = 0; i < t->nhidden; i++) PARE_TRY(distill_hidden(b, &t->hidden[i], &t->loss));
+  PareValue *task = NULL, *taught = NULL;
+  for (size_t i = 0; b->spec->teach_outputs && i < t->noutputs; i++) PARE_TRY(distill(b, &t->outputs[i], &taught));
+  for (size_t i = 0; i < t->nhidden; i++) PARE_TRY(distill_hidden(b, &t->hidden[i], &taught));
   PARE_TRY(find_judged(b));
-  return b->spec->loss == PARE_LOSS_KD ? PARE_OK : supervise(b, &t->loss);
+  if (b->spec->loss != PARE_LOSS_KD) PARE_TRY(supervise(b, &task));
+  return blend(b, task, taught);
 }
 
 static PareStatus done(Build *b, const char *step) { return pare_pass_done(b->c, b->g, step, b->spec->dump_after); }

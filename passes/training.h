@@ -77,6 +77,7 @@ typedef struct PareTrainGraph {
                        * tokens. Without labels the first output of floats */
   PareValue *dloss;   /* input, scalar: weight of a micro-batch */
   PareValue *hyper;   /* input [8], AdamW's (docs/ir.md) */
+  PareValue *mu;      /* input, scalar: the loss is (1 - mu)·labels' + mu·distillation's. NULL unless it has both */
   PareValue *loss;    /* output, scalar */
   bool score_phase;   /* the SCORE phase has nodes */
   size_t nadapters, noutputs, ndims, nhidden, nparams;

@@ -39,3 +39,8 @@ double pare_schedule_rate(int64_t step, int64_t steps, double warmup, PareDecay 
   if (p < 0) p = 0;
   return decay == PARE_DECAY_COSINE ? 0.5 * (1 + cos(3.14159265358979323846 * p)) : 1 - p;
 }
+
+double pare_schedule_ramp(int64_t step, int64_t steps, double ramp) {
+  double rise = ramp * (double)steps;
+  return (double)step < rise ? (double)step / rise : 1;
+}

@@ -31,4 +31,7 @@ typedef enum PareDecay { PARE_DECAY_LINEAR, PARE_DECAY_COSINE, PARE_DECAY_NONE }
  * steps, then the decay to zero. */
 double pare_schedule_rate(int64_t step, int64_t steps, double warmup, PareDecay decay);
 
+/* The factor of mu, distillation's share in the loss, at a step: a linear rise from zero over `ramp` of all steps. */
+double pare_schedule_ramp(int64_t step, int64_t steps, double ramp);
+
 #endif

@@ -165,6 +165,25 @@ def test_what_is_distilled_goes_with_labels_and_without(what, tmp_path):
     run("compress", path, tmp_path / "b.onnx", "--train", tmp_path / "labelled.npz", *args)
 
 
+def test_mu_blends_the_losses_of_labels_and_of_distillation_and_ramps_from_labels_alone(tmp_path):
+    """The first step's loss, on groups that have gone before it, as it is told: to six digits."""
+    path = ROOT / "examples" / "fashion-vit" / "model.onnx"
+    data(path, tmp_path)
+    np.savez(tmp_path / "labelled.npz", labels=np.arange(24) % 10, **dict(np.load(tmp_path / "train.npz")))
+
+    def first(*args):
+        run("compress", path, tmp_path / "o.onnx", "--train", tmp_path / "labelled.npz", "--steps", 2, "--batch", 4, "--overwrite",
+            "--method", "magnitude", "--schedule", "one-shot", "--report", tmp_path / "r", "-q", *args)
+        return json.loads((tmp_path / "r" / "report.json").read_text())["curves"]["loss"][0]
+
+    task, taught = first(), first("--loss", "kd")
+    for mu in (0, 0.25, 1):
+        got, want = first("--distill", "logits", "--mu", mu), (1 - mu) * task + mu * taught
+        assert abs(got - want) <= 1e-5 * abs(want), (mu, got, want, task, taught)
+    assert first("--distill", "logits", "--mu", 1, "--mu-ramp", 1) == task
+    assert abs(taught - task) > 0.1 * task, "the two losses differ"
+
+
 def test_reconstruction_without_data_is_refused(tmp_path):
     path = ROOT / "examples" / "fashion-vit" / "model.onnx"
     said = run("compress", path, tmp_path / "o.onnx", "--method", "magnitude", "--steps", 0, "--reconstruct", "on",

@@ -244,6 +244,14 @@ Test(rank, a_budget_below_one_group_a_layer_is_refused_and_says_what_can_be_reac
 
 /* --- schedule --- */
 
+Test(schedule, mu_rises_over_its_share_of_the_steps) {
+  cr_assert_eq(pare_schedule_ramp(0, 100, 0), 1, "without a ramp it is whole at once");
+  cr_assert_eq(pare_schedule_ramp(0, 100, 0.5), 0);
+  cr_assert_float_eq(pare_schedule_ramp(10, 100, 0.5), 0.2, 1e-15);
+  cr_assert_eq(pare_schedule_ramp(50, 100, 0.5), 1);
+  cr_assert_eq(pare_schedule_ramp(99, 100, 0.5), 1);
+}
+
 Test(schedule, follows_the_cubic_of_the_paper) {
   PareSchedule s = {.steps = 200, .prune_every = 10, .warmup = 0.1, .cooldown = 0.1};
   for (int64_t t = 0; t <= 200; t++) {
