@@ -91,12 +91,13 @@ class Bench:
                     sys.exit(f"{' '.join(command)}\nended with {p.returncode}: {p.stderr}")
                 else:
                     r = json.loads((pathlib.Path(report) / "report.json").read_text())
-                    row.update(metric=r["metrics"]["name"], dense=r["metrics"]["dense"], value=r["metrics"]["compact"],
-                               training=r["training"], params=[r[f]["params"] for f in ("input", "output")])
+                    points = r["metrics"]["points"]
+                    row.update(metric=r["metrics"]["name"], dense=points * r["metrics"]["dense"],
+                               value=points * r["metrics"]["compact"], training=r["training"])
             self.runs[key] = row
             with self.path.open("a") as f:
                 f.write(json.dumps(row) + "\n")
-            print(f"{key}: {row.get('refused') or round(100 * row['value'], 2)}", file=sys.stderr, flush=True)
+            print(f"{key}: {row.get('refused') or round(row['value'], 2)}", file=sys.stderr, flush=True)
         return self.runs[key]
 
     def rate(self, task, method):
@@ -134,7 +135,7 @@ def mean_sd(xs):
 
 
 def score(rows):
-    return mean_sd([100 * r["value"] for r in rows])
+    return mean_sd([r["value"] for r in rows])
 
 
 def shown(rows):
@@ -148,9 +149,8 @@ def cost(rows):
     """Share of the parameters that is trained, peak memory, time: of the first seed's run."""
     if not rows:
         return ["–"] * 4
-    t, params = rows[0]["training"], rows[0]["params"][0]
-    share = f"{100 * t['trained_parameters'] / params:.2f} %" if "trained_parameters" in t else "–"
-    return [share, f"{t['peak_memory_bytes'] / 1e6:.0f} MB", f"{t['seconds']:.1f} s", f"{t['samples_per_second']:.0f}"]
+    t = rows[0]["training"]
+    return [f"{100 * t['trained_share']:.2f} %", f"{t['peak_memory_bytes'] / 1e6:.0f} MB", f"{t['seconds']:.1f} s", f"{t['samples_per_second']:.0f}"]
 
 
 def picture(title, columns, cells):
@@ -186,13 +186,13 @@ def table(bench, number, tasks):
         cells = {m: [bench.cell(task, m, s) for s in columns.values()] for m in methods}
         one = next(r for row in cells.values() for rows in row for r in rows)
         extra = ["trained", "memory", "time", "samples/s"] if number == 5 else []
-        lines += [f"## {task['name']}: {one['metric']} in %, {seeds}; untouched model {100 * one['dense']:.2f}", "",
+        lines += [f"## {task['name']}: {one['metric']}, {seeds}; untouched model {one['dense']:.2f}", "",
                   f"`{' '.join(task['budget'])}`", "", "| | " + " | ".join([*columns, *extra]) + " |",
                   "|---" * (1 + len(columns) + len(extra)) + "|"]
         for m, row in cells.items():
             lines.append("| " + " | ".join([METHODS[m][0], *map(shown, row), *(cost(row[0]) if extra else [])]) + " |")
         svg = stem.with_name(f"{stem.name}-{task['name']}.svg")
-        svg.write_text(picture(f"{title}: {task['name']}, {one['metric']} in %", columns,
+        svg.write_text(picture(f"{title}: {task['name']}, {one['metric']}", columns,
                                {METHODS[m][0]: [score(r) if r else None for r in row] for m, row in cells.items()}))
         lines += ["", f"![{title}]({svg.name})", ""]
     stem.with_suffix(".md").write_text("\n".join(lines))
