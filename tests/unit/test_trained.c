@@ -297,7 +297,7 @@ Test(trained, the_gradients_of_fused_ops_are_those_of_the_plain_ones) {
   unload(&y);
 }
 
-/* AdamW's first step moves a weight by the rate against its gradient's sign, and by rate·decay·w. */
+/* AdamW's first step moves a weight by the rate against its gradient's sign, and by rate·decay·w. The model's own stays. */
 Test(trained, a_step_decays_matrices_and_leaves_vectors_to_their_gradients) {
   static const char *const name[] = {"head.bias", "head.weight"};
   enum { ELEMENT = 3 };
@@ -317,7 +317,10 @@ Test(trained, a_step_decays_matrices_and_leaves_vectors_to_their_gradients) {
     want[i] = was[i] - rate * ((g > 0 ? 1 : -1) + (i ? decay * was[i] : 0));
   }
   run(&k, PARE_PHASE_UPDATE);
-  for (int i = 0; i < 2; i++)
+  for (int i = 0; i < 2; i++) {
+    double untouched = pare_data_float(named(&k, name[i])->was, ELEMENT);
     cr_expect_float_eq(*w[i], want[i], 2e-7, "'%s' was %.9g and is %.9g, not %.9g", name[i], was[i], *w[i], want[i]);
+    cr_expect_eq(untouched, was[i], "what a teacher reads of '%s' is now %.9g, not %.9g", name[i], untouched, was[i]);
+  }
   unload(&k);
 }
