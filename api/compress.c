@@ -43,6 +43,7 @@ typedef struct Compress {
   PareTarget target;
   PareDevice *device;
   PareTuner tuner;
+  PareYardstick by;         /* where there are data */
   PareGraph *folded, *masked, *compact;
   PareStage stage, masked_stage;
   PareProof proof;
@@ -162,6 +163,18 @@ static PareStatus size_up(Compress *k) {
   return pare_feed_bind(k->c, k->sized, k->train, &batch);
 }
 
+/* By what the models will be judged: told before anything is tuned. */
+static PareStatus choose_yardstick(Compress *k) {
+  const PareData *d = k->eval ? k->eval : k->train;
+  PareGraph *g;
+  int64_t batch = k->o->batch;
+  if (!d && !k->o->metric) return PARE_OK;
+  if (!d) return pare_error(k->c, PARE_USAGE, "--metric needs data to judge on: give --train or --eval");
+  if (!(g = pare_graph_clone(k->c, k->arena, k->dense))) return k->c->diag.code;
+  PARE_TRY(pare_feed_bind(k->c, g, d, &batch));
+  return pare_judge_choose(k->c, g, d, k->o->metric, &k->by);
+}
+
 static PareStatus prepare(Compress *k) {
   const int64_t *samples;
   int64_t n;
@@ -170,6 +183,7 @@ static PareStatus prepare(Compress *k) {
   PARE_TRY(size_up(k));
   PARE_TRY(pare_tuner_init(&k->tuner, k->c, k->arena, k->model, k->dense, k->dims, k->o, k->h, k->train, samples, n,
                            k->device));
+  PARE_TRY(choose_yardstick(k));
   if (k->tuner.planned) k->target.requested = pare_tuner_share(&k->tuner);
   return pare_target_ratio(k->c, k->arena, &k->target, k->dims, k->tuner.pruned, k->sized,
                            pare_model_bytes(k->model), &k->tuner.ratio, &k->tuner.goal);
@@ -222,22 +236,21 @@ static PareStatus prove(Compress *k) {
 
 static PareStatus judge_pair(Compress *k, PareForward *dense, PareForward *compact, const PareData *d,
                              PareChoice chosen) {
-  PareYardstick by;
   PareVerdict a = {.value = 1}, b;
-  PARE_TRY(pare_judge_choose(k->c, dense, d, (int)k->o->metric, &by));
-  bool reference = by.what == PARE_JUDGES_REFERENCE;
-  if (!reference) PARE_TRY(pare_judge_run(k->c, dense, NULL, d, chosen, &by, k->h, &a));
-  PARE_TRY(pare_judge_run(k->c, compact, reference ? dense : NULL, d, chosen, &by, k->h, &b));
+  PareMetricKind metric = k->by.metric;
+  bool reference = k->by.what == PARE_JUDGES_REFERENCE;
+  if (!reference) PARE_TRY(pare_judge_run(k->c, dense, NULL, d, chosen, &k->by, k->h, &a));
+  PARE_TRY(pare_judge_run(k->c, compact, reference ? dense : NULL, d, chosen, &k->by, k->h, &b));
   PareCompressResult *r = k->result;
-  r->metric = pare_metric_name(by.metric);
-  r->points = pare_metric_points(by.metric);
-  r->share = pare_metric_is_share(by.metric);
+  r->metric = pare_metric_name(metric);
+  r->points = pare_metric_points(metric);
+  r->share = pare_metric_is_share(metric);
   r->dense = a.value;
   r->compact = b.value;
-  double drop = r->points * (pare_metric_rises(by.metric) ? a.value - b.value : b.value - a.value);
+  double drop = r->points * (pare_metric_rises(metric) ? a.value - b.value : b.value - a.value);
   if (k->o->max_drop >= 0 && !(drop <= k->o->max_drop)) /* NaN fails */
-    return pare_error(k->c, PARE_GATE, "%s %s from %.4f to %.4f, by more than --max-drop %g: nothing was written", r->metric,
-                      pare_metric_rises(by.metric) ? "fell" : "rose", r->dense, r->compact, k->o->max_drop);
+    return pare_error(k->c, PARE_GATE, "%s %s from %.4f to %.4f, by more than --max-drop %g: nothing was written",
+                      r->metric, pare_metric_rises(metric) ? "fell" : "rose", r->dense, r->compact, k->o->max_drop);
   return PARE_OK;
 }
 

@@ -142,7 +142,8 @@ static PareStatus text_body(PareCtx *c, void *arg) {
   const DataCall *call = arg;
   const PareDataOptions *o = call->o;
   PareTextOptions opt = {.vocab = o->vocab, .merges = o->merges, .task = o->task, .label_names = o->label_names,
-                         .keep_case = o->keep_case, .max_length = o->max_length, .pad_to_max = o->pad_to_max, .text = o->text, .pair = o->pair, .label = o->label};
+                         .keep_case = o->keep_case, .max_length = o->max_length, .pad_to_max = o->pad_to_max,
+                         .text = o->text, .pair = o->pair, .label = o->label};
   PareData *d = NULL;
   PARE_TRY(check_out(c, call->out));
   PARE_TRY(pare_text_read(c, call->source, &opt, &d));

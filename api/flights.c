@@ -56,7 +56,7 @@ static PareMetricKind curve_metric(const PareTuner *t, PareJudges what) {
   return pare_metric_takes(asked, what) ? asked : usual;
 }
 
-/* Adds what the labels speak of, or without labels the first output beside the teacher's, to the metric of the curve. */
+/* Adds what the labels speak of, or without labels the first output and the teacher's, to the metric of the curve. */
 static PareStatus measure(PareTuner *t, const PareTruth *truth) {
   const PareValue *y = t->graph.judged, *l = t->graph.labels;
   PareJudged b = {.what = l ? pare_judges_task(t->spec.task.kind) : PARE_JUDGES_REFERENCE,

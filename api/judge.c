@@ -9,8 +9,9 @@
 /* --- by what --- */
 
 PareJudges pare_judges_task(PareTaskKind kind) {
-  static const PareJudges what[] = {[PARE_TASK_CLASSES] = PARE_JUDGES_CLASSES, [PARE_TASK_NUMBERS] = PARE_JUDGES_NUMBERS,
-                                    [PARE_TASK_MARKS] = PARE_JUDGES_MARKS, [PARE_TASK_SPANS] = PARE_JUDGES_SPANS};
+  static const PareJudges what[] = {
+      [PARE_TASK_CLASSES] = PARE_JUDGES_CLASSES, [PARE_TASK_NUMBERS] = PARE_JUDGES_NUMBERS,
+      [PARE_TASK_MARKS] = PARE_JUDGES_MARKS, [PARE_TASK_SPANS] = PARE_JUDGES_SPANS};
   return what[kind];
 }
 
@@ -24,9 +25,9 @@ PareMetricKind pare_judge_usual(PareJudges what, bool classes) {
   }
 }
 
-static PareStatus choose_reference(PareCtx *c, const PareForward *f, PareYardstick *out) {
-  for (size_t i = 0; i < pare_forward_outputs(f); i++) {
-    const PareValue *v = pare_forward_value(f, i);
+static PareStatus choose_reference(PareCtx *c, const PareGraph *g, PareYardstick *out) {
+  for (size_t i = 0; i < g->outputs.n; i++) {
+    const PareValue *v = g->outputs.at[i];
     if (!pare_dtype_is_float(v->type.dtype)) continue;
     *out = (PareYardstick){pare_judge_usual(PARE_JUDGES_REFERENCE, pare_output_is_classes(v)), PARE_JUDGES_REFERENCE,
                            {.output = i, .last = i}};
@@ -36,9 +37,9 @@ static PareStatus choose_reference(PareCtx *c, const PareForward *f, PareYardsti
 }
 
 /* One label a sample must be a class; of many, and of places, negative ones say "not this". */
-static PareStatus check_labels(PareCtx *c, const PareForward *f, const PareData *d, const PareArray *l,
+static PareStatus check_labels(PareCtx *c, const PareGraph *g, const PareData *d, const PareArray *l,
                                const PareTask *task) {
-  const PareType *t = &pare_forward_value(f, task->output)->type;
+  const PareType *t = &g->outputs.at[task->output]->type;
   if (task->kind == PARE_TASK_SPANS) return pare_data_check_below(c, d, l, t->dim[1], "the model's places number");
   if (task->kind != PARE_TASK_CLASSES) return PARE_OK;
   int64_t classes = t->dim[t->rank - 1];
@@ -46,29 +47,40 @@ static PareStatus check_labels(PareCtx *c, const PareForward *f, const PareData 
   return pare_data_check_below(c, d, l, classes, "the model's classes number");
 }
 
-static PareStatus choose_task(PareCtx *c, const PareForward *f, const PareData *d, const PareArray *l,
+static PareStatus choose_task(PareCtx *c, const PareGraph *g, const PareData *d, const PareArray *l,
                               PareYardstick *out) {
   PareLabels labels = {l->type, pare_data_marks(l)};
-  const PareGraph *g = pare_forward_graph(f);
-  PARE_TRY(pare_task_find(c, d->file, &labels, pare_forward_outputs(f), g->outputs.at, &out->task));
+  PARE_TRY(pare_task_find(c, d->file, &labels, g->outputs.n, g->outputs.at, &out->task));
   out->what = pare_judges_task(out->task.kind);
   out->metric = pare_judge_usual(out->what, true);
-  return check_labels(c, f, d, l, &out->task);
+  return check_labels(c, g, d, l, &out->task);
 }
 
-PareStatus pare_judge_choose(PareCtx *c, const PareForward *f, const PareData *d, int metric, PareYardstick *out) {
+/* The metric that was asked for, where it has something to say of the task. */
+static PareStatus take_metric(PareCtx *c, const PareGraph *g, const PareData *d, PareMetricKind asked,
+                              PareYardstick *out) {
+  const PareType *t = &g->outputs.at[out->task.output]->type;
+  int64_t width = t->rank ? t->dim[t->rank - 1] : 1;
+  out->metric = asked;
+  if (!pare_metric_takes(asked, out->what)) {
+    const char *names = pare_metric_names(c->scratch, out->what);
+    return names ? pare_data_error(c, d, PARE_USAGE, "--metric %s does not judge such labels: for these there are %s",
+                                   pare_metric_name(asked), names) : pare_nomem(c);
+  }
+  if (width >= pare_metric_least(asked)) return PARE_OK;
+  return pare_data_error(c, d, PARE_USAGE, "--metric %s says nothing of %lld classes: it needs %lld",
+                         pare_metric_name(asked), (long long)width, (long long)pare_metric_least(asked));
+}
+
+PareStatus pare_judge_choose(PareCtx *c, const PareGraph *g, const PareData *d, int64_t metric, PareYardstick *out) {
   const PareArray *l = pare_data_find(d, "labels");
   PareMetricKind asked = (PareMetricKind)(metric - 1);
   bool reference = metric ? pare_metric_takes(asked, PARE_JUDGES_REFERENCE) : !l;
   if (!l && !reference)
-    return pare_data_error(c, d, PARE_DATA, "there is no array 'labels' for --metric %s to judge by", pare_metric_name(asked));
-  PARE_TRY(reference ? choose_reference(c, f, out) : choose_task(c, f, d, l, out));
-  if (!metric) return PARE_OK;
-  out->metric = asked;
-  if (pare_metric_takes(asked, out->what)) return PARE_OK;
-  const char *names = pare_metric_names(c->scratch, out->what);
-  return names ? pare_data_error(c, d, PARE_USAGE, "--metric %s does not judge such labels: for these there are %s",
-                                 pare_metric_name(asked), names) : pare_nomem(c);
+    return pare_data_error(c, d, PARE_DATA, "there is no array 'labels' for --metric %s to judge by",
+                           pare_metric_name(asked));
+  PARE_TRY(reference ? choose_reference(c, g, out) : choose_task(c, g, d, l, out));
+  return metric ? take_metric(c, g, d, asked, out) : PARE_OK;
 }
 
 /* --- running --- */

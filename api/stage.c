@@ -57,10 +57,12 @@ static PareStatus choose_task(PareTuner *t, const PareGraph *g) {
   if (t->spec.loss == PARE_LOSS_BCE && !labels.marks)
     return pare_data_error(t->c, t->data, PARE_DATA, "--loss bce wants labels of 0 and 1; there are others");
   if ((t->spec.loss == PARE_LOSS_CE) == (usual[kind] == PARE_LOSS_CE)) return PARE_OK;
-  return pare_data_error(t->c, t->data, PARE_DATA, "the labels are %s, which for output '%s' are %s: --loss %s wants %s",
+  bool classes = usual[kind] == PARE_LOSS_CE;
+  return pare_data_error(t->c, t->data, PARE_DATA,
+                         "the labels are %s, which for output '%s' are %s: --loss %s wants %s",
                          pare_type_text(&l->type, type), g->outputs.at[t->spec.task.output]->name,
-                         usual[kind] == PARE_LOSS_CE ? "classes or places" : "numbers", loss_name[t->spec.loss],
-                         usual[kind] == PARE_LOSS_CE ? "numbers of its shape" : "classes, one a row");
+                         classes ? "classes or places" : "numbers", loss_name[t->spec.loss],
+                         classes ? "numbers of its shape" : "classes, one a row");
 }
 
 void pare_tuner_set_leaves(PareTuner *t) {
@@ -73,9 +75,10 @@ static PareStatus check_labels(PareTuner *t) {
   const PareArray *l = pare_data_find(t->data, "labels");
   if (t->spec.loss != PARE_LOSS_CE) return PARE_OK;
   int64_t end = t->graph.judged->type.dim[t->graph.judged->type.rank - 1];
-  if (t->spec.task.kind == PARE_TASK_SPANS) return pare_data_check_below(t->c, t->data, l, end, "the model's places number");
-  if (l->type.rank == 1) return pare_data_check_range(t->c, t->data, l, end, "the model's classes number");
-  return pare_data_check_below(t->c, t->data, l, end, "the model's classes number"); /* negative: not this token */
+  bool spans = t->spec.task.kind == PARE_TASK_SPANS;
+  const char *what = spans ? "the model's places number" : "the model's classes number";
+  if (l->type.rank == 1) return pare_data_check_range(t->c, t->data, l, end, what);
+  return pare_data_check_below(t->c, t->data, l, end, what); /* negative: not this token */
 }
 
 /* The program on the model as its file has it: weights are copied, and the file's pages given back. A cut model's are

@@ -31,9 +31,9 @@ static int images(int argc, char **argv, const volatile sig_atomic_t *stop) {
       {"size", 0, CLI_WHOLE, "PIXELS", "", "resize to a square of this side; with --crop, the shorter side", &o.size},
       {"crop", 0, CLI_WHOLE, "PIXELS", "", "then cut a square of this side from the centre", &o.crop},
       {"channels", 0, CLI_WHOLE, "1|3", "", "grey or colour; 3 for a folder, the file's own for IDX", &channels},
-      {"resample", 0, CLI_TEXT, "HOW", "bilinear", "bilinear or bicubic, both with antialias, as Pillow does", &o.resample},
-      {"normalize", 0, CLI_TEXT, "NAME", "none", "pixels become (value / 255 - mean) / std: none, half (-1 to 1), imagenet or clip",
-       &o.normalize},
+      {"resample", 0, CLI_TEXT, "HOW", "bilinear", "bilinear or bicubic, with antialias, as Pillow does", &o.resample},
+      {"normalize", 0, CLI_TEXT, "NAME", "none", "pixels become (value / 255 - mean) / std: none, half (-1 to 1), imagenet "
+       "or clip", &o.normalize},
       {"mean", 0, CLI_TEXT, "X|R,G,B", "", "instead of --normalize's", &o.mean},
       {"std", 0, CLI_TEXT, "X|R,G,B", "", "instead of --normalize's", &o.std},
       {"labels", 0, CLI_TEXT, "FILE", "", "IDX: the file of labels, else the one named like the images'", &o.labels},
@@ -53,8 +53,8 @@ static int text(int argc, char **argv, const volatile sig_atomic_t *stop) {
   int64_t channels = 0;
   const CliOption options[] = {
       {"output", 'o', CLI_TEXT, "OUT.npz", "", "the file to write", &out},
-      {"vocab", 0, CLI_TEXT, "FILE", "", "the model's: WordPiece's vocab.txt, byte-level BPE's vocab.json, or tokenizer.json",
-       &o.vocab},
+      {"vocab", 0, CLI_TEXT, "FILE", "", "the model's: WordPiece's vocab.txt, byte-level BPE's vocab.json, or "
+       "tokenizer.json", &o.vocab},
       {"merges", 0, CLI_TEXT, "FILE", "", "of a vocab.json; merges.txt beside it, unless given", &o.merges},
       {"task", 0, CLI_TEXT, "NAME", "", "GLUE's columns and classes: cola mnli mrpc qnli qqp rte sst-2 sts-b wnli; CoNLL's "
        "words and tags: ner; SQuAD's JSON: squad", &o.task},

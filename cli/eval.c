@@ -28,15 +28,16 @@ int cli_eval(int argc, char **argv, const volatile sig_atomic_t *stop) {
   int64_t batch = 0, threads = 0;
   const CliOption options[] = {
       {"data", 0, CLI_TEXT, "DATA", "", "labelled samples: .npz with an array for each input, and labels", &data},
-      {"metric", 0, CLI_TEXT, "NAME", "auto", "accuracy, f1, f1-macro, token-f1, matthews, top5, mse, pearson, spearman, span-f1 "
-                                              "or span-em; auto: what fits the labels", &metric},
+      {"metric", 0, CLI_TEXT, "NAME", "auto", "accuracy, f1, f1-macro, token-f1, matthews, top5, mse, pearson, "
+       "spearman, span-f1 or span-em; auto: what fits the labels", &metric},
       {"batch", 0, CLI_WHOLE, "N", "32", "samples at a time", &batch},
       {"threads", 0, CLI_WHOLE, "N", "", "one for each core, unless given", &threads},
       {"device", 0, CLI_TEXT, "DEVICE", "auto", "where to run: auto, cpu, cuda or cuda:N", &device},
       {"json", 0, CLI_FLAG, "", "", "print JSON", &json},
   };
   const CliCommand cmd = {.name = "eval", .operands = "MODEL", .options = options,
-                          .about = "Judges a model by labels: accuracy of classes, mean squared error of numbers, or what --metric says.",
+                          .about = "Judges a model by labels: accuracy of classes, mean squared error of numbers, or\n"
+                                   "what --metric says.",
                           .noptions = sizeof options / sizeof *options};
   CliInput in;
   CliProgress progress;

@@ -19,9 +19,10 @@ static bool fits_classes(const PareLabels *l, const PareValue *v) {
   return pare_dtype_is_int(l->type.dtype) && v->type.dim[v->type.rank - 1] > 1 && same_rows(&l->type, &v->type, 1);
 }
 
+/* Integers of the output's own shape must be marks: they may as well be classes of another model. */
 static bool fits_numbers(const PareLabels *l, const PareValue *v) {
   bool one = v->type.dim[v->type.rank - 1] == 1 && same_rows(&l->type, &v->type, 1); /* [N] for [N, 1] */
-  return one || same_rows(&l->type, &v->type, 0);
+  return one || ((pare_dtype_is_float(l->type.dtype) || l->marks) && same_rows(&l->type, &v->type, 0));
 }
 
 static bool fits(const PareLabels *l, const PareValue *v, PareTaskKind *kind) {
@@ -51,12 +52,13 @@ static PareStatus refuse(PareCtx *c, const char *file, const PareLabels *l, size
   char have[PARE_TYPE_TEXT], type[PARE_TYPE_TEXT], there[400] = "";
   size_t at = 0;
   for (size_t i = 0; i < n && at < sizeof there; i++)
-    at += (size_t)snprintf(there + at, sizeof there - at, "%s'%s', %s", i ? ", nor " : "", outputs[i]->name,
-                           pare_type_text(&outputs[i]->type, type));
+    if (is_scores(outputs[i]))
+      at += (size_t)snprintf(there + at, sizeof there - at, "%s'%s', %s", at ? ", nor " : "", outputs[i]->name,
+                             pare_type_text(&outputs[i]->type, type));
   return pare_diag_set(&c->diag, PARE_DATA, file, NULL, NULL, __FILE__, __LINE__,
-                       "the labels are %s, which does not fit output %s: give integers, one a row of an output's last axis, "
-                       "numbers of its shape, or [samples, 2] for the places of spans", pare_type_text(&l->type, have),
-                       there);
+                       "the labels are %s, which does not fit output %s: give integers, one a row of an output's last "
+                       "axis, numbers of its shape, or [samples, 2] for the places of spans",
+                       pare_type_text(&l->type, have), there);
 }
 
 PareStatus pare_task_find(PareCtx *c, const char *file, const PareLabels *labels, size_t n, PareValue *const *outputs,

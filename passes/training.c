@@ -132,7 +132,6 @@ static PareStatus find_judged(Build *b) {
   const PareTask *task = &b->spec->task;
   t->judged = t->outputs[0].output;
   if (b->spec->loss == PARE_LOSS_KD) return PARE_OK;
-  if (!b->spec->labels.rank) return pare_error(b->c, PARE_DATA, "this loss needs labels: the data have no array 'labels'");
   t->judged = b->g->outputs.at[task->output];
   if (task->kind == PARE_TASK_SPANS) t->judged = stack_spans(b, t->judged, b->g->outputs.at[task->last]);
   return t->judged ? PARE_OK : oom(b);

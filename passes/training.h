@@ -17,7 +17,7 @@ typedef enum ParePhase {
   PARE_PHASE_UPDATE, /* clipping and AdamW: once a step */
 } ParePhase;
 
-/* id, command line; CE is for classes and spans, MSE and BCE for numbers and marks (passes/task.h), KD wants a teacher */
+/* id, command line; CE is for classes and spans, MSE and BCE for numbers and marks (task.h), KD wants a teacher */
 #define PARE_LOSS_LIST(X) X(CE, "ce") X(MSE, "mse") X(BCE, "bce") X(KD, "kd")
 typedef enum PareLossKind {
 #define X(id, name) PARE_LOSS_##id,

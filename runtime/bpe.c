@@ -243,8 +243,8 @@ static PareStatus encode_plain(PareCtx *c, Word *w, PareArena *a, const char *te
 }
 
 /* A stretch without added tokens, with a space before it where one is wanted. */
-static PareStatus encode_stretch(PareCtx *c, Word *w, PareArena *a, const char *text, size_t from, size_t to, bool space,
-                                 PareTokens *out) {
+static PareStatus encode_stretch(PareCtx *c, Word *w, PareArena *a, const char *text, size_t from, size_t to,
+                                 bool space, PareTokens *out) {
   if (from == to) return PARE_OK;
   if (!space || text[from] == ' ') return encode_plain(c, w, a, text + from, to - from, from, 0, out);
   char *led = PARE_NEW_N(c->scratch, to - from + 2, char);

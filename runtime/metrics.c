@@ -21,13 +21,14 @@ typedef struct Row {
   unsigned tasks;
   Unit unit;
   bool rises;
+  int64_t least;
   PareMetricAdd *add;
   PareMetricValue *value;
 } Row;
 
 static const Row rows[PARE_METRIC_COUNT] = {
-#define METRIC(id, name, tasks, unit, rises, add, value, text) \
-  {name, tasks, unit, rises, pare_metric_add_##add, pare_metric_value_##value},
+#define METRIC(id, name, tasks, unit, rises, least, add, value, text) \
+  {name, tasks, unit, rises, least, pare_metric_add_##add, pare_metric_value_##value},
 #include "runtime/metrics/metrics.def"
 #undef METRIC
 };
@@ -36,6 +37,7 @@ const char *pare_metric_name(PareMetricKind k) { return rows[k].name; }
 bool pare_metric_rises(PareMetricKind k) { return rows[k].rises; }
 bool pare_metric_is_share(PareMetricKind k) { return rows[k].unit == SHARE; }
 double pare_metric_points(PareMetricKind k) { return rows[k].unit == OWN ? 1 : 100; }
+int64_t pare_metric_least(PareMetricKind k) { return rows[k].least; }
 bool pare_metric_takes(PareMetricKind k, PareJudges what) { return (rows[k].tasks & what) != 0; }
 
 PareMetricKind pare_metric_find(const char *name) {

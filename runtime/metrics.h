@@ -9,7 +9,7 @@
 #include "base/ctx.h"
 
 typedef enum PareMetricKind {
-#define METRIC(id, name, tasks, unit, rises, add, value, text) PARE_METRIC_##id,
+#define METRIC(id, name, tasks, unit, rises, least, add, value, text) PARE_METRIC_##id,
 #include "runtime/metrics/metrics.def"
 #undef METRIC
   PARE_METRIC_COUNT
@@ -63,6 +63,8 @@ double pare_metric_points(PareMetricKind k);
 bool pare_metric_is_share(PareMetricKind k);
 /* Whether it can judge this. */
 bool pare_metric_takes(PareMetricKind k, PareJudges what);
+/* The fewest classes, or columns, of which it says anything. */
+int64_t pare_metric_least(PareMetricKind k);
 /* The names of those that can, joined by ", ", for a message. Lives in a; NULL when memory is out. */
 const char *pare_metric_names(PareArena *a, PareJudges what);
 

@@ -126,7 +126,7 @@ static void put_sample(const PareTextReader *r, const PareTextSample *s, size_t 
     else if (p->what == PARE_PIECE_TEXT) put_text(r, s, s->first1, s->n1, p->type, to);
     else put_text(r, s, s->first2, s->n2, p->type, to);
   }
-  for (; to->place < length; to->place++) to->at[IDS][to->place] = r->tokenizer.pad; /* mask and type are zero already */
+  for (; to->place < length; to->place++) to->at[IDS][to->place] = r->tokenizer.pad; /* the others are zero already */
 }
 
 static size_t longest(const PareTextReader *r) {
@@ -212,7 +212,8 @@ static PareStatus choose_form(PareTextReader *r, const char *path, PareTextForm 
   *form = json ? pare_text_jsonl : pare_text_tsv;
   if (r->task && r->task->read != pare_text_tsv) return *form = r->task->read, PARE_OK;
   if (json || pare_data_has_suffix(path, ".tsv") || pare_data_has_suffix(path, ".txt")) return PARE_OK;
-  return pare_data_error(r->c, r->d, PARE_DATA, "not text that can be read: .tsv or .jsonl is wanted, or --task ner or squad");
+  return pare_data_error(r->c, r->d, PARE_DATA,
+                         "not text that can be read: .tsv or .jsonl is wanted, or --task ner or squad");
 }
 
 static PareStatus check_room(PareTextReader *r) {

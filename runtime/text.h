@@ -28,8 +28,8 @@ typedef struct PareTextOptions {
 } PareTextOptions;
 
 /* One sample a line; empty lines are skipped, nothing is unquoted. Labels are
- * integers (i64), numbers (f32), or else classes counted in the order of label_names or, without these, of sorting, which
- * the log tells; "labels" is missing when no label column is there. Of the task ner: i64 [N, L], a word's class at its
+ * integers (i64), numbers (f32), or else classes counted in the order of label_names or, without these, of sorting,
+ * which the log tells; "labels" is missing when no label column is there. Of the task ner: i64 [N, L], a word's class at its
  * first token and -100 elsewhere; of squad: i64 [N, 2], the answer's first and last token, -100 where it was cut off.
  * Errors name the file and line. Pair: pare_data_free. */
 PARE_MUST_USE PareStatus pare_text_read(PareCtx *c, const char *path, const PareTextOptions *opt, PareData **out);

@@ -27,9 +27,10 @@ PareStatus pare_tokenizer_load(PareCtx *c, PareArena *a, const char *vocab, cons
   return load_bert(c, a, vocab, lower_case, out);
 }
 
-PareStatus pare_tokenizer_encode(PareCtx *c, const PareTokenizer *t, PareArena *a, const char *text, size_t n, bool word,
-                                 PareTokens *out) {
-  return t->bpe ? pare_bpe_encode(c, t->bpe, a, text, n, word, out) : pare_wordpiece_encode(c, t->words, a, text, n, out);
+PareStatus pare_tokenizer_encode(PareCtx *c, const PareTokenizer *t, PareArena *a, const char *text, size_t n,
+                                 bool word, PareTokens *out) {
+  if (t->words) return pare_wordpiece_encode(c, t->words, a, text, n, out);
+  return pare_bpe_encode(c, t->bpe, a, text, n, word, out);
 }
 
 size_t pare_template_special(const PareTemplate *t) {

@@ -1,5 +1,5 @@
-/* tokenizer.h - from text to a model's ids: WordPiece (vocab.txt), byte-level BPE (vocab.json and merges.txt), or either
- * as a tokenizer.json, with the special tokens that the model wants around its texts. */
+/* tokenizer.h - from text to a model's ids: WordPiece (vocab.txt), byte-level BPE (vocab.json and merges.txt), or
+ * either as a tokenizer.json, with the special tokens that the model wants around its texts. */
 #ifndef PARE_RUNTIME_TOKENIZER_H
 #define PARE_RUNTIME_TOKENIZER_H
 

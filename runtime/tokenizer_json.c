@@ -181,7 +181,7 @@ static PareStatus read_added(Reader *r, const json_t *list) {
     PARE_TRY(keep(r, json_object_get(o, "content"), "the content of an added token", &t.text));
     PARE_TRY(id_of(r, json_object_get(o, "id"), t.text, &t.id));
     if (truth_of(o, "single_word"))
-      return format_error(r, "the added token '%.60s' is to be found as a single word only, which is not there", t.text);
+      return format_error(r, "the added token '%.60s' is one that must be a word, which is not there", t.text);
     if (!pare_vec_push(r->a, &r->added, t)) return pare_nomem(r->c);
   }
   return PARE_OK;
@@ -204,7 +204,8 @@ static PareStatus read_template(Reader *r, const json_t *list, const json_t *tok
     if (sequence) PARE_TRY(add_piece(r, t, strcmp(string_of(sequence, "id"), "A") ? other(type) : text(type)));
     if (!special) continue;
     json_t *ids = json_object_get(json_object_get(tokens, string_of(special, "id")), "ids");
-    if (!json_array_size(ids)) return format_error(r, "the template's token '%.60s' has no id", string_of(special, "id"));
+    if (!json_array_size(ids))
+      return format_error(r, "the template's token '%.60s' has no id", string_of(special, "id"));
     json_array_foreach(ids, k, id) {
       PareTemplatePiece p = token(0, type);
       PARE_TRY(id_of(r, id, string_of(special, "id"), &p.id));
@@ -231,7 +232,8 @@ static PareStatus read_templates(Reader *r, const json_t *post) {
     size_t i;
     json_t *o;
     json_array_foreach(json_object_get(post, "processors"), i, o) {
-      if (!strcmp(string_of(o, "type"), "Sequence")) return format_error(r, "a sequence of processors inside of another");
+      if (!strcmp(string_of(o, "type"), "Sequence"))
+        return format_error(r, "a sequence of post-processors inside of another is not there");
       PARE_TRY(read_templates(r, o));
     }
     return PARE_OK;
@@ -244,7 +246,8 @@ static PareStatus read_templates(Reader *r, const json_t *post) {
     return whole ? PARE_OK : format_error(r, "the templates do not hold every text once");
   }
   bool bert = !strcmp(type, "BertProcessing");
-  if (!bert && strcmp(type, "RobertaProcessing")) return format_error(r, "the post-processor '%.60s' is not there", type);
+  if (!bert && strcmp(type, "RobertaProcessing"))
+    return format_error(r, "the post-processor '%.60s' is not there", type);
   int64_t cls, sep;
   PARE_TRY(id_of(r, json_array_get(json_object_get(post, "cls"), 1), "cls", &cls));
   PARE_TRY(id_of(r, json_array_get(json_object_get(post, "sep"), 1), "sep", &sep));
@@ -266,8 +269,8 @@ static PareStatus find_pad(Reader *r, const json_t *padding) {
 static PareStatus want_type(Reader *r, const json_t *root, const char *key, const char *type) {
   const json_t *o = json_object_get(root, key);
   if (!strcmp(string_of(o, "type"), type)) return PARE_OK;
-  return format_error(r, "its %s is '%.60s': of a %s, %s is read", key, o && !json_is_null(o) ? string_of(o, "type") : "none",
-                     string_of(json_object_get(root, "model"), "type"), type);
+  return format_error(r, "its %s is '%.60s': of a %s, %s is read", key, json_is_object(o) ? string_of(o, "type") : "none",
+                      string_of(json_object_get(root, "model"), "type"), type);
 }
 
 static PareStatus refuse_if(Reader *r, bool is_set, const char *what) {
@@ -283,8 +286,9 @@ static PareStatus read_wordpiece(Reader *r, const json_t *root, json_t *model) {
   PARE_TRY(refuse_if(r, !truth_of(norm, "clean_text") || !truth_of(norm, "handle_chinese_chars"),
                      "a BertNormalizer without clean_text and handle_chinese_chars"));
   PARE_TRY(refuse_if(r, json_is_boolean(strip) && json_is_true(strip) != lower, "strip_accents unlike lowercase"));
-  PARE_TRY(refuse_if(r, strcmp(string_of(model, "continuing_subword_prefix"), "##") || strcmp(string_of(model, "unk_token"), "[UNK]") ||
-                     json_integer_value(json_object_get(model, "max_input_chars_per_word")) != 100,
+  PARE_TRY(refuse_if(r, strcmp(string_of(model, "continuing_subword_prefix"), "##") ||
+                         strcmp(string_of(model, "unk_token"), "[UNK]") ||
+                         json_integer_value(json_object_get(model, "max_input_chars_per_word")) != 100,
                      "a WordPiece with other than '##', '[UNK]' and words of 100 characters"));
   for (size_t i = 0; i < r->added.n; i++) {
     bool known = false;
@@ -308,7 +312,8 @@ static PareStatus read_bpe(Reader *r, const json_t *root, json_t *model) {
   PARE_TRY(want_type(r, root, "pre_tokenizer", "ByteLevel"));
   PARE_TRY(refuse_if(r, json_is_object(json_object_get(root, "normalizer")), "a normalizer before byte-level BPE"));
   PARE_TRY(refuse_if(r, json_is_false(regex), "a ByteLevel without use_regex"));
-  for (size_t i = 0; i < sizeof unread / sizeof *unread; i++) PARE_TRY(refuse_if(r, is_set(model, unread[i]), unread[i]));
+  for (size_t i = 0; i < sizeof unread / sizeof *unread; i++)
+    PARE_TRY(refuse_if(r, is_set(model, unread[i]), unread[i]));
   r->prefix_space = truth_of(pre, "add_prefix_space");
   PARE_TRY(read_vocab(r, json_object_get(model, "vocab")));
   PARE_TRY(read_merges(r, json_object_get(model, "merges")));
@@ -318,7 +323,7 @@ static PareStatus read_bpe(Reader *r, const json_t *root, json_t *model) {
 static PareStatus read_tokenizer(Reader *r, json_t *root) {
   json_t *model = json_object_get(root, "model");
   const char *type = string_of(model, "type");
-  if (!*type && json_is_object(json_object_get(model, "vocab"))) type = json_object_get(model, "merges") ? "BPE" : "WordPiece";
+  if (!*type && json_object_get(model, "merges")) type = "BPE"; /* older files do not say */
   bool words = !strcmp(type, "WordPiece");
   if (!words && strcmp(type, "BPE"))
     return format_error(r, "its model is '%.60s': WordPiece and byte-level BPE are read", type);
@@ -336,7 +341,8 @@ static PareStatus read_root(Reader *r, json_t *root) {
   return json_is_object(json_object_get(root, "model")) ? read_tokenizer(r, root) : read_plain(r, root);
 }
 
-PareStatus pare_tokenizer_load_json(PareCtx *c, PareArena *a, const char *path, const char *merges, PareTokenizer *out) {
+PareStatus pare_tokenizer_load_json(PareCtx *c, PareArena *a, const char *path, const char *merges,
+                                    PareTokenizer *out) {
   Reader r = {.c = c, .a = a, .path = path, .t = out};
   PareFile f = {0};
   json_error_t e;

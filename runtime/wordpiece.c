@@ -226,8 +226,8 @@ static size_t longest_piece(const PareWordpiece *w, char *key, size_t from, size
   return found;
 }
 
-/* Appends the pieces of the runes [first, end), which are one word, or [UNK] when any part has none. `base` is where the
- * text begins. */
+/* Appends the pieces of the runes [first, end), which are one word, or [UNK] when any part has none. `base` is where
+ * the text begins. */
 static PareStatus add_word(PareCtx *c, const PareWordpiece *w, PareArena *a, const Runes *r, size_t first, size_t end,
                            size_t base, PareTokens *out) {
   char key[2 + 4 * WORD_CHARS_MAX + 1] = {0};

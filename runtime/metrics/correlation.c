@@ -71,5 +71,10 @@ static PareStatus correlate(PareCtx *c, const PareMetric *m, bool ranks, double 
   return PARE_OK;
 }
 
-PareStatus pare_metric_value_pearson(PareCtx *c, const PareMetric *m, double *out) { return correlate(c, m, false, out); }
-PareStatus pare_metric_value_spearman(PareCtx *c, const PareMetric *m, double *out) { return correlate(c, m, true, out); }
+PareStatus pare_metric_value_pearson(PareCtx *c, const PareMetric *m, double *out) {
+  return correlate(c, m, false, out);
+}
+
+PareStatus pare_metric_value_spearman(PareCtx *c, const PareMetric *m, double *out) {
+  return correlate(c, m, true, out);
+}

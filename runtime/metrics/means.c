@@ -30,8 +30,7 @@ static bool among_five(int64_t n, const float *x, int64_t label) {
 }
 
 PareStatus pare_metric_add_top5(PareCtx *c, PareMetric *m, const PareJudged *b) {
-  if (b->width <= 5)
-    return pare_error(c, PARE_USAGE, "--metric top5 is always 100 %% of %lld classes: take accuracy", (long long)b->width);
+  (void)c;
   for (int64_t r = 0; r < b->rows; r++) {
     if (b->label[r] < 0) continue;
     m->sum += among_five(b->width, b->x + r * b->width, b->label[r]);

@@ -9,7 +9,7 @@ typedef PareStatus PareMetricAdd(PareCtx *c, PareMetric *m, const PareJudged *b)
 /* Called with m->n > 0; scratch of c is rewound behind it. */
 typedef PareStatus PareMetricValue(PareCtx *c, const PareMetric *m, double *out);
 
-#define METRIC(id, name, tasks, unit, rises, add, value, text) \
+#define METRIC(id, name, tasks, unit, rises, least, add, value, text) \
   PareMetricAdd pare_metric_add_##add;                          \
   PareMetricValue pare_metric_value_##value;
 #include "runtime/metrics/metrics.def"

@@ -43,5 +43,12 @@ static PareStatus add(PareMetric *m, const PareJudged *b, double (*judge)(Places
   return PARE_OK;
 }
 
-PareStatus pare_metric_add_span_f1(PareCtx *c, PareMetric *m, const PareJudged *b) { return (void)c, add(m, b, overlap); }
-PareStatus pare_metric_add_span_em(PareCtx *c, PareMetric *m, const PareJudged *b) { return (void)c, add(m, b, exact); }
+PareStatus pare_metric_add_span_f1(PareCtx *c, PareMetric *m, const PareJudged *b) {
+  (void)c;
+  return add(m, b, overlap);
+}
+
+PareStatus pare_metric_add_span_em(PareCtx *c, PareMetric *m, const PareJudged *b) {
+  (void)c;
+  return add(m, b, exact);
+}

@@ -73,7 +73,7 @@ static PareStatus choose_columns(Words *w) {
   w->word = o->text ? pare_text_column(o->text) : 0;
   w->tag = o->label ? pare_text_column(o->label) : -1;
   if (o->pair || (o->text && w->word < 0) || (o->label && w->tag < 0))
-    return pare_error(w->r->c, PARE_USAGE, "--task ner: --text and --label take the number of a column, and there is no --pair");
+    return pare_error(w->r->c, PARE_USAGE, "--task ner: --text and --label take a column's number, and there is no --pair");
   return PARE_OK;
 }
 

@@ -59,7 +59,8 @@ PareTextForm pare_text_tsv, pare_text_jsonl, pare_text_conll, pare_text_squad;
 
 /* A failure at r->line. */
 #define pare_line_error(r, ...) pare_line_error_at((r), __LINE__, __VA_ARGS__)
-__attribute__((format(printf, 3, 4))) PareStatus pare_line_error_at(PareTextReader *r, int src_line, const char *fmt, ...);
+__attribute__((format(printf, 3, 4)))
+PareStatus pare_line_error_at(PareTextReader *r, int src_line, const char *fmt, ...);
 
 /* The name that the options or the task give a role; NULL: none. */
 const char *pare_text_wanted(const PareTextReader *r, int role);

@@ -104,8 +104,8 @@ static PareStatus read_root(Squad *q, const json_t *root) {
       PARE_TRY(add_paragraph(q, json_array_get(list, (size_t)q->paragraph)));
   }
   if (q->cut)
-    pare_log(q->r->c, 0, "%" PRId64 " of %zu answers are behind the %" PRId64 " tokens of --max-length: they do not count",
-             q->cut, q->r->samples.n, q->r->opt->max_length);
+    pare_log(q->r->c, 0, "%" PRId64 " of %zu answers are behind the %" PRId64 " tokens of --max-length: not counted", q->cut,
+             q->r->samples.n, q->r->opt->max_length);
   return PARE_OK;
 }
 

@@ -46,7 +46,8 @@ static int find_role(const Table *t, int role) {
   const char *name = pare_text_wanted(t->r, role);
   if (name) return find_field(t, name);
   int found = -1;
-  for (int i = 0; found < 0 && !t->r->task && pare_text_usual[role][i]; i++) found = find_field(t, pare_text_usual[role][i]);
+  for (int i = 0; found < 0 && !t->r->task && pare_text_usual[role][i]; i++)
+    found = find_field(t, pare_text_usual[role][i]);
   return found;
 }
 

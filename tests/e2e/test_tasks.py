@@ -267,14 +267,17 @@ def test_what_does_not_fit_is_told_with_array_shape_and_outputs(tmp_path):
         "ce": (np.zeros((N, L, 3), np.float32), ["--loss", "ce"], 4, ["--loss ce", "classes"]),
         "metric": (arrays["labels"], ["--metric", "pearson"], 2, ["--metric pearson", "accuracy, f1"]),
         "top5": (arrays["labels"], ["--metric", "top5"], 2, ["top5", "3 classes"]),
+        "ids": (np.full((N, L, 3), 7), [], 4, ["i64[48,7,3]", "does not fit"]),  # of the output's shape, but no marks
     }
     for name, (labels, options, code, says) in cases.items():
         np.savez(tmp_path / "bad.npz", **{**arrays, "labels": labels})
-        said = compressed(model, tmp_path / "bad.npz", tmp_path, "--steps", 2, *options, code=code).stderr
+        said = compressed(model, tmp_path / "bad.npz", tmp_path, "--steps", 1000000, *options, code=code).stderr
         assert all(s in said for s in says), f"{name}: {said}"
         assert said.count("\n") == 1, said
     del arrays["labels"]
     np.savez(tmp_path / "bad.npz", **arrays)
-    assert "'labels'" in compressed(model, tmp_path / "bad.npz", tmp_path, "--metric", "f1", "--steps", 0, code=4).stderr
+    assert "'labels'" in compressed(model, tmp_path / "bad.npz", tmp_path, "--metric", "f1", "--steps", 1000000, code=4).stderr
+    assert "--metric needs data" in run("compress", model, tmp_path / "c.onnx", "--metric", "f1", "--steps", 0, "--method",
+                                        "magnitude", "-q", code=2).stderr
     assert "two models" in run("eval", model, "--data", data, "--metric", "agreement", code=2).stderr
     assert "no metric 'f2'" in run("eval", model, "--data", data, "--metric", "f2", code=2).stderr

@@ -113,8 +113,8 @@ def for_task(task, seed=0):
     b.nodes.append(helper.make_node("Identity", ["attention_mask"], ["mask_out"]))
     info = helper.make_tensor_value_info
     graph = helper.make_graph(b.nodes, task, [info("x", TensorProto.FLOAT, ["batch", "sequence", STREAM]), mask],
-                              [info(n, TensorProto.FLOAT, shape) for n in names] +
-                              [info("mask_out", TensorProto.INT64, ["batch", "sequence"])], b.initializers)
+                              [info("mask_out", TensorProto.INT64, ["batch", "sequence"])] +
+                              [info(n, TensorProto.FLOAT, shape) for n in names], b.initializers)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model, full_check=True)
     return model

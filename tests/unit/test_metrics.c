@@ -1,6 +1,7 @@
 /* test_metrics - metrics against numbers worked out by hand. */
 #include <criterion/criterion.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "runtime/metrics.h"
@@ -154,8 +155,7 @@ Test(metrics, top5_looks_for_the_label_among_the_five_greatest) {
     add_classes(&b, 1, 7, x + 7, &label);
   }
   cr_assert_close(value(&b), 5.0 / 7);
-  PareJudged five = {.what = PARE_JUDGES_CLASSES, .rows = 1, .width = 5, .x = x, .label = (const int64_t[]){0}};
-  cr_assert_eq(pare_metric_add(&b.c, &b.m, &five), PARE_USAGE);
+  cr_assert_eq(pare_metric_least(PARE_METRIC_TOP5), 6);
   pare_ctx_free(&b.c);
 }
 
@@ -290,6 +290,23 @@ Test(metrics, a_span_is_no_longer_than_thirty_tokens) {
   add_spans(&em, 1, L, x, (const int64_t[]){3, 32});
   cr_assert_close(value(&em), 1);
   pare_ctx_free(&em.c);
+}
+
+/* --metric is "auto" or a word of this order: options.def is the public side of the table. */
+Test(metrics, the_options_words_are_the_names_of_the_table) {
+  static const struct {
+    const char *name, *words;
+  } options[] = {
+#define OPTION(field, kind, name, dflt, words, help) {name, words},
+#include "pare/options.def"
+#undef OPTION
+  };
+  char want[400] = "auto";
+  size_t i = 0;
+  while (strcmp(options[i].name, "metric")) i++;
+  for (int k = 0; k < PARE_METRIC_COUNT; k++)
+    snprintf(want + strlen(want), sizeof want - strlen(want), " %s", pare_metric_name((PareMetricKind)k));
+  cr_assert_str_eq(options[i].words, want, "%s, not %s", options[i].words, want);
 }
 
 Test(metrics, again_forgets_what_was_added) {
