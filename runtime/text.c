@@ -201,9 +201,8 @@ static PareStatus split_names(PareTextReader *r) {
 static PareStatus check_options(PareCtx *c, const PareTextOptions *opt) {
   if (!opt->vocab)
     return pare_error(c, PARE_USAGE, "text needs the model's vocabulary: vocab.txt, vocab.json or tokenizer.json");
-  if (opt->max_length < 8 - 4 * !opt->task || opt->max_length > 1 << 20)
-    return pare_error(c, PARE_USAGE, "a length of %" PRId64 " tokens makes no sense: %d to 1048576", opt->max_length,
-                      opt->task ? 8 : 4);
+  if (opt->max_length < 4 || opt->max_length > 1 << 20)
+    return pare_error(c, PARE_USAGE, "a length of %" PRId64 " tokens makes no sense: 4 to 1048576", opt->max_length);
   return PARE_OK;
 }
 
@@ -218,7 +217,7 @@ static PareStatus choose_form(PareTextReader *r, const char *path, PareTextForm 
 
 static PareStatus check_room(PareTextReader *r) {
   size_t special = pare_template_special(&r->tokenizer.pair);
-  if ((size_t)r->opt->max_length > special + 1) return PARE_OK;
+  if ((size_t)r->opt->max_length > special) return PARE_OK;
   return pare_error(r->c, PARE_USAGE, "a length of %" PRId64 " tokens has no room beside %zu special ones",
                     r->opt->max_length, special);
 }
