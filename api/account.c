@@ -1,5 +1,6 @@
 #include "api/account.h"
 
+#include "api/align.h"
 #include "api/options.h"
 #include "backend/report.h"
 
@@ -57,12 +58,54 @@ static PareStatus list_curves(PareCtx *c, PareArena *a, const PareTuner *t, Pare
   return PARE_OK;
 }
 
+/* --- times and multiples --- */
+
+static PareStatus list_times(PareCtx *c, PareArena *a, const PareLatency *l, PareReport *r) {
+  PareReportTimes *at = PARE_NEW_N(a, l->nclasses + 1, PareReportTimes);
+  if (!at) return pare_nomem(c);
+  for (size_t i = 0; i < l->nclasses; i++) {
+    const PareLatencyClass *k = &l->class[i];
+    double *ms = PARE_NEW_N(a, k->nsizes, double), *spread = PARE_NEW_N(a, k->nsizes, double);
+    if (!ms || !spread) return pare_nomem(c);
+    for (size_t j = 0; j < k->nsizes; j++) ms[j] = k->timing[j].ms, spread[j] = k->timing[j].spread;
+    at[i] = (PareReportTimes){k->kind, k->count, k->nlayers, k->nsizes, k->layer, k->kept, ms, spread};
+  }
+  r->latency.classes = at;
+  r->latency.nclasses = l->nclasses;
+  return PARE_OK;
+}
+
+static PareStatus tell_latency(PareCtx *c, PareArena *a, const PareTuner *t, const PareAccount *x, PareReport *r) {
+  const PareLatency *l = x->latency;
+  if (!l) return PARE_OK;
+  r->latency.command = *t->o->latency_cmd ? t->o->latency_cmd : "pare bench";
+  r->latency.dense_ms = l->dense.ms;
+  r->latency.dense_spread = l->dense.spread;
+  r->latency.predicted_ms = x->result->predicted_ms;
+  r->latency.dense_now_ms = x->dense.ms;
+  r->latency.dense_now_spread = x->dense.spread;
+  r->latency.measured_ms = x->compact.ms;
+  r->latency.measured_spread = x->compact.spread;
+  r->input.latency_seconds = 1e-3 * x->dense.ms;
+  r->output.latency_seconds = 1e-3 * x->compact.ms;
+  return list_times(c, a, l, r);
+}
+
+static PareStatus list_uneven(PareCtx *c, PareArena *a, const PareTuner *t, PareReport *r) {
+  const char **name = PARE_NEW_N(a, t->dims->dims.n + 1, const char *);
+  if (!name) return pare_nomem(c);
+  r->alignment.align = t->o->align;
+  r->alignment.uneven = name;
+  return pare_align_uneven(c, t->dims, t->keep, t->o->align, name, &r->alignment.nuneven);
+}
+
 static PareReportModel model_of(const PareModelInfo *m) {
   return (PareReportModel){m->path, m->sha256, m->opset, m->params, m->macs, m->bytes, 0};
 }
 
-PareStatus pare_account_write(PareCtx *c, const PareTuner *t, const PareCompressResult *x, int64_t proof_samples) {
+PareStatus pare_account_write(PareCtx *c, const PareTuner *t, const PareAccount *account) {
   PareArena *a = t->arena;
+  const PareCompressResult *x = account->result;
   PareReport r = {.version = PARE_VERSION, .seed = t->o->seed, .input = model_of(&x->input),
                   .output = model_of(&x->output), .fingerprint = &t->model->fingerprint};
   r.target.kind = x->target;
@@ -76,7 +119,7 @@ PareStatus pare_account_write(PareCtx *c, const PareTuner *t, const PareCompress
   r.validation.max_abs = x->masked_vs_compact_abs;
   r.validation.max_rel = x->masked_vs_compact_rel;
   r.validation.exact = x->exact;
-  r.validation.samples = proof_samples;
+  r.validation.samples = account->proof_samples;
   r.validation.passed = true; /* a run that fails it ends before its report */
   r.training.device = t->device->name;
   r.training.precision = t->spec.bf16 ? "bf16" : t->tf32 ? "tf32" : "fp32";
@@ -90,5 +133,7 @@ PareStatus pare_account_write(PareCtx *c, const PareTuner *t, const PareCompress
   PARE_TRY(list_options(c, a, t->o, &r));
   PARE_TRY(list_groups(c, a, t, &r));
   PARE_TRY(list_curves(c, a, t, &r));
+  PARE_TRY(tell_latency(c, a, t, account, &r));
+  PARE_TRY(list_uneven(c, a, t, &r));
   return pare_report_write(c, t->o->report, &r);
 }

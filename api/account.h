@@ -4,8 +4,15 @@
 
 #include "api/tuner.h"
 
+/* What a run has come to, beside what its tuner knows. */
+typedef struct PareAccount {
+  const PareCompressResult *result;
+  int64_t proof_samples;
+  const PareLatency *latency; /* NULL: another target */
+  PareTiming dense, compact;  /* at the end */
+} PareAccount;
+
 /* Writes both into o->report. */
-PARE_MUST_USE PareStatus pare_account_write(PareCtx *c, const PareTuner *t, const PareCompressResult *r,
-                                            int64_t proof_samples);
+PARE_MUST_USE PareStatus pare_account_write(PareCtx *c, const PareTuner *t, const PareAccount *account);
 
 #endif

@@ -9,11 +9,12 @@
 #include "api/costs.h"
 #include "api/forward.h"
 #include "api/shapes.h"
+#include "api/stopwatch.h"
 #include "backend/emit.h"
 #include "frontend/model.h"
 #include "runtime/device.h"
 
-enum { DEFAULT_RUNS = 20, WARM_UP = 3, IO_RUNS = 5 };
+enum { DEFAULT_RUNS = 20, IO_RUNS = 5 };
 
 typedef struct Bench {
   PareCtx *c;
@@ -24,16 +25,6 @@ typedef struct Bench {
   PareBenchResult *r;
   PareDevice *device; /* NULL: reading and writing only */
 } Bench;
-
-static int by_seconds(const void *a, const void *b) {
-  double x = *(const double *)a, y = *(const double *)b;
-  return x < y ? -1 : x > y;
-}
-
-static double median(size_t n, double *v) {
-  qsort(v, n, sizeof *v, by_seconds);
-  return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
-}
 
 /* --- forward --- */
 
@@ -62,29 +53,18 @@ static PareStatus make_rows(Bench *b, const PareGraph *g, const double *seconds,
   return PARE_OK;
 }
 
-static PareStatus one_run(Bench *b, PareForward *f, int64_t *samples, double *seconds) {
-  if (pare_stopped(b->h)) return pare_error(b->c, PARE_INTERRUPTED, "interrupted");
-  for (int64_t i = 0; i < pare_forward_batch(f); i++) samples[i] = i;
-  double start = pare_now();
-  PARE_TRY(pare_forward_run(b->c, f, samples, pare_forward_batch(f)));
-  *seconds = pare_now() - start;
-  return PARE_OK;
-}
-
 static PareStatus time_forward(Bench *b, PareForward *f) {
   PareCtx *c = b->c;
   int runs = b->o->runs > 0 ? b->o->runs : DEFAULT_RUNS;
   const PareGraph *g = pare_forward_graph(f);
   int64_t batch = pare_forward_batch(f);
-  double *run = PARE_NEW_N(c->scratch, runs, double), *by_node = PARE_NEW_N(c->scratch, g->nnodes, double), cold;
-  int64_t *samples = PARE_NEW_N(c->scratch, batch, int64_t);
-  if (!run || !by_node || !samples) return pare_nomem(c);
-  for (int i = 0; i < WARM_UP; i++) PARE_TRY(one_run(b, f, samples, &cold));
-  for (int i = 0; i < runs; i++) PARE_TRY(one_run(b, f, samples, &run[i]));
+  double *run = PARE_NEW_N(c->scratch, runs, double), *by_node = PARE_NEW_N(c->scratch, g->nnodes, double);
+  if (!run || !by_node) return pare_nomem(c);
+  PARE_TRY(pare_time_runs(c, f, b->h, runs, run));
   PARE_TRY(pare_program_profile(c, pare_forward_program(f))); /* apart: reading the clock costs a little */
-  for (int i = 0; i < WARM_UP; i++) PARE_TRY(one_run(b, f, samples, &cold));
+  PARE_TRY(pare_time_runs(c, f, b->h, 0, NULL));
   PARE_TRY(pare_program_times(c, pare_forward_program(f), by_node));
-  b->r->median_seconds = median((size_t)runs, run);
+  b->r->median_seconds = pare_median((size_t)runs, run);
   b->r->min_seconds = run[0];
   b->r->samples_per_second = (double)batch / b->r->median_seconds;
   double macs = (double)pare_graph_macs(g);
@@ -93,7 +73,7 @@ static PareStatus time_forward(Bench *b, PareForward *f) {
   const PareDevice *d = b->device;
   b->r->memory_bytes = (int64_t)(d->own + pare_program_bytes(pare_forward_program(f)));
   b->r->device_bytes = d->free_now ? (int64_t)(d->spare - d->free_now(b->device)) : 0;
-  return make_rows(b, g, by_node, WARM_UP);
+  return make_rows(b, g, by_node, PARE_WARM_UP);
 }
 
 static PareStatus bench_forward(Bench *b, PareModel *m) {
@@ -138,7 +118,7 @@ static PareStatus time_load(Bench *b) {
     if (grown > b->r->memory_bytes) b->r->memory_bytes = grown;
     pare_model_free(m);
   }
-  b->r->load_seconds = median(IO_RUNS, run + 1);
+  b->r->load_seconds = pare_median(IO_RUNS, run + 1);
   return PARE_OK;
 }
 
@@ -166,7 +146,7 @@ static PareStatus time_write(Bench *b, const PareModel *m) {
     pare_arena_free(a);
     if (s != PARE_OK) return s;
   }
-  b->r->write_seconds = median(IO_RUNS, run);
+  b->r->write_seconds = pare_median(IO_RUNS, run);
   return PARE_OK;
 }
 

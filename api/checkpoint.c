@@ -32,7 +32,7 @@ static uint64_t hash_head(uint64_t h, const PareType *type, const void *data) {
 static uint64_t fingerprint(const PareTuner *t) {
   const PareCompressOptions *o = t->o;
   uint64_t h = 14695981039346656037u;
-  int64_t ints[] = {o->seed, o->batch, o->rank, o->method, o->ranking, o->importance, o->loss, o->prune_every,
+  int64_t ints[] = {o->seed, o->batch, o->rank, o->method, t->ranking, o->align, o->importance, o->loss, o->prune_every,
                     o->lr_decay, t->spec.bf16, o->steps, t->nsamples, (int64_t)t->model->file.len,
                     (int64_t)t->dims->dims.n, t->planned, o->schedule, o->curve, o->regrow, o->distill,
                     t->reconstructs, o->adapter, o->granularity};

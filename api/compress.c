@@ -1,15 +1,19 @@
 /* compress.c - `pare compress`: the pipeline from top to bottom. */
 #include <errno.h>
 #include <math.h>
+#include <omp.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "api/account.h"
+#include "api/align.h"
+#include "api/clock.h"
 #include "api/costs.h"
 #include "api/digest.h"
 #include "api/judge.h"
+#include "api/latency.h"
 #include "api/options.h"
 #include "api/plan.h"
 #include "api/proof.h"
@@ -18,7 +22,7 @@
 #include "api/tuner.h"
 #include "api/vocab.h"
 #include "backend/emit.h"
-#include "passes/bind_shapes.h"
+#include "base/file.h"
 #include "passes/probe_dims.h"
 #include "passes/trace_dims.h"
 #include "passes/untie.h"
@@ -41,6 +45,9 @@ typedef struct Compress {
   PareGraph *probe, *sized; /* bound: to trace, to count */
   PareDims *dims;
   PareTarget target;
+  PareClock clock;
+  PareLatency latency;     /* where it is the target */
+  PareTiming dense_timing, timing; /* then of the dense and the compact model, at the end */
   PareDevice *device;
   PareTuner tuner;
   PareYardstick by;         /* where there are data */
@@ -163,6 +170,61 @@ static PareStatus size_up(Compress *k) {
   return pare_feed_bind(k->c, k->sized, k->train, &batch);
 }
 
+/* --- how fast it is --- */
+
+static bool is_timed(const Compress *k) { return !strcmp(k->target.kind, "latency"); }
+
+/* --latency-table or, so that a run that goes on does what it would have done, a file in the checkpoint. */
+static PareStatus table_path(Compress *k, const char **out) {
+  *out = k->o->latency_table;
+  if (**out) return check_place(k, *out);
+  if (!*k->o->checkpoint) return PARE_OK;
+  *out = pare_arena_printf(k->arena, "%s/latency.json", k->o->checkpoint);
+  return *out ? pare_dir_make(k->c, k->o->checkpoint) : pare_nomem(k->c);
+}
+
+/* "pixel_values f32[1, 1, 28, 28]" and so on: the sizes at which times count. */
+static const char *shapes_text(Compress *k) {
+  const char *text = "";
+  for (size_t i = 0; text && i < k->sized->inputs.n; i++) {
+    char type[PARE_TYPE_TEXT];
+    const PareValue *v = k->sized->inputs.at[i];
+    text = pare_arena_printf(k->arena, "%s%s%s %s", text, i ? ", " : "", v->name, pare_type_text(&v->type, type));
+  }
+  return text;
+}
+
+static PareStatus measure_latency(Compress *k) {
+  const char *command = k->o->latency_cmd;
+  char *digest = PARE_NEW_N(k->arena, 65, char);
+  PareLatencyAsk ask = {.dims = k->dims, .pruned = k->tuner.pruned, .flags = k->tuner.stage_keep, .sized = k->sized,
+                        .align = k->o->align, .h = k->h, .time = pare_clock_cut, .arg = &k->clock};
+  k->clock = (PareClock){k->c, {command, k->o->latency_timeout, k->device, k->h}, k->model, k->path, k->out, k->probe,
+                         k->sized, k->dims};
+  if (!digest) return pare_nomem(k->c);
+  PARE_TRY(pare_model_digest(k->c, k->model, digest));
+  PARE_TRY(table_path(k, &ask.path));
+  ask.key = (PareLatencyKey){digest, *command ? command : "pare " PARE_VERSION, k->device->name, shapes_text(k),
+                             omp_get_max_threads(), k->vocab ? k->vocab->left : 0};
+  if (!ask.key.shapes) return pare_nomem(k->c);
+  return pare_latency_measure(k->c, k->arena, &ask, &k->latency);
+}
+
+/* The dense model once more, beside what came out: the machine may have changed since the table was made. */
+static PareStatus time_result(Compress *k) {
+  PareCompressResult *r = k->result;
+  if (!is_timed(k)) return PARE_OK;
+  PARE_TRY(pare_clock_graph(&k->clock, k->model->graph, k->path, &k->dense_timing));
+  PARE_TRY(pare_clock_graph(&k->clock, k->emitted->graph, k->stage.model, &k->timing));
+  r->dense_ms = k->latency.dense.ms;
+  r->predicted_ms = pare_latency_predict(&k->latency, k->dims, k->tuner.keep);
+  r->dense_ms_now = k->dense_timing.ms;
+  r->measured_ms = k->timing.ms;
+  return PARE_OK;
+}
+
+/* --- what is to be done --- */
+
 /* By what the models will be judged: told before anything is tuned. */
 static PareStatus choose_yardstick(Compress *k) {
   const PareData *d = k->eval ? k->eval : k->train;
@@ -185,8 +247,9 @@ static PareStatus prepare(Compress *k) {
                            k->device));
   PARE_TRY(choose_yardstick(k));
   if (k->tuner.planned) k->target.requested = pare_tuner_share(&k->tuner);
-  return pare_target_ratio(k->c, k->arena, &k->target, k->dims, k->tuner.pruned, k->sized,
-                           pare_model_bytes(k->model), &k->tuner.ratio, &k->tuner.goal);
+  if (is_timed(k)) PARE_TRY(measure_latency(k));
+  PareMeasures m = {k->sized, pare_model_bytes(k->model), &k->latency};
+  return pare_target_ratio(k->c, k->arena, &k->target, k->dims, k->tuner.pruned, &m, &k->tuner.ratio, &k->tuner.goal);
 }
 
 /* --- what goes out --- */
@@ -280,17 +343,12 @@ static PareStatus describe(Compress *k, const PareModel *m, const PareGraph *g, 
   return pare_model_digest(k->c, m, out->sha256);
 }
 
-static PareStatus sized_like(Compress *k, const PareGraph *g, PareGraph **out) {
-  if (!(*out = pare_graph_clone(k->c, k->arena, g))) return k->c->diag.code;
-  for (size_t i = 0; i < g->inputs.n; i++) (*out)->inputs.at[i]->type = k->sized->inputs.at[i]->type;
-  return pare_bind_shapes(k->c, *out, 0, NULL);
-}
-
 static double reached(const Compress *k) {
   const PareModelInfo *a = &k->result->input, *b = &k->result->output;
   if (!strcmp(k->target.kind, "params")) return (double)b->params / (double)a->params;
   if (!strcmp(k->target.kind, "macs")) return (double)b->macs / (double)a->macs;
   if (!strcmp(k->target.kind, "bytes")) return (double)b->bytes / (double)a->bytes;
+  if (is_timed(k)) return k->result->measured_ms / k->result->dense_ms_now;
   return pare_tuner_share(&k->tuner);
 }
 
@@ -298,7 +356,7 @@ static PareStatus account(Compress *k) {
   PareCompressResult *r = k->result;
   PareGraph *sized;
   struct rusage use;
-  PARE_TRY(sized_like(k, k->emitted->graph, &sized));
+  PARE_TRY(pare_shapes_like(k->c, k->arena, k->emitted->graph, k->sized, &sized));
   PARE_TRY(describe(k, k->model, k->file, k->sized, k->path, &r->input));
   PARE_TRY(describe(k, k->emitted, k->emitted->graph, sized, k->out, &r->output));
   r->target = k->target.kind;
@@ -317,14 +375,30 @@ static PareStatus account(Compress *k) {
   return PARE_OK;
 }
 
+static PareStatus report(Compress *k) {
+  PareAccount a = {k->result, k->proof.samples, is_timed(k) ? &k->latency : NULL, k->dense_timing, k->timing};
+  return pare_account_write(k->c, &k->tuner, &a);
+}
+
 static void tell_plan(Compress *k) {
   int64_t all, dead;
   pare_tuner_count(&k->tuner, &all, &dead);
   if (!all) return;
   double share = k->tuner.planned ? k->target.requested : k->tuner.ratio;
   pare_log(k->c, 0, "%s: %lld %s may go, %.1f %% of %s shall; %lld steps of %lld samples, method %s", k->path,
-           (long long)all, k->tuner.element ? "elements" : "groups", 100 * share, k->o->ranking == PARE_RANK_COST && !k->tuner.element ? "their cost" : "them",
+           (long long)all, k->tuner.element ? "elements" : "groups", 100 * share, k->tuner.ranking == PARE_RANK_COST && !k->tuner.element ? "their cost" : "them",
            (long long)k->tuner.schedule.steps, (long long)k->o->batch, pare_tuner_method(&k->tuner));
+}
+
+/* Sizes that --align could not have. */
+static PareStatus tell_uneven(Compress *k) {
+  size_t n;
+  const char **name = PARE_NEW_N(k->arena, k->dims->dims.n + 1, const char *);
+  if (!name) return pare_nomem(k->c);
+  PARE_TRY(pare_align_uneven(k->c, k->dims, k->tuner.keep, k->o->align, name, &n));
+  for (size_t i = 0; i < n; i++)
+    pare_log(k->c, 0, "%s: what is left of it is no multiple of %lld channels", name[i], (long long)k->o->align);
+  return PARE_OK;
 }
 
 static PareStatus run(Compress *k) {
@@ -336,13 +410,15 @@ static PareStatus run(Compress *k) {
   tell_plan(k);
   if (k->o->dry_run) return PARE_OK;
   PARE_TRY(pare_tuner_run(&k->tuner));
+  PARE_TRY(tell_uneven(k));
   PARE_TRY(edit_model(k));
   PARE_TRY(emit(k, k->compact, k->out, &k->stage));
   if (*k->o->save_masked) PARE_TRY(emit(k, k->masked, k->o->save_masked, &k->masked_stage));
   PARE_TRY(prove(k));
   PARE_TRY(judge(k));
+  PARE_TRY(time_result(k));
   PARE_TRY(account(k));
-  if (*k->o->report) PARE_TRY(pare_account_write(k->c, &k->tuner, k->result, k->proof.samples));
+  if (*k->o->report) PARE_TRY(report(k));
   if (*k->o->save_plan) PARE_TRY(pare_plan_save(k->c, k->o->save_plan, k->dims, k->tuner.keep));
   if (k->vocab) PARE_TRY(pare_vocab_write(k->c, k->vocab, k->o->vocab, k->out));
   if (*k->o->save_masked) PARE_TRY(pare_stage_commit(k->c, &k->masked_stage));

@@ -37,6 +37,8 @@ static const Row rows[PARE_OPTION_COUNT] = {
   X(eta, 0, INFINITY, false, "0 or more")   \
   X(ema, 0, 1, true, "between 0 and 1")        \
   X(floor, 0, 1, true, "between 0 and 1") \
+  X(align, 1, 65536, true, "between 1 and 65536") \
+  X(latency_timeout, 1e-3, 1e6, true, "between 0.001 and 1000000 seconds") \
   X(prune_every, 1, INFINITY, false, "at least 1") \
   X(prune_warmup, 0, 1, true, "between 0 and 1") \
   X(prune_cooldown, 0, 1, true, "between 0 and 1") \
@@ -68,14 +70,6 @@ static const struct {
 #define X(field, low, top, closed, text) {PARE_OPTION_ID_##field, low, top, closed, text},
     RANGE_LIST(X)
 #undef X
-};
-
-/* What DESIGN 3 names and this version has not: an option, or a word of one. */
-static const struct {
-  const char *name, *word;
-} not_built[] = {
-    {"align", NULL},
-    {"target", "latency"},
 };
 
 /* --- where values live --- */
@@ -188,18 +182,8 @@ static void list_words(char *buf, size_t cap, const char *list) {
   }
 }
 
-static PareStatus check_built(const Setting *s, const char *word, size_t len) {
-  for (size_t i = 0; i < sizeof not_built / sizeof *not_built; i++) {
-    const char *w = not_built[i].word;
-    if (w && !strcmp(not_built[i].name, s->row->name) && strlen(w) == len && !memcmp(w, word, len))
-      return refuse(s, "%s is not built into this version of pare", w);
-  }
-  return PARE_OK;
-}
-
 static PareStatus read_word(const Setting *s, int *out) {
   char words[200];
-  PARE_TRY(check_built(s, s->value, strlen(s->value)));
   int i = find_word(s->row->words, s->value, strlen(s->value));
   list_words(words, sizeof words, s->row->words);
   if (i < 0) return refuse(s, "takes %s, not '%s'", words, s->value);
@@ -213,9 +197,8 @@ static PareStatus check_target(const Setting *s) {
   const char *eq = strchr(s->value, '=');
   size_t len = eq ? (size_t)(eq - s->value) : strlen(s->value);
   double left;
-  PARE_TRY(check_built(s, s->value, len));
-  if (!eq || find_word("params macs bytes", s->value, len) < 0)
-    return refuse(s, "takes params=X, macs=X or bytes=X, not '%s'", s->value);
+  if (!eq || find_word("params macs bytes latency", s->value, len) < 0)
+    return refuse(s, "takes params=X, macs=X, bytes=X or latency=X, not '%s'", s->value);
   if (!parse_float(eq + 1, &left) || left <= 0 || left > 1)
     return refuse(s, "names the share that is left, above 0 and at most 1, not '%s'", eq + 1);
   return PARE_OK;
@@ -303,19 +286,12 @@ static PareStatus read_value(const Setting *s, PareCompressOptions *o, bool appe
   return PARE_OK;
 }
 
-static PareStatus unknown_option(PareCtx *c, const char *name, const char *dash) {
-  for (size_t i = 0; i < sizeof not_built / sizeof *not_built; i++)
-    if (!not_built[i].word && !strcmp(not_built[i].name, name))
-      return pare_error(c, PARE_USAGE, "%s%s is not built into this version of pare", dash, name);
-  return pare_error(c, PARE_USAGE, "there is no option %s%s", dash, name);
-}
-
 PareStatus pare_option_take(PareCtx *c, PareCompressOptions *o, const char *name, const char *value,
                             PareOptionSource source) {
   const char *dash = source == PARE_FROM_RECIPE ? "" : "--";
   Owner *own = o->owner;
   int id = find_row(name);
-  if (id < 0) return unknown_option(c, name, dash);
+  if (id < 0) return pare_error(c, PARE_USAGE, "there is no option %s%s", dash, name);
   Setting s = {c, &rows[id], value, dash, source != PARE_FROM_DEFAULT};
   if (!value && s.row->kind != FLAG) return refuse(&s, "wants a value: %s", s.row->words);
   if (source < (PareOptionSource)own->source[id]) return PARE_OK;
@@ -399,7 +375,7 @@ const char *pare_option_text(PareArena *a, const PareCompressOptions *o, int id,
 }
 
 bool pare_option_target(const PareCompressOptions *o, const char **kind, double *left) {
-  static const char *const kinds[] = {"params", "macs", "bytes"};
+  static const char *const kinds[] = {"params", "macs", "bytes", "latency"};
   const char *eq = strchr(o->target, '=');
   if (!eq || !parse_float(eq + 1, left)) return false;
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
@@ -443,7 +419,8 @@ static PareStatus check_classes(PareCtx *c, const PareCompressOptions *o) {
 /* What has a meaning for groups only. */
 static PareStatus check_granularity(PareCtx *c, const PareCompressOptions *o) {
   static const int groups_only[] = {PARE_OPTION_ID_target, PARE_OPTION_ID_plan, PARE_OPTION_ID_save_plan,
-                                    PARE_OPTION_ID_floor, PARE_OPTION_ID_save_masked, PARE_OPTION_ID_vocab_keep};
+                                    PARE_OPTION_ID_floor, PARE_OPTION_ID_save_masked, PARE_OPTION_ID_vocab_keep,
+                                    PARE_OPTION_ID_align};
   enum { TWO_FOUR = 2, SEQUENTIAL = 1 };
   if (!o->granularity) return PARE_OK;
   for (size_t i = 0; i < sizeof groups_only / sizeof *groups_only; i++)
@@ -495,6 +472,23 @@ static PareStatus check_new_head(PareCtx *c, const PareCompressOptions *o) {
   return PARE_OK;
 }
 
+static bool is_latency(const PareCompressOptions *o) {
+  const char *kind;
+  double left;
+  return pare_option_target(o, &kind, &left) && !strcmp(kind, "latency");
+}
+
+/* What has a meaning where times are measured only. */
+static PareStatus check_latency(PareCtx *c, const PareCompressOptions *o) {
+  static const int latency_only[] = {PARE_OPTION_ID_latency_cmd, PARE_OPTION_ID_latency_table,
+                                     PARE_OPTION_ID_latency_timeout};
+  for (size_t i = 0; i < sizeof latency_only / sizeof *latency_only; i++)
+    if (given(o, latency_only[i]) && !is_latency(o))
+      return pare_error(c, PARE_USAGE, "--%s is about --target latency=X: give that, or leave it out",
+                        rows[latency_only[i]].name);
+  return PARE_OK;
+}
+
 PareStatus pare_options_check(PareCtx *c, const PareCompressOptions *o) {
   static const int either[][2] = {{PARE_OPTION_ID_sparsity, PARE_OPTION_ID_target},
                                   {PARE_OPTION_ID_epochs, PARE_OPTION_ID_steps}};
@@ -507,6 +501,7 @@ PareStatus pare_options_check(PareCtx *c, const PareCompressOptions *o) {
   PARE_TRY(check_new_head(c, o));
   if (o->resume && !*o->checkpoint) return pare_error(c, PARE_USAGE, "--resume needs --checkpoint DIR");
   PARE_TRY(check_granularity(c, o));
+  PARE_TRY(check_latency(c, o));
   if (o->regrow && o->schedule != PARE_GRADUAL)
     return pare_error(c, PARE_USAGE, "--regrow needs more than one prune: take --schedule gradual");
   if (o->prune_warmup + o->prune_cooldown > 1)

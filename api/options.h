@@ -36,7 +36,7 @@ unsigned pare_option_kinds(const PareCompressOptions *o);
 /* --trainable as a set of PARE_TRAIN_*, with what other options make of it. */
 unsigned pare_option_trainable(const PareCompressOptions *o);
 
-/* --target: kind "params", "macs" or "bytes" and what is left, in (0, 1].
+/* --target: kind "params", "macs", "bytes" or "latency" and what is left, in (0, 1].
  * False when it is not given. */
 bool pare_option_target(const PareCompressOptions *o, const char **kind, double *left);
 

@@ -136,3 +136,9 @@ PareStatus pare_shapes_bind(PareCtx *c, PareArena *a, const PareGraph *g, const 
   if (!*out) return c->diag.code;
   return pare_bind_shapes(c, *out, (int)s.dims.n, s.dims.at);
 }
+
+PareStatus pare_shapes_like(PareCtx *c, PareArena *a, const PareGraph *g, const PareGraph *bound, PareGraph **out) {
+  if (!(*out = pare_graph_clone(c, a, g))) return c->diag.code;
+  for (size_t i = 0; i < g->inputs.n; i++) (*out)->inputs.at[i]->type = bound->inputs.at[i]->type;
+  return pare_bind_shapes(c, *out, 0, NULL);
+}

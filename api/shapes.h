@@ -12,4 +12,8 @@
 PARE_MUST_USE PareStatus pare_shapes_bind(PareCtx *c, PareArena *a, const PareGraph *g, const char *text,
                                           int64_t batch, int64_t other, PareGraph **out);
 
+/* A clone of g, which has the inputs of `bound`, bound to the same sizes. Lives in a. */
+PARE_MUST_USE PareStatus pare_shapes_like(PareCtx *c, PareArena *a, const PareGraph *g, const PareGraph *bound,
+                                          PareGraph **out);
+
 #endif

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "api/align.h"
 #include "api/costs.h"
 #include "api/options.h"
 #include "runtime/rank.h"
@@ -11,7 +12,7 @@
 enum { ADDED_BYTES = 512, ADDED_BYTES_A_DIM = 256 };
 
 void pare_target_read(const PareCompressOptions *o, PareTarget *out) {
-  *out = (PareTarget){*o->plan ? "plan" : "sparsity", o->sparsity, o->floor};
+  *out = (PareTarget){*o->plan ? "plan" : "sparsity", o->sparsity, o->floor, o->align};
   if (!*o->plan) pare_option_target(o, &out->kind, &out->requested);
 }
 
@@ -42,8 +43,7 @@ static double branch_macs(const PareDim *dim, const PareGraph *sized) {
   return macs / (double)dim->count;
 }
 
-/* MACs that one group of the dimension owns. */
-static PareStatus group_macs(PareCtx *c, const PareDims *d, const PareDim *dim, const PareGraph *sized, double *out) {
+PareStatus pare_group_macs(PareCtx *c, const PareDims *d, const PareDim *dim, const PareGraph *sized, double *out) {
   *out = branch_macs(dim, sized);
   const PareNode *s = sized->first;
   for (const PareNode *n = d->tracer->g->first; n; n = n->next, s = s->next) {
@@ -55,35 +55,81 @@ static PareStatus group_macs(PareCtx *c, const PareDims *d, const PareDim *dim, 
   return PARE_OK;
 }
 
+/* --- from a target to a ratio --- */
+
+typedef struct Reach {
+  PareCtx *c;
+  const PareTarget *t;
+  const PareDims *d;
+  const PareMeasures *m;
+  PareGoal *goal;
+  PareLayer *layer; /* those that lose groups by their scores */
+  size_t nlayers;
+} Reach;
+
+static bool is(const Reach *r, const char *kind) { return !strcmp(r->t->kind, kind); }
+
+static PareStatus whole_cost(Reach *r, double *all) {
+  PareWeights w;
+  PARE_TRY(pare_graph_weights(r->c, r->m->sized, &w));
+  *all = is(r, "macs") ? (double)pare_graph_macs(r->m->sized) : is(r, "bytes") ? (double)r->m->file_bytes : (double)w.params;
+  if (is(r, "latency")) *all = r->m->latency->dense.ms;
+  return PARE_OK;
+}
+
+/* Of a group; by a curve, in the mean: more than nothing, since scores are divided by it. */
+static PareStatus group_cost(const Reach *r, size_t i, double *out) {
+  const PareDim *dim = &r->d->dims.at[i];
+  if (is(r, "macs")) return pare_group_macs(r->c, r->d, dim, r->m->sized, out);
+  *out = (double)(is(r, "bytes") ? dim->bytes : dim->params);
+  if (is(r, "latency"))
+    *out = fmax(-r->m->latency->curve[i][1] / (double)dim->count, 1e-9 * r->m->latency->dense.ms);
+  return PARE_OK;
+}
+
+static PareStatus add_layer(Reach *r, size_t i) {
+  const PareDim *dim = &r->d->dims.at[i];
+  PareGoal *goal = r->goal;
+  PareLayer l = {.kind = (int)dim->kind, .count = dim->count, .least = pare_rank_least(dim->count, r->t->floor)};
+  if (dim->given && is(r, "latency")) return PARE_OK; /* the base is without it */
+  PARE_TRY(group_cost(r, i, &goal->cost[i]));
+  if (dim->given) {
+    goal->fixed -= goal->cost[i] * (double)(dim->count - pare_axis_count(dim->leaf));
+    return PARE_OK;
+  }
+  PARE_TRY(pare_align_multiple(r->c, r->d, dim, r->t->align, &l.multiple));
+  l.cost = goal->cost[i];
+  if (goal->curve) l.curve = goal->curve[i];
+  else goal->fixed -= goal->cost[i] * (double)dim->count;
+  r->layer[r->nlayers++] = l;
+  return PARE_OK;
+}
+
+static PareStatus reach(Reach *r, const bool *pruned, double *ratio) {
+  PareGoal *goal = r->goal;
+  PARE_TRY(whole_cost(r, &goal->fixed));
+  goal->budget = r->t->requested * goal->fixed;
+  if (is(r, "latency")) {
+    goal->curve = r->m->latency->curve;
+    goal->fixed = r->m->latency->base.ms;
+  }
+  for (size_t i = 0; i < r->d->dims.n; i++)
+    if (pruned[i]) PARE_TRY(add_layer(r, i));
+  if (is(r, "bytes")) goal->fixed += ADDED_BYTES + ADDED_BYTES_A_DIM * (double)r->nlayers;
+  return pare_rank_budget(r->c, r->nlayers, r->layer, goal->fixed, goal->budget, ratio);
+}
+
 PareStatus pare_target_ratio(PareCtx *c, PareArena *a, const PareTarget *t, const PareDims *d, const bool *pruned,
-                             const PareGraph *sized, size_t file_bytes, double *ratio, PareGoal *goal) {
+                             const PareMeasures *m, double *ratio, PareGoal *goal) {
   *ratio = t->requested;
   *goal = (PareGoal){0};
   if (!strcmp(t->kind, "sparsity") || !strcmp(t->kind, "plan")) return PARE_OK;
-  PareWeights w;
-  PARE_TRY(pare_graph_weights(c, sized, &w));
-  bool macs = !strcmp(t->kind, "macs"), bytes = !strcmp(t->kind, "bytes");
-  double all = macs ? (double)pare_graph_macs(sized) : bytes ? (double)file_bytes : (double)w.params;
   PareMark mark = pare_arena_mark(c->scratch);
-  PareLayer *layer = PARE_NEW_N(c->scratch, d->dims.n + 1, PareLayer);
-  *goal = (PareGoal){PARE_NEW_N(a, d->dims.n + 1, double), all, t->requested * all};
-  size_t n = 0;
-  if (!layer || !goal->cost) return pare_nomem(c);
-  for (size_t i = 0; i < d->dims.n; i++) {
-    const PareDim *dim = &d->dims.at[i];
-    if (!pruned[i]) continue;
-    goal->cost[i] = (double)(bytes ? dim->bytes : dim->params);
-    if (macs) PARE_TRY(group_macs(c, d, dim, sized, &goal->cost[i]));
-    if (dim->given) {
-      goal->fixed -= goal->cost[i] * (double)(dim->count - pare_axis_count(dim->leaf));
-      continue;
-    }
-    goal->fixed -= goal->cost[i] * (double)dim->count;
-    layer[n++] = (PareLayer){.kind = (int)dim->kind, .count = dim->count, .cost = goal->cost[i],
-                             .least = pare_rank_least(dim->count, t->floor)};
-  }
-  if (bytes) goal->fixed += ADDED_BYTES + ADDED_BYTES_A_DIM * (double)n;
-  PARE_TRY(pare_rank_budget(c, n, layer, goal->fixed, goal->budget, ratio));
+  Reach r = {.c = c, .t = t, .d = d, .m = m, .goal = goal};
+  r.layer = PARE_NEW_N(c->scratch, d->dims.n + 1, PareLayer);
+  goal->cost = PARE_NEW_N(a, d->dims.n + 1, double);
+  if (!r.layer || !goal->cost) return pare_nomem(c);
+  PARE_TRY(reach(&r, pruned, ratio));
   pare_arena_rewind(c->scratch, mark);
   return PARE_OK;
 }

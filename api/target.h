@@ -2,13 +2,15 @@
 #ifndef PARE_API_TARGET_H
 #define PARE_API_TARGET_H
 
+#include "api/latency.h"
 #include "ir/dims.h"
 #include "pare/pare.h"
 
 typedef struct PareTarget {
-  const char *kind; /* "sparsity", "params", "macs", "bytes", "plan" */
+  const char *kind; /* "sparsity", "params", "macs", "bytes", "latency", "plan" */
   double requested; /* as given; of a plan the share of its groups that goes */
   double floor;     /* share of a layer's groups that stays whatever the scores say */
+  int64_t align;    /* of --align */
 } PareTarget;
 
 /* --plan, --target, or --sparsity where there is neither; the options have been checked. */
@@ -17,14 +19,25 @@ void pare_target_read(const PareCompressOptions *o, PareTarget *out);
 /* What reaching a target takes: cost[i] of a group of dimension i, the cost of what cannot go, and what may be left. */
 typedef struct PareGoal {
   double *cost; /* NULL: the target is a ratio of groups */
+  double *const *curve; /* latency: by dimension [count + 1], what so many groups cost, cost[i] being a mean; else NULL */
   double fixed, budget;
 } PareGoal;
 
+/* What a target is reached by: the model bound to the sizes at which MACs count, what its files take and, for latency,
+ * the times. */
+typedef struct PareMeasures {
+  const PareGraph *sized;
+  size_t file_bytes;
+  const PareLatency *latency;
+} PareMeasures;
+
 /* The ratio of groups of each pruned dimension that reaches it under uniform ranking, and the goal as such, which is
- * in `a`. `sized` is the model bound to the sizes at which MACs count, `file_bytes` what its files take. PARE_TARGET
- * when it cannot be reached. */
+ * in `a`. PARE_TARGET when it cannot be reached. */
 PARE_MUST_USE PareStatus pare_target_ratio(PareCtx *c, PareArena *a, const PareTarget *t, const PareDims *d,
-                                           const bool *pruned, const PareGraph *sized, size_t file_bytes,
-                                           double *ratio, PareGoal *goal);
+                                           const bool *pruned, const PareMeasures *m, double *ratio, PareGoal *goal);
+
+/* MACs that one group of the dimension owns; `sized` is the traced graph bound to other sizes. */
+PARE_MUST_USE PareStatus pare_group_macs(PareCtx *c, const PareDims *d, const PareDim *dim, const PareGraph *sized,
+                                         double *out);
 
 #endif

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "api/align.h"
 #include "api/call.h"
 #include "api/checkpoint.h"
 #include "api/forward.h"
@@ -76,23 +77,26 @@ static PareStatus tune_step(PareTuner *t) {
 
 /* --- pruning --- */
 
-/* The whole branches that may be ranked, or all else; their number. */
-static size_t list_layers(const PareTuner *t, bool branches, PareLayer *layer) {
-  size_t n = 0;
+/* The whole branches that may be ranked, or all else; *n of them. */
+static PareStatus list_layers(const PareTuner *t, bool branches, PareLayer *layer, size_t *n) {
+  *n = 0;
   for (size_t i = 0; i < t->dims->dims.n; i++) {
     const PareDim *d = &t->dims->dims.at[i];
     if (!pare_tuner_ranks(t, t->keep, i) || (d->kind == PARE_KIND_DEPTH) != branches) continue;
     if (t->o->regrow) memset(t->keep[i], 1, (size_t)d->count * sizeof(bool));
-    layer[n++] = (PareLayer){.kind = (int)d->kind, .count = d->count, .score = t->score[i], .keep = t->keep[i],
-                             .cost = pare_tuner_cost(t, i), .least = pare_rank_least(d->count, t->o->floor)};
+    PareLayer *l = &layer[(*n)++];
+    *l = (PareLayer){.kind = (int)d->kind, .count = d->count, .score = t->score[i], .keep = t->keep[i],
+                     .cost = pare_tuner_cost(t, i), .least = pare_rank_least(d->count, t->o->floor),
+                     .curve = t->goal.curve ? t->goal.curve[i] : NULL};
+    PARE_TRY(pare_align_multiple(t->c, t->dims, d, t->o->align, &l->multiple));
   }
-  return n;
+  return PARE_OK;
 }
 
 /* What all groups cost. */
 static double whole_cost(size_t n, const PareLayer *layer) {
   double cost = 0;
-  for (size_t i = 0; i < n; i++) cost += layer[i].cost * (double)layer[i].count;
+  for (size_t i = 0; i < n; i++) cost += pare_layer_cost(&layer[i], layer[i].count);
   return cost;
 }
 
@@ -101,16 +105,18 @@ static double whole_cost(size_t n, const PareLayer *layer) {
 static PareStatus prune_layers(PareTuner *t, double share, bool branches) {
   double ratio = t->ratio;
   const PareGoal *goal = &t->goal;
-  PareRanking ranking = (PareRanking)t->o->ranking;
+  PareRanking ranking = t->ranking;
   PareMark mark = pare_arena_mark(t->c->scratch);
   PareLayer *layer = PARE_NEW_N(t->c->scratch, t->dims->dims.n + 1, PareLayer);
   if (!layer) return pare_nomem(t->c);
-  size_t n = list_layers(t, branches, layer);
+  size_t n;
+  PARE_TRY(list_layers(t, branches, layer, &n));
   if (!n) return PARE_OK;
   if (ranking == PARE_RANK_GLOBAL && goal->cost)
     PARE_TRY(pare_rank_budget_global(t->c, n, layer, goal->fixed, goal->budget, &ratio));
   double all = whole_cost(n, layer), amount = goal->cost ? all + goal->fixed - goal->budget : ratio * all;
-  if (ranking == PARE_RANK_COST) PARE_TRY(pare_rank_cost(t->c, n, layer, share * amount, goal->cost != NULL));
+  if (ranking == PARE_RANK_COST && goal->curve) PARE_TRY(pare_rank_curve(t->c, n, layer, share * amount));
+  else if (ranking == PARE_RANK_COST) PARE_TRY(pare_rank_cost(t->c, n, layer, share * amount, goal->cost != NULL));
   else PARE_TRY(pare_rank_ratio(t->c, n, layer, share * ratio, ratio, ranking == PARE_RANK_GLOBAL));
   pare_arena_rewind(t->c->scratch, mark);
   return PARE_OK;
@@ -412,12 +418,22 @@ static PareStatus choose_trained(PareTuner *t) {
   return PARE_OK;
 }
 
+/* Times are saved where a score costs the least a millisecond, whatever the class. */
+static PareRanking choose_ranking(const PareCompressOptions *o) {
+  const char *kind = "";
+  double left;
+  bool chosen = pare_option_source(o, PARE_OPTION_ID_ranking) != PARE_FROM_DEFAULT;
+  bool timed = pare_option_target(o, &kind, &left) && !strcmp(kind, "latency");
+  return timed && !chosen ? PARE_RANK_COST : (PareRanking)o->ranking;
+}
+
 PareStatus pare_tuner_init(PareTuner *t, PareCtx *c, PareArena *arena, const PareModel *model, const PareGraph *dense,
                            PareDims *dims, const PareCompressOptions *o, const PareHooks *h, const PareData *data,
                            const int64_t *samples, int64_t nsamples, PareDevice *device) {
   *t = (PareTuner){.c = c, .o = o, .h = h, .model = model, .dense = dense, .data = data, .samples = samples, .nsamples = nsamples,
                    .arena = arena, .device = device, .dims = dims, .loss = NAN};
   t->ratio = o->sparsity;
+  t->ranking = choose_ranking(o);
   t->sequential = o->adapter == 1;
   PARE_TRY(pare_tuner_choose(t));
   t->criterion = t->planned ? pare_criterion_find("random") /* scores nothing */ : choose_criterion(o);
@@ -429,7 +445,7 @@ PareStatus pare_tuner_init(PareTuner *t, PareCtx *c, PareArena *arena, const Par
   t->spec.eta = o->eta;
   t->spec.ema = o->ema;
   t->spec.sum = !t->schedule.steps || t->schedule.kind != PARE_GRADUAL;
-  t->spec.normalise = o->ranking != PARE_RANK_UNIFORM;
+  t->spec.normalise = t->ranking != PARE_RANK_UNIFORM;
   t->spec.pruned = t->pruned;
   t->spec.dump_after = o->dump_after;
   PARE_TRY(choose_precision(t));
@@ -454,7 +470,7 @@ double pare_tuner_share(const PareTuner *t) {
   }
   for (size_t i = 0; i < t->dims->dims.n; i++)
     for (int64_t k = 0; pare_tuner_ranks(t, t->keep, i) && k < t->dims->dims.at[i].count; k++) {
-      double cost = t->o->ranking == PARE_RANK_COST && !t->planned ? pare_tuner_cost(t, i) : 1;
+      double cost = t->ranking == PARE_RANK_COST && !t->planned ? pare_tuner_cost(t, i) : 1;
       all += cost;
       dead += t->keep[i][k] ? 0 : cost;
     }

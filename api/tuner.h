@@ -67,6 +67,7 @@ typedef struct PareTuner {
   bool **keep;      /* by dimension: what lives; NULL where not pruned */
   bool **stage_keep; /* what lived when the program was made: the leaves' flags */
   double **score;   /* by dimension, moving averages */
+  PareRanking ranking; /* --ranking, or what the target wants where none is given */
   double ratio;     /* of the groups of each kind, at the end; global ranking to a goal has its own */
   PareGoal goal;
   bool planned;     /* what goes has been said: nothing is ranked */

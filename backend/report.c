@@ -27,6 +27,36 @@ static json_t *target_json(const PareReport *r) {
                    "reached_by_class", by_class);
 }
 
+static json_t *times_json(const PareReportTimes *t) {
+  json_t *layers = json_array(), *sizes = json_array();
+  for (size_t i = 0; i < t->nlayers; i++) json_array_append_new(layers, pare_json_text(t->layers[i]));
+  for (size_t i = 0; i < t->nsizes; i++)
+    json_array_append_new(sizes, json_pack("{s:I, s:o, s:o}", "kept", (json_int_t)t->kept[i], "ms",
+                                           pare_json_number(t->ms[i]), "spread", pare_json_number(t->spread[i])));
+  return json_pack("{s:s, s:I, s:o, s:o}", "kind", t->kind, "groups", (json_int_t)t->count, "layers", layers, "sizes",
+                   sizes);
+}
+
+/* null where nothing was timed. `spread` is the range of the measurements over their median. */
+static json_t *latency_json(const PareReport *r) {
+  if (!r->latency.command) return json_null();
+  json_t *table = json_array();
+  for (size_t i = 0; i < r->latency.nclasses; i++) json_array_append_new(table, times_json(&r->latency.classes[i]));
+  return json_pack("{s:o, s:o, s:o, s:o, s:{s:o, s:o, s:o, s:o}, s:o}", "command", pare_json_text(r->latency.command),
+                   "dense_ms", pare_json_number(r->latency.dense_ms), "dense_spread",
+                   pare_json_number(r->latency.dense_spread), "predicted_ms", pare_json_number(r->latency.predicted_ms),
+                   "measured", "dense_ms", pare_json_number(r->latency.dense_now_ms), "dense_spread",
+                   pare_json_number(r->latency.dense_now_spread), "compact_ms", pare_json_number(r->latency.measured_ms),
+                   "compact_spread", pare_json_number(r->latency.measured_spread), "table", table);
+}
+
+static json_t *alignment_json(const PareReport *r) {
+  json_t *uneven = json_array();
+  for (size_t i = 0; i < r->alignment.nuneven; i++)
+    json_array_append_new(uneven, pare_json_text(r->alignment.uneven[i]));
+  return json_pack("{s:I, s:o}", "multiple", (json_int_t)r->alignment.align, "not_aligned", uneven);
+}
+
 /* `kept` lists the indices that are left, where some are gone; `scores` has a number for each that there was. */
 static json_t *group_json(const PareReportGroup *g) {
   json_t *o = json_pack("{s:o, s:o, s:I, s:I}", "name", pare_json_text(g->name), "kind", pare_json_text(g->kind),
@@ -99,8 +129,9 @@ static json_t *options_json(const PareReport *r) {
 }
 
 static json_t *report_json(const PareReport *r) {
-  return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o}", "input", model_json(&r->input),
-                   "exporter", pare_fingerprint_json(r->fingerprint), "output", model_json(&r->output), "target", target_json(r), "groups", groups_json(r), "metrics",
+  return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o}", "input", model_json(&r->input),
+                   "exporter", pare_fingerprint_json(r->fingerprint), "output", model_json(&r->output), "target", target_json(r), "latency",
+                   latency_json(r), "alignment", alignment_json(r), "groups", groups_json(r), "metrics",
                    metrics_json(r), "validation", validation_json(r), "training", training_json(r), "curves",
                    curves_json(r), "seed", (json_int_t)r->seed, "options", options_json(r), "version",
                    pare_json_text(r->version));

@@ -42,6 +42,16 @@ typedef struct PareReportOption {
   bool quoted; /* text, not a number or a truth value */
 } PareReportOption;
 
+/* Layers of one shape, timed with fewer groups in all of them. */
+typedef struct PareReportTimes {
+  const char *kind;
+  int64_t count;
+  size_t nlayers, nsizes;
+  const char *const *layers;
+  const int64_t *kept;        /* [nsizes] */
+  const double *ms, *spread;  /* of the whole model */
+} PareReportTimes;
+
 typedef struct PareReport {
   const char *version;
   int64_t seed;
@@ -53,6 +63,18 @@ typedef struct PareReport {
     size_t nclasses;
     const PareReportClass *classes;
   } target;
+  struct {
+    const char *command; /* NULL: nothing was timed */
+    double dense_ms, dense_spread, predicted_ms;                            /* by the table */
+    double dense_now_ms, dense_now_spread, measured_ms, measured_spread; /* at the end */
+    size_t nclasses;
+    const PareReportTimes *classes;
+  } latency;
+  struct {
+    int64_t align; /* of --align */
+    size_t nuneven;
+    const char *const *uneven; /* dimensions that have no such size, or were told another */
+  } alignment;
   size_t ngroups;
   const PareReportGroup *groups;
   struct {

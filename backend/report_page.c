@@ -286,6 +286,25 @@ static void dimensions(FILE *f, const PareReport *r) {
 
 /* --- the rest --- */
 
+/* What was measured to reach a latency, and which sizes are no multiples. */
+static void budget_facts(FILE *f, const PareReport *r) {
+  if (r->latency.command) {
+    fprintf(f, "<p>Latency: dense %.4g ms; the table predicted %.4g ms. At the end dense %.4g ms (spread %.1f %%), "
+            "compact %.4g ms (spread %.1f %%), by <code>", r->latency.dense_ms, r->latency.predicted_ms,
+            r->latency.dense_now_ms, 100 * r->latency.dense_now_spread, r->latency.measured_ms,
+            100 * r->latency.measured_spread);
+    text(f, r->latency.command);
+    fputs("</code>.</p>\n", f);
+  }
+  if (r->alignment.align <= 1) return;
+  fprintf(f, "<p>Kept sizes are multiples of %" PRId64, r->alignment.align);
+  for (size_t i = 0; i < r->alignment.nuneven; i++) {
+    fputs(i ? ", " : ", but for ", f);
+    text(f, r->alignment.uneven[i]);
+  }
+  fputs(".</p>\n", f);
+}
+
 static void facts(FILE *f, const PareReport *r) {
   fputs("<h2>How</h2>\n<div class=\"panel\">\n<p>Target: ", f);
   text(f, r->target.kind);
@@ -295,8 +314,10 @@ static void facts(FILE *f, const PareReport *r) {
     text(f, r->target.classes[i].kind);
     fprintf(f, " %.4g", r->target.classes[i].reached);
   }
-  fprintf(f, "%s.</p>\n<p>%s and cut model, run side by side on %" PRId64 " samples, differ by at most %.2g (%.2g relative): "
-          "<span class=\"%s\">%s</span>.</p>\n<p>", r->target.nclasses ? ")" : "", r->validation.exact ? "Pruned" : "Re-specialised",
+  fprintf(f, "%s.</p>\n", r->target.nclasses ? ")" : "");
+  budget_facts(f, r);
+  fprintf(f, "<p>%s and cut model, run side by side on %" PRId64 " samples, differ by at most %.2g (%.2g relative): "
+          "<span class=\"%s\">%s</span>.</p>\n<p>", r->validation.exact ? "Pruned" : "Re-specialised",
           r->validation.samples,
           r->validation.max_abs, r->validation.max_rel, r->validation.passed ? "ok" : "bad",
           r->validation.passed ? "equal to rounding" : "not equal");

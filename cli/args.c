@@ -103,11 +103,7 @@ static const char *nearest(const CliCommand *cmd, const char *name) {
   return best;
 }
 
-/* The table does not have it; the API may know why. */
-static int unknown_option(Reader *r, const char *dash, const char *name) {
-  PareError e = {.code = 0};
-  if (r->cmd->take && dash[1] && r->cmd->take(r->cmd->arg, name, "", &e) && strstr(e.text, "not built"))
-    return cli_fail(&e);
+static int unknown_option(const Reader *r, const char *dash, const char *name) {
   const char *near = dash[1] ? nearest(r->cmd, name) : NULL;
   if (near) return cli_usage_error("unknown option %s%s: did you mean --%s?", dash, name, near);
   return cli_usage_error("unknown option %s%s: see 'pare %s --help'", dash, name, r->cmd->name);

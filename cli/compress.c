@@ -36,6 +36,9 @@ static void print(const PareCompressResult *r) {
     double scale = r->share ? 100 : 1;
     printf("%-12s %16.*f %16.*f\n", r->metric, r->share ? 2 : 5, scale * r->dense, r->share ? 2 : 5, scale * r->compact);
   }
+  if (r->measured_ms > 0)
+    printf("%-12s %13.4g ms %13.4g ms %7.1f %%   predicted %.4g of %.4g ms\n", "latency", r->dense_ms_now, r->measured_ms,
+           100 * r->measured_ms / r->dense_ms_now, r->predicted_ms, r->dense_ms);
   if (r->target) printf("%-12s %16.4g %16.4g   asked for, reached\n", r->target, r->requested, r->reached);
   printf("%s and cut model differ by %.2g (relative %.2g)\n", r->exact ? "masked" : "re-specialised", r->masked_vs_compact_abs, r->masked_vs_compact_rel);
   if (r->steps > 0)

@@ -5,29 +5,13 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "runtime/blocks.h"
+
 enum { BISECTIONS = 60 };
 
-typedef struct Candidate {
-  double score;
-  size_t layer;
-  int64_t index;
-} Candidate;
-
-static int by_score(const void *pa, const void *pb) {
-  const Candidate *a = pa, *b = pb;
-  if (a->score != b->score) return a->score < b->score ? -1 : 1;
-  if (a->layer != b->layer) return a->layer < b->layer ? -1 : 1;
-  return (a->index > b->index) - (a->index < b->index);
+static int64_t most_of(const PareLayer *l) {
+  return l->count > pare_block_least(l) ? l->count - pare_block_least(l) : 0;
 }
-
-static int64_t dead_of(const PareLayer *l) {
-  int64_t n = 0;
-  for (int64_t i = 0; i < l->count; i++) n += !l->keep[i];
-  return n;
-}
-
-static int64_t least_of(const PareLayer *l) { return l->least > 1 ? l->least : 1; }
-static int64_t most_of(const PareLayer *l) { return l->count > least_of(l) ? l->count - least_of(l) : 0; }
 
 int64_t pare_rank_least(int64_t count, double share) {
   int64_t n = (int64_t)ceil(share * (double)count - 1e-9); /* 0.2 of 5 is 1 */
@@ -43,9 +27,35 @@ static int64_t dead_of_kind(size_t n, const PareLayer *layer, int kind, double r
   return dead < most ? dead : most;
 }
 
+/* What is over a multiple, which always goes. */
+static int64_t over_of(const PareLayer *l) { return l->count % pare_block_size(l); }
+
+/* Whole blocks out of a share of a layer's groups, rounded down. */
+static int64_t whole_blocks(const PareLayer *l, double share) {
+  int64_t size = pare_block_size(l), over = over_of(l), most = most_of(l);
+  int64_t dead = over + (int64_t)floor((share - (double)over) / (double)size) * size;
+  return dead < over ? over : dead > most ? most : dead;
+}
+
+/* One layer after the other, the largest remainder first, gives a block until `left` groups are given; or takes one
+ * back where too many were: the floors of layers may be beyond the rounded total. */
+static void share_rest(const PareLayer *layer, size_t n, const PareCandidate *rest, int64_t left, int64_t *dead) {
+  for (size_t round = 0; left > 0; round++) {
+    size_t i = rest[round % n].layer;
+    int64_t size = pare_block_size(&layer[i]);
+    if (dead[i] < most_of(&layer[i])) dead[i] += size, left -= size;
+  }
+  while (left < 0 && n > 0) {
+    size_t i = rest[n - 1].layer;
+    int64_t size = pare_block_size(&layer[i]);
+    if (dead[i] - size >= over_of(&layer[i]) && left + size <= 0) dead[i] -= size, left += size;
+    else n--;
+  }
+}
+
 PareStatus pare_rank_quota(PareCtx *c, size_t n, const PareLayer *layer, double ratio, int64_t *dead) {
   PareMark mark = pare_arena_mark(c->scratch);
-  Candidate *rest = PARE_NEW_N(c->scratch, n + 1, Candidate);
+  PareCandidate *rest = PARE_NEW_N(c->scratch, n + 1, PareCandidate);
   if (!rest) return pare_nomem(c);
   for (size_t i = 0; i < n; i++) dead[i] = -1;
   for (size_t first = 0; first < n; first++) {
@@ -55,53 +65,35 @@ PareStatus pare_rank_quota(PareCtx *c, size_t n, const PareLayer *layer, double 
     for (size_t i = first; i < n; i++) {
       if (layer[i].kind != layer[first].kind) continue;
       double share = ratio * (double)layer[i].count;
-      dead[i] = (int64_t)floor(share);
-      if (dead[i] > most_of(&layer[i])) dead[i] = most_of(&layer[i]);
+      dead[i] = whole_blocks(&layer[i], share);
       left -= dead[i];
-      rest[m++] = (Candidate){.score = (double)dead[i] - share, .layer = i};
+      rest[m++] = (PareCandidate){.score = (double)dead[i] - share, .layer = i};
     }
-    qsort(rest, m, sizeof *rest, by_score); /* largest remainder first */
-    for (size_t round = 0; left > 0; round++) {
-      size_t i = rest[round % m].layer;
-      if (dead[i] < most_of(&layer[i])) dead[i]++, left--;
-    }
-    while (left < 0) { /* floors beyond the rounded total: possible only by rounding down */
-      size_t i = rest[m - 1].layer;
-      if (dead[i] > 0) dead[i]--, left++;
-      else m--;
-    }
+    qsort(rest, m, sizeof *rest, pare_by_score);
+    share_rest(layer, m, rest, left, dead);
   }
   pare_arena_rewind(c->scratch, mark);
   return PARE_OK;
 }
 
-/* The living groups of a layer as candidates; their number. */
-static size_t gather(const PareLayer *layer, size_t i, bool per_cost, Candidate *cand) {
-  size_t n = 0;
-  for (int64_t k = 0; k < layer[i].count; k++)
-    if (layer[i].keep[k])
-      cand[n++] = (Candidate){layer[i].score[k] / (per_cost ? layer[i].cost : 1), i, k};
-  return n;
-}
-
 /* Puts candidates in the order in which they go, those that the layers' floors keep left out. `alive` has what lives in
  * each layer. Returns their number. */
-static size_t order_kills(const PareLayer *layer, Candidate *cand, size_t n, int64_t *alive) {
-  qsort(cand, n, sizeof *cand, by_score);
+static size_t order_kills(const PareLayer *layer, PareCandidate *cand, size_t n, int64_t *alive) {
+  qsort(cand, n, sizeof *cand, pare_by_score);
   size_t m = 0;
   for (size_t i = 0; i < n; i++)
-    if (alive[cand[i].layer] > least_of(&layer[cand[i].layer])) alive[cand[i].layer]--, cand[m++] = cand[i];
+    if (alive[cand[i].layer] > pare_block_least(&layer[cand[i].layer])) alive[cand[i].layer]--, cand[m++] = cand[i];
   return m;
 }
 
 /* The kills of layer `first`, or of all layers of its kind, in order. */
-static size_t list_kills(size_t n, const PareLayer *layer, size_t first, bool global, Candidate *cand,
+static size_t list_kills(size_t n, const PareLayer *layer, size_t first, bool global, PareCandidate *cand,
                          int64_t *alive) {
   size_t m = 0;
   for (size_t i = first; i < (global ? n : first + 1); i++) {
     if (layer[i].kind != layer[first].kind) continue;
-    alive[i] = layer[i].count - dead_of(&layer[i]);
-    m += gather(layer, i, global, cand + m);
+    alive[i] = layer[i].count - pare_dead_of(&layer[i]);
+    m += pare_blocks_gather(layer, i, global, cand + m);
   }
   return order_kills(layer, cand, m, alive);
 }
@@ -109,7 +101,7 @@ static size_t list_kills(size_t n, const PareLayer *layer, size_t first, bool gl
 static int64_t dead_of_layers(size_t n, const PareLayer *layer, int kind) {
   int64_t dead = 0;
   for (size_t i = 0; i < n; i++)
-    if (layer[i].kind == kind) dead += dead_of(&layer[i]);
+    if (layer[i].kind == kind) dead += pare_dead_of(&layer[i]);
   return dead;
 }
 
@@ -125,9 +117,14 @@ static size_t count_groups(size_t n, const PareLayer *layer) {
   return all;
 }
 
+/* May the kills end before candidate k? Not within a block, nor before what is over a multiple. */
+static bool stops(const PareCandidate *cand, size_t k) {
+  return pare_block_starts(cand, k) && cand[k].score > -INFINITY;
+}
+
 PareStatus pare_rank_ratio(PareCtx *c, size_t n, PareLayer *layer, double ratio, double final, bool global) {
   PareMark mark = pare_arena_mark(c->scratch);
-  Candidate *cand = PARE_NEW_N(c->scratch, count_groups(n, layer) + 1, Candidate);
+  PareCandidate *cand = PARE_NEW_N(c->scratch, count_groups(n, layer) + 1, PareCandidate);
   int64_t *quota = PARE_NEW_N(c->scratch, n + 1, int64_t), *most = PARE_NEW_N(c->scratch, n + 1, int64_t);
   int64_t *alive = PARE_NEW_N(c->scratch, n + 1, int64_t);
   if (!cand || !quota || !most || !alive) return pare_nomem(c);
@@ -138,8 +135,9 @@ PareStatus pare_rank_ratio(PareCtx *c, size_t n, PareLayer *layer, double ratio,
     size_t m = list_kills(n, layer, i, global, cand, alive);
     int64_t share = quota[i] < most[i] ? quota[i] : most[i];
     int64_t drop = global ? dead_of_kind(n, layer, layer[i].kind, ratio) - dead_of_layers(n, layer, layer[i].kind)
-                          : share - dead_of(&layer[i]);
-    for (size_t k = 0; k < m && (int64_t)k < drop; k++) layer[cand[k].layer].keep[cand[k].index] = false;
+                          : share - pare_dead_of(&layer[i]);
+    for (size_t k = 0; k < m && !(stops(cand, k) && (int64_t)k >= drop); k++)
+      layer[cand[k].layer].keep[cand[k].index] = false;
   }
   pare_arena_rewind(c->scratch, mark);
   return PARE_OK;
@@ -147,13 +145,21 @@ PareStatus pare_rank_ratio(PareCtx *c, size_t n, PareLayer *layer, double ratio,
 
 static double cost_at(size_t n, const PareLayer *layer, const int64_t *dead, double fixed) {
   double cost = fixed;
-  for (size_t i = 0; i < n; i++) cost += layer[i].cost * (double)(layer[i].count - dead[i]);
+  for (size_t i = 0; i < n; i++) cost += pare_layer_cost(&layer[i], layer[i].count - dead[i]);
   return cost;
 }
 
+/* Milliseconds have digits behind the point that matter, parameters have none. */
+static const char *amount_text(double v, char buf[32]) {
+  snprintf(buf, 32, fabs(v) < 1e4 ? "%.4g" : "%.0f", v);
+  return buf;
+}
+
 static PareStatus unreachable(PareCtx *c, double least, double budget) {
-  return pare_error(c, PARE_TARGET, "the target cannot be reached: at least %.0f would be left, %.0f are asked for; "
-                    "one group of each layer always stays, and what --floor says", least, budget);
+  char a[32], b[32];
+  return pare_error(c, PARE_TARGET, "the target cannot be reached: at least %s would be left, %s are asked for; "
+                    "one group of each layer always stays, and what --floor and --align say", amount_text(least, a),
+                    amount_text(budget, b));
 }
 
 PareStatus pare_rank_budget(PareCtx *c, size_t n, const PareLayer *layer, double fixed, double budget, double *ratio) {
@@ -175,7 +181,7 @@ PareStatus pare_rank_budget(PareCtx *c, size_t n, const PareLayer *layer, double
   return PARE_OK;
 }
 
-/* What the first kills of a kind save, by their number. */
+/* What the first kills of a kind save, by their number; within a block, what the whole block does. */
 typedef struct Savings {
   int kind;
   int64_t dead; /* before */
@@ -187,28 +193,39 @@ static double saved_at(size_t n, const PareLayer *layer, size_t kinds, const Sav
   double saved = 0;
   for (size_t i = 0; i < kinds; i++) {
     int64_t drop = dead_of_kind(n, layer, s[i].kind, ratio) - s[i].dead;
-    if (drop > 0) saved += s[i].sum[(size_t)drop < s[i].n ? (size_t)drop : s[i].n];
+    saved += s[i].sum[drop < 0 ? 0 : (size_t)drop < s[i].n ? (size_t)drop : s[i].n];
   }
   return saved;
+}
+
+static void add_savings(const PareLayer *layer, const PareCandidate *cand, int64_t *alive, Savings *s) {
+  for (size_t k = 0; k < s->n; k++) {
+    const PareLayer *l = &layer[cand[k].layer];
+    int64_t left = --alive[cand[k].layer];
+    s->sum[k + 1] = s->sum[k] + pare_layer_cost(l, left + 1) - pare_layer_cost(l, left);
+  }
+  for (size_t k = s->n; k-- > 0;)
+    if (!stops(cand, k)) s->sum[k] = s->sum[k + 1];
 }
 
 PareStatus pare_rank_budget_global(PareCtx *c, size_t n, const PareLayer *layer, double fixed, double budget,
                                    double *ratio) {
   PareMark mark = pare_arena_mark(c->scratch);
-  Candidate *cand = PARE_NEW_N(c->scratch, count_groups(n, layer) + 1, Candidate);
+  PareCandidate *cand = PARE_NEW_N(c->scratch, count_groups(n, layer) + 1, PareCandidate);
   int64_t *alive = PARE_NEW_N(c->scratch, n + 1, int64_t);
   Savings *s = PARE_NEW_N(c->scratch, n + 1, Savings);
   if (!cand || !alive || !s) return pare_nomem(c);
   size_t kinds = 0;
   double now = fixed;
   for (size_t i = 0; i < n; i++) {
-    now += layer[i].cost * (double)(layer[i].count - dead_of(&layer[i]));
+    now += pare_layer_cost(&layer[i], layer[i].count - pare_dead_of(&layer[i]));
     if (!first_of_kind(layer, i)) continue;
     Savings *k = &s[kinds++];
     *k = (Savings){.kind = layer[i].kind, .dead = dead_of_layers(n, layer, layer[i].kind)};
     k->n = list_kills(n, layer, i, true, cand, alive);
     if (!(k->sum = PARE_NEW_N(c->scratch, k->n + 1, double))) return pare_nomem(c);
-    for (size_t j = 0; j < k->n; j++) k->sum[j + 1] = k->sum[j] + layer[cand[j].layer].cost;
+    for (size_t j = 0; j < n; j++) alive[j] = layer[j].count - pare_dead_of(&layer[j]);
+    add_savings(layer, cand, alive, k);
   }
   double least = now - saved_at(n, layer, kinds, s, 1), lo = 0, hi = 1;
   for (int i = 0; i < BISECTIONS && least <= budget; i++) {
@@ -223,21 +240,21 @@ PareStatus pare_rank_budget_global(PareCtx *c, size_t n, const PareLayer *layer,
 
 PareStatus pare_rank_cost(PareCtx *c, size_t n, PareLayer *layer, double amount, bool reach) {
   PareMark mark = pare_arena_mark(c->scratch);
-  Candidate *cand = PARE_NEW_N(c->scratch, count_groups(n, layer) + 1, Candidate);
+  PareCandidate *cand = PARE_NEW_N(c->scratch, count_groups(n, layer) + 1, PareCandidate);
   int64_t *alive = PARE_NEW_N(c->scratch, n + 1, int64_t);
   if (!cand || !alive) return pare_nomem(c);
   double gone = 0;
   size_t m = 0;
   for (size_t i = 0; i < n; i++) {
-    int64_t dead = dead_of(&layer[i]);
+    int64_t dead = pare_dead_of(&layer[i]);
     alive[i] = layer[i].count - dead;
     gone += layer[i].cost * (double)dead;
-    m += gather(layer, i, true, cand + m);
+    m += pare_blocks_gather(layer, i, true, cand + m);
   }
   m = order_kills(layer, cand, m, alive);
   for (size_t k = 0; k < m; k++) {
-    double cost = layer[cand[k].layer].cost;
-    if (gone + (reach ? 0 : cost / 2) >= amount) break;
+    double cost = layer[cand[k].layer].cost, half = reach || pare_block_size(&layer[cand[k].layer]) > 1 ? 0 : cost / 2;
+    if (stops(cand, k) && gone + half >= amount) break;
     layer[cand[k].layer].keep[cand[k].index] = false;
     gone += cost;
   }

@@ -15,6 +15,8 @@ typedef struct PareLayer {
   bool *keep;          /* [count]: dead groups stay dead */
   double cost;         /* of one group, in the target's unit; 1 for a plain ratio */
   int64_t least;       /* that stay whatever the scores say; one at least does */
+  int64_t multiple;    /* of which is what stays, where the floor lets it be; 0, 1: any number */
+  const double *curve; /* [count + 1]: what so many groups cost, where that is no multiple of `cost`; NULL: it is */
 } PareLayer;
 
 /* Words of --ranking. */
@@ -24,7 +26,8 @@ typedef enum PareRanking { PARE_RANK_UNIFORM, PARE_RANK_GLOBAL, PARE_RANK_COST }
 int64_t pare_rank_least(int64_t count, double share);
 
 /* Drops the lowest scores until round(ratio · n) groups of each kind are dead,
- * n being all its groups; at least `least` groups a layer stay. Uniform: the layers
+ * n being all its groups; at least `least` groups a layer stay. Where multiples are to stay, groups
+ * go in blocks, until at least that many are dead, and what is over a multiple always goes. Uniform: the layers
  * share that number in proportion (largest remainder); as what a layer shares
  * may fall while the ratio rises, none loses more than `final`, the ratio at the
  * end, takes from it. Else the lowest score / cost of the kind goes. Ties go to the lower layer and index. */
@@ -42,8 +45,18 @@ PARE_MUST_USE PareStatus pare_rank_budget_global(PareCtx *c, size_t n, const Par
                                                  double budget, double *ratio);
 
 /* Drops the lowest score / cost of all kinds together until what they cost, those dead before included, is `amount`:
- * to the nearest group, or with `reach` at least that. */
+ * to the nearest group, or with `reach`, and where it is a block, at least that. */
 PARE_MUST_USE PareStatus pare_rank_cost(PareCtx *c, size_t n, PareLayer *layer, double amount, bool reach);
+
+/* The same where costs are curves: drops groups of all kinds, of a layer the lowest scores first, until what is saved,
+ * that of those dead before included, is `amount` at least or nothing may go any more. What goes is worth the least a
+ * unit saved: the lower convex hulls of the layers' scores over savings (runtime/tradeoff.h). */
+PARE_MUST_USE PareStatus pare_rank_curve(PareCtx *c, size_t n, PareLayer *layer, double amount);
+
+/* What a layer costs with `alive` groups left. */
+static inline double pare_layer_cost(const PareLayer *l, int64_t alive) {
+  return l->curve ? l->curve[alive] : l->cost * (double)alive;
+}
 
 /* The number of dead groups that `ratio` means for each layer under uniform ranking. */
 PARE_MUST_USE PareStatus pare_rank_quota(PareCtx *c, size_t n, const PareLayer *layer, double ratio, int64_t *dead);

@@ -168,7 +168,9 @@ typedef struct PareCompressResult {
   double points; /* that a metric of 1 is: 100 for shares and correlations, else 1 */
   bool share;    /* the metric is printed in % */
   double requested, reached; /* of the target */
-  const char *target;        /* "sparsity", "params", "macs", "bytes", "plan" */
+  const char *target;        /* "sparsity", "params", "macs", "bytes", "latency", "plan" */
+  double dense_ms, predicted_ms; /* of --target latency, by its table; 0: another target */
+  double dense_ms_now, measured_ms; /* measured at the end, the dense model beside the compact one */
   bool exact; /* the compact model is the masked one; else (a normalised axis was cut) both were cut there */
   double masked_vs_compact_abs, masked_vs_compact_rel;
   int64_t steps;

@@ -181,13 +181,16 @@ USAGE = [
     ["compress", "a.onnx"],
     ["compress", "a.onnx", "b.onnx", "--sparsity", "1.5"],
     ["compress", "a.onnx", "b.onnx", "--sparsity"],
-    ["compress", "a.onnx", "b.onnx", "--target", "latency=0.5"],
+    ["compress", "a.onnx", "b.onnx", "--target", "latency=2"],
+    ["compress", "a.onnx", "b.onnx", "--latency-cmd", "time it"],
+    ["compress", "a.onnx", "b.onnx", "--target", "params=0.5", "--latency-table", "t.json"],
+    ["compress", "a.onnx", "b.onnx", "--granularity", "2:4", "--align", "8"],
     ["compress", "a.onnx", "b.onnx", "--method", "obs", "--granularity", "unstructured"],
     ["compress", "a.onnx", "b.onnx", "--granularity", "unstructured", "--target", "params=0.5"],
     ["compress", "a.onnx", "b.onnx", "--granularity", "unstructured", "--adapter", "sequential"],
     ["compress", "a.onnx", "b.onnx", "--granularity", "unstructured", "--method", "gate"],
     ["compress", "a.onnx", "b.onnx", "--granularity", "2:4", "--sparsity", "0.3"],
-    ["compress", "a.onnx", "b.onnx", "--align", "8"],
+    ["compress", "a.onnx", "b.onnx", "--align", "0"],
     ["compress", "a.onnx", "b.onnx", "--prune", "vocab"],
 ]
 
@@ -201,11 +204,8 @@ def test_mistakes_of_usage_exit_2(args):
 
 @pytest.mark.parametrize("words", [["--help"], ["inspect"], ["compress"], ["eval"], ["verify"], ["bench"],
                                    ["data", "images"], ["data", "text"]], ids=" ".join)
-def test_help_names_no_option_that_is_refused(words):
-    text = pare(*words, "--help").stdout
-    assert text.startswith("usage: pare")
-    for absent in ("--align", "latency="):
-        assert absent not in text
+def test_help_begins_with_the_usage(words):
+    assert pare(*words, "--help").stdout.startswith("usage: pare")
 
 
 def test_version():

@@ -242,6 +242,214 @@ Test(rank, a_budget_below_one_group_a_layer_is_refused_and_says_what_can_be_reac
   fix_free(&k.f);
 }
 
+/* --- multiples --- */
+
+static const int64_t EVEN[LAYERS] = {8, 16, 24, 24, 12};
+
+/* The least number of dead groups, at least `wanted`, when layer i keeps a multiple of m[i] and m[i] at least: by trying
+ * every number of blocks of every layer. */
+static int64_t fewest_dead(size_t n, const int64_t *count, const int64_t *m, int64_t wanted) {
+  int64_t best = INT64_MAX, blocks[LAYERS] = {0};
+  for (;;) {
+    int64_t dead = 0;
+    for (size_t i = 0; i < n; i++) dead += count[i] % m[i] + blocks[i] * m[i];
+    if (dead >= wanted && dead < best) best = dead;
+    size_t i = 0;
+    while (i < n && ++blocks[i] > count[i] / m[i] - 1) blocks[i++] = 0;
+    if (i == n) return best;
+  }
+}
+
+Test(rank, kept_sizes_are_multiples_and_at_least_the_share_goes_by_less_than_a_block_more) {
+  static const int64_t multiple[3] = {1, 4, 8};
+  for (int way = 0; way < 3; way++)
+    for (int p = 0; p <= 100; p += 2)
+      for (int m = 0; m < 3; m++) {
+        Case k;
+        start(&k, EVEN);
+        for (size_t i = 0; i < LAYERS; i++) k.layer[i].multiple = multiple[m];
+        double ratio = p / 100.0, amount = ratio * 84;
+        if (way < 2) MUST(&k.f, pare_rank_ratio(&k.f.c, LAYERS, k.layer, ratio, ratio, way));
+        else MUST(&k.f, pare_rank_cost(&k.f.c, LAYERS, k.layer, amount, true));
+        int64_t dead = 0, most[2] = {0};
+        for (size_t i = 0; i < LAYERS; i++) {
+          int64_t stay = EVEN[i] - dead_in(&k, i);
+          cr_assert(stay > 0 && stay % multiple[m] == 0, "way %d, %d %%: %ld of layer %zu stay, no multiple of %ld", way, p,
+                    (long)stay, i, (long)multiple[m]);
+          dead += dead_in(&k, i);
+          most[k.layer[i].kind] += EVEN[i] - multiple[m];
+        }
+        int64_t want = 0, all = (int64_t)ceil(amount - 1e-9), over = 12 % multiple[m];
+        for (int kind = 0; kind < 2; kind++)
+          want += wanted(&k, kind, ratio) < most[kind] ? wanted(&k, kind, ratio) : most[kind];
+        if (way == 2) want = all < most[0] + most[1] ? all : most[0] + most[1];
+        cr_assert(dead >= want && dead <= want + 2 * (multiple[m] - 1) + over, /* a block of each kind */
+                  "way %d, %d %%, multiples of %ld: %ld dead, %ld wanted", way, p, (long)multiple[m], (long)dead, (long)want);
+        fix_free(&k.f);
+      }
+}
+
+/* Brute force over all numbers of blocks, layers of one kind having multiples of their own. */
+Test(rank, uniform_quotas_in_blocks_are_the_fewest_that_reach_the_share_when_multiples_are_alike) {
+  static const int64_t count[3] = {12, 20, 32}, multiple[3] = {4, 4, 4};
+  for (int p = 0; p <= 100; p++) {
+    Case k;
+    int64_t dead[3], sum = 0, quota = (int64_t)floor(p / 100.0 * 64 + 0.5);
+    start(&k, UNEQUAL);
+    for (size_t i = 0; i < 3; i++) k.layer[i].kind = 0, k.layer[i].count = count[i], k.layer[i].multiple = multiple[i];
+    MUST(&k.f, pare_rank_quota(&k.f.c, 3, k.layer, p / 100.0, dead));
+    for (size_t i = 0; i < 3; i++) sum += dead[i];
+    int64_t want = fewest_dead(3, count, multiple, quota < 52 ? quota : 52);
+    cr_assert_eq(sum, want, "%d %%: %ld dead, not %ld", p, (long)sum, (long)want);
+    fix_free(&k.f);
+  }
+}
+
+Test(rank, a_layer_that_has_no_such_multiple_keeps_what_the_scores_say) {
+  Case k;
+  start(&k, UNEQUAL); /* 3, 6, 12, 24; 7 */
+  for (size_t i = 0; i < LAYERS; i++) k.layer[i].multiple = 8;
+  k.layer[2].least = 10; /* no multiple of 8 between 10 and 12 */
+  MUST(&k.f, pare_rank_ratio(&k.f.c, LAYERS, k.layer, 0.5, 0.5, true));
+  cr_assert_eq((24 - dead_in(&k, 3)) % 8, 0, "%ld of 24 stay", (long)(24 - dead_in(&k, 3)));
+  cr_assert_eq(dead_in(&k, 4), 4, "%ld of 7 went, not round(3.5)", (long)dead_in(&k, 4));
+  cr_assert_leq(dead_in(&k, 2), 2, "%ld of layer 2 went", (long)dead_in(&k, 2));
+  fix_free(&k.f);
+}
+
+Test(rank, what_is_over_a_multiple_always_goes_and_the_lowest_scores_first) {
+  Case k;
+  start(&k, UNEQUAL);
+  k.layer[1].multiple = 4; /* 6: two are too many */
+  const double score[6] = {0.5, 0.1, 0.3, 0.2, 0.4, 0.9};
+  memcpy(k.score[1], score, sizeof score);
+  MUST(&k.f, pare_rank_ratio(&k.f.c, 1, k.layer + 1, 0, 0, true));
+  for (int j = 0; j < 6; j++) cr_assert_eq(k.keep[1][j], j != 1 && j != 3, "group %d: kept %d", j, k.keep[1][j]);
+  fix_free(&k.f);
+}
+
+/* Blocks are worth the mean of their groups: by hand, two layers of four in blocks of two. */
+Test(rank, blocks_go_by_the_mean_of_their_scores) {
+  Case k;
+  static const int64_t fours[LAYERS] = {4, 4, 4, 4, 4};
+  start(&k, fours);
+  const double a[4] = {1, 9, 1, 9}, b[4] = {0, 3, 8, 8}; /* pairs of 1 and 9; of 1.5 and 8 */
+  memcpy(k.score[0], a, sizeof a);
+  memcpy(k.score[1], b, sizeof b);
+  for (size_t i = 0; i < 2; i++) k.layer[i].multiple = 2;
+  MUST(&k.f, pare_rank_ratio(&k.f.c, 2, k.layer, 0.25, 0.25, true));
+  cr_assert(!k.keep[0][0] && !k.keep[0][2] && dead_in(&k, 1) == 0, "not the pair of mean 1");
+  MUST(&k.f, pare_rank_ratio(&k.f.c, 2, k.layer, 0.5, 0.5, true));
+  cr_assert(!k.keep[1][0] && !k.keep[1][1] && dead_in(&k, 0) == 2, "not the pair of mean 1.5");
+  fix_free(&k.f);
+}
+
+Test(rank, budgets_are_kept_in_blocks_too) {
+  for (int global = 0; global < 2; global++)
+    for (int p = 41; p < 100; p++) { /* 40 % is less than the floors cost */
+      Case k;
+      start(&k, EVEN);
+      double all = 0, fixed = 40, ratio, cost = fixed;
+      for (size_t i = 0; i < LAYERS; i++) {
+        k.layer[i].multiple = i % 2 ? 8 : 4;
+        all += (k.layer[i].cost = (double)(1 + i)) * (double)EVEN[i];
+      }
+      double budget = (all + fixed) * p / 100;
+      if (global) MUST(&k.f, pare_rank_budget_global(&k.f.c, LAYERS, k.layer, fixed, budget, &ratio));
+      else MUST(&k.f, pare_rank_budget(&k.f.c, LAYERS, k.layer, fixed, budget, &ratio));
+      MUST(&k.f, pare_rank_ratio(&k.f.c, LAYERS, k.layer, ratio, ratio, global));
+      for (size_t i = 0; i < LAYERS; i++) cost += k.layer[i].cost * (double)(EVEN[i] - dead_in(&k, i));
+      cr_assert_leq(cost, budget, "global %d, %d %%: %g is over %g", global, p, cost, budget);
+      fix_free(&k.f);
+    }
+}
+
+/* --- costs that are curves --- */
+
+/* Times fall in steps of four, as with a kernel that works four at a time. */
+static void stairs(int64_t count, double each, double *curve) {
+  for (int64_t k = 0; k <= count; k++) curve[k] = each * (double)((k + 3) / 4 * 4);
+}
+
+Test(rank, a_straight_curve_ranks_as_a_cost_does) {
+  for (int p = 1; p <= 80; p++) {
+    Case a, b;
+    double curve[LAYERS][MOST + 1], amount = 0;
+    start(&a, UNEQUAL);
+    start(&b, UNEQUAL);
+    for (size_t i = 0; i < LAYERS; i++) {
+      a.layer[i].cost = b.layer[i].cost = (double)(1 + 2 * i);
+      for (int64_t k = 0; k <= UNEQUAL[i]; k++) curve[i][k] = 5 + a.layer[i].cost * (double)k;
+      b.layer[i].curve = curve[i];
+      amount += p / 100.0 * a.layer[i].cost * (double)UNEQUAL[i];
+    }
+    MUST(&a.f, pare_rank_cost(&a.f.c, LAYERS, a.layer, amount, true));
+    MUST(&b.f, pare_rank_curve(&b.f.c, LAYERS, b.layer, amount));
+    int64_t last = 0;
+    for (size_t i = 0; i < LAYERS; i++) /* the last to go may be cheaper where more is saved than has to be */
+      for (int64_t j = 0; j < UNEQUAL[i]; j++) last += a.keep[i][j] != b.keep[i][j];
+    cr_assert_leq(last, 2, "%d %%: %ld groups differ", p, (long)last);
+    fix_free(&a.f);
+    fix_free(&b.f);
+  }
+}
+
+/* Brute force: of all sizes of three layers that save enough, the one that loses the least score. */
+Test(rank, by_curves_no_choice_of_sizes_saves_what_is_saved_for_a_lower_score) {
+  static const int64_t count[3] = {9, 13, 16};
+  for (uint64_t seed = 0; seed < 200; seed++) {
+    Case k;
+    double curve[3][MOST + 1], lost[3][MOST + 1], all = 0, saved = 0, loss = 0, best = INFINITY;
+    start(&k, UNEQUAL);
+    for (size_t i = 0; i < 3; i++) {
+      k.layer[i].count = count[i], k.layer[i].curve = curve[i];
+      double score[MOST];
+      for (int64_t j = 0; j < count[i]; j++) score[j] = k.score[i][j] = pare_rng_uniform(seed, 100 * i + (uint64_t)j), k.keep[i][j] = true;
+      stairs(count[i], 1 + 3 * pare_rng_uniform(seed, 999 + i), curve[i]);
+      all += curve[i][count[i]] - curve[i][1];
+      lost[i][0] = 0;
+      for (int64_t n = 0; n < count[i]; n++) { /* the lowest n + 1 */
+        int64_t low = 0;
+        for (int64_t j = 1; j < count[i]; j++) low = score[j] < score[low] ? j : low;
+        lost[i][n + 1] = lost[i][n] + score[low], score[low] = INFINITY;
+      }
+    }
+    double amount = all * (0.1 + 0.8 * pare_rng_uniform(seed, 7));
+    MUST(&k.f, pare_rank_curve(&k.f.c, 3, k.layer, amount));
+    for (size_t i = 0; i < 3; i++)
+      saved += curve[i][count[i]] - curve[i][count[i] - dead_in(&k, i)], loss += lost[i][dead_in(&k, i)];
+    for (int64_t a = 0; a < count[0]; a++)
+      for (int64_t b = 0; b < count[1]; b++)
+        for (int64_t c = 0; c < count[2]; c++) {
+          double s = curve[0][9] - curve[0][9 - a] + curve[1][13] - curve[1][13 - b] + curve[2][16] - curve[2][16 - c];
+          if (s >= saved - 1e-9) best = fmin(best, lost[0][a] + lost[1][b] + lost[2][c]);
+        }
+    cr_assert_geq(saved, amount - 1e-9, "seed %lu: %g is saved, not %g", (unsigned long)seed, saved, amount);
+    /* the last step may leave the hull, where the optimum has a gap: it stays within a step's loss */
+    cr_assert_leq(loss, best + 4, "seed %lu: %g is lost, %g would do", (unsigned long)seed, loss, best);
+    fix_free(&k.f);
+  }
+}
+
+Test(rank, by_curves_sizes_end_where_the_time_falls) {
+  Case k;
+  double curve[2][MOST + 1];
+  static const int64_t two[LAYERS] = {16, 16, 1, 1, 1};
+  start(&k, two);
+  for (size_t i = 0; i < 2; i++) stairs(16, 1, curve[i]), k.layer[i].curve = curve[i];
+  for (double amount = 1; amount <= 24; amount++) {
+    MUST(&k.f, pare_rank_curve(&k.f.c, 2, k.layer, amount));
+    double saved = 0;
+    for (size_t i = 0; i < 2; i++) {
+      int64_t stay = 16 - dead_in(&k, i);
+      cr_assert_eq(stay % 4, 0, "%g ms: %ld stay, though no time is saved before a multiple of 4", amount, (long)stay);
+      saved += 16 - curve[i][stay];
+    }
+    cr_assert_eq(saved, ceil(amount / 4) * 4, "%g ms asked for, %g saved", amount, saved);
+  }
+  fix_free(&k.f);
+}
+
 /* --- schedule --- */
 
 Test(schedule, mu_rises_over_its_share_of_the_steps) {
