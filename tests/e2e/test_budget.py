@@ -117,7 +117,7 @@ def calls(path):
 
 def timed(model, out, tmp_path, clock, *more, code=0, share=0.5):
     return run("compress", model, out, "--steps", 0, "--method", "magnitude", "--target", f"latency={share}",
-               "--latency-cmd", clock, "--report", tmp_path / "r", *more, code=code)
+               "--threads", 1, "--latency-cmd", clock, "--report", tmp_path / "r", *more, code=code)
 
 
 @pytest.mark.parametrize("ranking", [[], ["--ranking", "uniform"], ["--ranking", "global"], ["--ranking", "cost"]],
