@@ -8,10 +8,11 @@
 #include "api/align.h"
 #include "api/call.h"
 #include "api/target.h"
+#include "runtime/interpolate.h"
 
 enum { FEW_SIZES = 16, PARTS = 8 };
 
-/* --- sizes, and what lies between them --- */
+/* --- sizes --- */
 
 size_t pare_latency_grid(int64_t count, int64_t multiple, int64_t *kept) {
   size_t n = 0;
@@ -24,19 +25,6 @@ size_t pare_latency_grid(int64_t count, int64_t multiple, int64_t *kept) {
   }
   if (n == 0 || kept[n - 1] < count) kept[n++] = count;
   return n;
-}
-
-void pare_latency_interpolate(size_t n, const int64_t *at, const double *value, int64_t count, double *out) {
-  size_t right = 0;
-  for (int64_t k = 0; k <= count; k++) {
-    while (right < n && at[right] < k) right++;
-    if (right == 0) out[k] = value[0];
-    else if (right == n) out[k] = value[n - 1];
-    else {
-      double share = (double)(k - at[right - 1]) / (double)(at[right] - at[right - 1]);
-      out[k] = value[right - 1] + share * (value[right] - value[right - 1]);
-    }
-  }
 }
 
 /* --- classes --- */
@@ -142,7 +130,7 @@ static PareStatus draw_curve(Latency *l, size_t dim) {
   double *curve = l->out->curve[dim] = PARE_NEW_N(l->a, k->count + 1, double);
   if (!curve) return pare_nomem(l->c);
   for (size_t i = 0; i < k->nsizes; i++) ms[i] = (k->timing[i].ms - l->out->base.ms) / (double)k->nlayers;
-  pare_latency_interpolate(k->nsizes, k->kept, ms, k->count, curve);
+  pare_interpolate(k->nsizes, k->kept, ms, k->count, curve);
   return PARE_OK;
 }
 

@@ -40,7 +40,5 @@ double pare_latency_predict(const PareLatency *l, const PareDims *d, bool *const
  * few, else eighths. To kept[], which has room for PARE_LATENCY_SIZES; their number. */
 enum { PARE_LATENCY_SIZES = 18 };
 size_t pare_latency_grid(int64_t count, int64_t multiple, int64_t *kept);
-/* Linear between n points with ascending at[], and level beyond them: out[0 .. count]. */
-void pare_latency_interpolate(size_t n, const int64_t *at, const double *value, int64_t count, double *out);
 
 #endif

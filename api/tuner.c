@@ -295,6 +295,14 @@ static PareStatus whole(PareTuner *t) {
   return PARE_OK;
 }
 
+PareStatus pare_tuner_score(PareTuner *t) {
+  draw_scores(t);
+  PARE_TRY(pare_tuner_enter_stage(t));
+  PARE_TRY(pare_tuner_update_masks(t));
+  PARE_TRY(score_batches(t));
+  return pare_tuner_leave_stage(t);
+}
+
 /* A device that fails takes what has been tuned with it, but for what the last checkpoint has. */
 PareStatus pare_tuner_run(PareTuner *t) {
   PareStatus s = whole(t);

@@ -119,6 +119,8 @@ PARE_MUST_USE PareStatus pare_tuner_init(PareTuner *t, PareCtx *c, PareArena *ar
 /* Runs the whole schedule; afterwards the leaves' keep flags are the result and
  * the params are on the host. PARE_INTERRUPTED when the hooks' flag was set. */
 PARE_MUST_USE PareStatus pare_tuner_run(PareTuner *t);
+/* Scores alone, of the model as it is, to score[]: what a run without steps would rank by. */
+PARE_MUST_USE PareStatus pare_tuner_score(PareTuner *t);
 void pare_tuner_free(PareTuner *t);
 
 /* The criterion's name, or "plan". */

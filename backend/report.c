@@ -145,29 +145,29 @@ static PareStatus put(PareCtx *c, const char *dir, const char *name, const char 
   return pare_file_write(c, path, text, n);
 }
 
-static PareStatus put_json(PareCtx *c, const char *dir, const PareReport *r) {
-  char *text = pare_json_print(report_json(r));
-  PareStatus s = put(c, dir, "report.json", text, text ? strlen(text) : 0);
-  free(text); /* jansson's */
-  return s;
-}
-
-static PareStatus put_page(PareCtx *c, const char *dir, const PareReport *r) {
+static PareStatus put_page(PareCtx *c, const char *dir, PareReportPageFn *page, const void *r) {
   char *text = NULL;
   size_t n = 0;
   FILE *f = open_memstream(&text, &n);
-  bool ok = f && pare_report_page(f, r);
+  bool ok = f && page(f, r);
   if (f && fclose(f)) ok = false;
   PareStatus s = put(c, dir, "report.html", ok ? text : NULL, n);
   free(text); /* open_memstream's */
   return s;
 }
 
-PareStatus pare_report_write(PareCtx *c, const char *dir, const PareReport *r) {
+PareStatus pare_report_put(PareCtx *c, const char *dir, char *json, PareReportPageFn *page, const void *r) {
   PareMark mark = pare_arena_mark(c->scratch);
   PareStatus s = pare_dir_make(c, dir);
-  if (s == PARE_OK) s = put_json(c, dir, r);
-  if (s == PARE_OK) s = put_page(c, dir, r);
+  if (s == PARE_OK) s = put(c, dir, "report.json", json, json ? strlen(json) : 0);
+  if (s == PARE_OK) s = put_page(c, dir, page, r);
+  free(json); /* jansson's */
   pare_arena_rewind(c->scratch, mark);
   return s;
+}
+
+static bool page_of(FILE *f, const void *r) { return pare_report_page(f, r); }
+
+PareStatus pare_report_write(PareCtx *c, const char *dir, const PareReport *r) {
+  return pare_report_put(c, dir, pare_json_print(report_json(r)), page_of, r);
 }

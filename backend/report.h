@@ -105,6 +105,11 @@ typedef struct PareReport {
 /* Writes both files into `dir`, which is made if it is not there; each whole or not at all. */
 PARE_MUST_USE PareStatus pare_report_write(PareCtx *c, const char *dir, const PareReport *r);
 
+/* The same for the reports of other commands: report.json from `json` (of malloc, taken over; NULL: memory is out),
+ * report.html from `page`. */
+typedef bool PareReportPageFn(FILE *f, const void *r);
+PARE_MUST_USE PareStatus pare_report_put(PareCtx *c, const char *dir, char *json, PareReportPageFn *page, const void *r);
+
 /* The page, to f; false when it cannot be written. */
 bool pare_report_page(FILE *f, const PareReport *r);
 

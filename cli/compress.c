@@ -3,21 +3,8 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/options.h"
 #include "cli/progress.h"
-
-static int take(void *arg, const char *name, const char *value, PareError *e) {
-  return pare_options_set(arg, name, value, e);
-}
-
-#define CLI_KIND_STR CLI_TAKEN
-#define CLI_KIND_LIST CLI_TAKEN
-#define CLI_KIND_INT CLI_TAKEN
-#define CLI_KIND_FLOAT CLI_TAKEN
-#define CLI_KIND_FLAG CLI_SWITCH
-#define CLI_KIND_WORD CLI_TAKEN
-/* A default of -1 stands for "not given". */
-#define OPTION(field, kind, name, dflt, words, help) \
-  {name, 0, CLI_KIND_##kind, words, (dflt)[0] == '-' ? "" : (dflt), help, NULL},
 
 /* "params  2,116,098  1,518,210   71.7 %" */
 static void row(const char *name, int64_t before, int64_t after) {
@@ -67,7 +54,7 @@ int cli_compress(int argc, char **argv, const volatile sig_atomic_t *stop) {
 #include "pare/options.def"
 #undef OPTION
   };
-  const CliCommand cmd = {.name = "compress", .operands = "MODEL OUT", .options = options, .take = take, .arg = &o,
+  const CliCommand cmd = {.name = "compress", .operands = "MODEL OUT", .options = options, .take = cli_take_option, .arg = &o,
                           .about = "Prunes and tunes a model, and writes a smaller one that is proven equal to the pruned one.",
                           .noptions = sizeof options / sizeof *options};
   CliInput in;

@@ -15,6 +15,7 @@ api/plan.c free
 backend/json.c free
 backend/report.c free
 cli/inspect.c free
+cli/sweep.c free
 '
 
 # Comments and strings are blanked, so that prose may name what code may not.

@@ -183,6 +183,45 @@ PARE_API int pare_compress(const char *model, const char *out, const PareCompres
                            PareCompressResult **result, PareError *e);
 PARE_API void pare_compress_result_free(PareCompressResult *r);
 
+/* --- sweep --- */
+typedef struct PareSweepPoint {
+  double share;  /* of the groups, that shall go; one always stays */
+  int64_t gone;  /* groups that this is, the least important first */
+  double loss, metric;
+} PareSweepPoint;
+
+typedef struct PareSweepCurve {
+  const char *name, *kind; /* a dimension's; or name "" and a class: groups go as --ranking says */
+  int64_t count;           /* groups */
+  size_t npoints;
+  const PareSweepPoint *points; /* at the same shares in every curve; [0] is the whole model */
+  int64_t kept;            /* what the proposal keeps of them */
+} PareSweepCurve;
+
+typedef struct PareSweepResult {
+  const char *model, *method;
+  const char *metric; /* as compress judges: "accuracy", "agreement", ... */
+  const char *loss_name;  /* "ce", "mse" against labels; else of the whole model's outputs: "kl", "1 - cosine" */
+  double loss, value;     /* of the whole model */
+  double sparsity;        /* that the proposal is for */
+  double proposed_loss, proposed_value; /* of the model that is cut as is proposed, nothing tuned */
+  double ranked_loss, ranked_value;     /* of one that is cut as compress would, by --ranking */
+  int64_t samples;
+  size_t ncurves;
+  const PareSweepCurve *curves; /* classes first, then dimensions */
+  double seconds;
+  void *owner;
+} PareSweepResult;
+
+/* The curve of the loss over sparsity, before any tuning, of every class and dimension that o->prune names, and a
+ * proposal of what each should keep at o->sparsity; of the other options those that scores, data, device and what may
+ * go depend on are read. o->save_plan, if any, gets the proposal as a plan for compress, o->report the page. */
+PARE_API int pare_sweep(const char *model, const PareCompressOptions *o, const PareHooks *h, PareSweepResult **out,
+                        PareError *e);
+PARE_API void pare_sweep_result_free(PareSweepResult *r);
+/* Indented, with a newline. Free with free(). */
+PARE_API char *pare_sweep_json(const PareSweepResult *r);
+
 /* --- eval, verify, bench --- */
 typedef struct PareEvalResult {
   const char *metric;

@@ -9,6 +9,7 @@
 #include "api/latency.h"
 #include "base/file.h"
 #include "base/process.h"
+#include "runtime/interpolate.h"
 #include "support.h"
 
 /* --- numbers in text --- */
@@ -172,7 +173,7 @@ Test(interpolation, is_linear_between_sizes_and_level_beyond_them) {
   const int64_t at[3] = {2, 4, 8};
   const double ms[3] = {1, 3, 2}, want[11] = {1, 1, 1, 2, 3, 2.75, 2.5, 2.25, 2, 2, 2};
   double got[11];
-  pare_latency_interpolate(3, at, ms, 10, got);
+  pare_interpolate(3, at, ms, 10, got);
   for (int k = 0; k <= 10; k++) cr_assert_float_eq(got[k], want[k], 1e-12, "at %d: %g, not %g", k, got[k], want[k]);
 }
 

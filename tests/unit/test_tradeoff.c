@@ -1,8 +1,9 @@
-/* test_tradeoff.c - what to give up where. Truth: Everett's theorem, checked by trying every choice. */
+/* test_tradeoff.c - what to give up where. Truth: Everett's theorem, checked by trying every choice, and closed forms. */
 #include <criterion/criterion.h>
 #include <math.h>
 
 #include "base/rng.h"
+#include "runtime/split.h"
 #include "runtime/tradeoff.h"
 #include "support.h"
 
@@ -98,4 +99,62 @@ Test(tradeoff, the_last_step_ends_at_the_cheapest_point_that_is_enough) {
     cr_assert_eq(t.chosen, want[i].point, "%g asked for: point %zu, not %zu", want[i].amount, t.chosen, want[i].point);
   }
   fix_free(&k.f);
+}
+
+/* --- splitting a budget by loss curves --- */
+
+enum { KNOTS = 17 };
+
+/* loss = w·gone², a point for every group: the marginal loss is w·(2·gone + 1). */
+static void quadratic(double w, int64_t *gone, double *loss, PareLossCurve *out) {
+  for (int64_t k = 0; k < KNOTS; k++) gone[k] = k, loss[k] = w * (double)(k * k);
+  *out = (PareLossCurve){KNOTS, gone, loss};
+}
+
+Test(split, takes_from_each_layer_at_the_same_marginal_loss) {
+  Fix f;
+  static const double w[3] = {1, 2, 4};
+  int64_t gone[3][KNOTS], dead[3];
+  double loss[3][KNOTS];
+  PareLossCurve curve[3];
+  PareLayer layer[3];
+  fix_init(&f);
+  for (int i = 0; i < 3; i++) {
+    quadratic(w[i], gone[i], loss[i], &curve[i]);
+    layer[i] = (PareLayer){.kind = 0, .count = 16};
+  }
+  for (int total = 1; total <= 27; total++) { /* beyond, the first layer's floor of one group decides */
+    MUST(&f, pare_split_by_loss(&f.c, 3, layer, curve, total / 48.0, dead));
+    int64_t sum = dead[0] + dead[1] + dead[2];
+    cr_assert_eq(sum, total, "%ld gone, not %d", (long)sum, total);
+    double last = 0, next = INFINITY;
+    for (int i = 0; i < 3; i++) {
+      if (dead[i] > 0) last = fmax(last, w[i] * (double)(2 * dead[i] - 1));
+      next = fmin(next, w[i] * (double)(2 * dead[i] + 1));
+    }
+    cr_assert_leq(last, next, "total %d: a group went that cost %g, one that costs %g stays", total, last, next);
+  }
+  fix_free(&f);
+}
+
+Test(split, keeps_multiples_floors_and_classes_apart) {
+  Fix f;
+  int64_t gone[4][KNOTS], dead[4];
+  double loss[4][KNOTS];
+  PareLossCurve curve[4];
+  PareLayer layer[4];
+  fix_init(&f);
+  for (int i = 0; i < 4; i++) {
+    quadratic(1 + i, gone[i], loss[i], &curve[i]);
+    layer[i] = (PareLayer){.kind = i / 2, .count = 16, .multiple = i < 2 ? 4 : 1, .least = i == 2 ? 14 : 0};
+  }
+  for (int p = 0; p <= 100; p += 5) {
+    MUST(&f, pare_split_by_loss(&f.c, 4, layer, curve, p / 100.0, dead));
+    int64_t want = (int64_t)floor(p / 100.0 * 32 + 0.5), first = dead[0] + dead[1], second = dead[2] + dead[3];
+    cr_assert(dead[0] % 4 == 0 && dead[1] % 4 == 0 && first <= 24 && first >= (want < 24 ? want : 24) && first < want + 4,
+              "%d %%: %ld and %ld of the first class", p, (long)dead[0], (long)dead[1]);
+    cr_assert(dead[2] <= 2 && second == (want < 17 ? want : 17), "%d %%: %ld and %ld of the second", p, (long)dead[2],
+              (long)dead[3]);
+  }
+  fix_free(&f);
 }
