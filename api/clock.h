@@ -13,12 +13,18 @@ typedef struct PareClock {
   const char *path, *out;         /* of the model; a command's models wait in a folder beside `out` */
   const PareGraph *probe, *sized; /* the model bound to trace it, and to the sizes at which it is timed */
   PareDims *dims;
+  PareTimed dense; /* the model, ready; NULL members before start */
 } PareClock;
+
+/* Makes the model ready; the rest has been set. Pair: stop (fine on a zeroed clock). */
+PARE_MUST_USE PareStatus pare_clock_start(PareClock *k);
+void pare_clock_stop(PareClock *k);
 
 /* A PareTimeFn, `arg` being the clock: the model, or its cut by the leaves' flags. Which groups go makes no difference
  * to the time. */
 PARE_MUST_USE PareStatus pare_clock_cut(void *arg, bool whole, PareTiming *out);
-/* Any graph of the model's inputs, which lies in the file `path`. */
-PARE_MUST_USE PareStatus pare_clock_graph(const PareClock *k, const PareGraph *g, const char *path, PareTiming *out);
+/* The model, and any graph of its inputs, which lies in the file `path`, beside it. */
+PARE_MUST_USE PareStatus pare_clock_compare(const PareClock *k, const PareGraph *g, const char *path, PareTiming *dense,
+                                            PareTiming *out, PareTiming *share);
 
 #endif

@@ -47,7 +47,7 @@ typedef struct Compress {
   PareTarget target;
   PareClock clock;
   PareLatency latency;     /* where it is the target */
-  PareTiming dense_timing, timing; /* then of the dense and the compact model, at the end */
+  PareTiming dense_timing, timing, share; /* then of the dense and the compact model, at the end, and of the two */
   PareDevice *device;
   PareTuner tuner;
   PareYardstick by;         /* where there are data */
@@ -199,23 +199,26 @@ static PareStatus measure_latency(Compress *k) {
   char *digest = PARE_NEW_N(k->arena, 65, char);
   PareLatencyAsk ask = {.dims = k->dims, .pruned = k->tuner.pruned, .flags = k->tuner.stage_keep, .sized = k->sized,
                         .align = k->o->align, .h = k->h, .time = pare_clock_cut, .arg = &k->clock};
-  k->clock = (PareClock){k->c, {command, k->o->latency_timeout, k->device, k->h}, k->model, k->path, k->out, k->probe,
-                         k->sized, k->dims};
+  k->clock = (PareClock){.c = k->c, .watch = {command, k->o->latency_timeout, k->device, k->h}, .model = k->model,
+                         .path = k->path, .out = k->out, .probe = k->probe, .sized = k->sized, .dims = k->dims};
   if (!digest) return pare_nomem(k->c);
   PARE_TRY(pare_model_digest(k->c, k->model, digest));
   PARE_TRY(table_path(k, &ask.path));
   ask.key = (PareLatencyKey){digest, *command ? command : "pare " PARE_VERSION, k->device->name, shapes_text(k),
                              omp_get_max_threads(), k->vocab ? k->vocab->left : 0};
   if (!ask.key.shapes) return pare_nomem(k->c);
-  return pare_latency_measure(k->c, k->arena, &ask, &k->latency);
+  PARE_TRY(pare_clock_start(&k->clock));
+  PareStatus s = pare_latency_measure(k->c, k->arena, &ask, &k->latency);
+  pare_clock_stop(&k->clock); /* tuning has the memory */
+  return s;
 }
 
-/* The dense model once more, beside what came out: the machine may have changed since the table was made. */
+/* The dense model once more, and beside it what came out: the machine may have changed since the table was made. */
 static PareStatus time_result(Compress *k) {
   PareCompressResult *r = k->result;
   if (!is_timed(k)) return PARE_OK;
-  PARE_TRY(pare_clock_graph(&k->clock, k->model->graph, k->path, &k->dense_timing));
-  PARE_TRY(pare_clock_graph(&k->clock, k->emitted->graph, k->stage.model, &k->timing));
+  PARE_TRY(pare_clock_start(&k->clock));
+  PARE_TRY(pare_clock_compare(&k->clock, k->emitted->graph, k->stage.model, &k->dense_timing, &k->timing, &k->share));
   r->dense_ms = k->latency.dense.ms;
   r->predicted_ms = pare_latency_predict(&k->latency, k->dims, k->tuner.keep);
   r->dense_ms_now = k->dense_timing.ms;
@@ -348,7 +351,7 @@ static double reached(const Compress *k) {
   if (!strcmp(k->target.kind, "params")) return (double)b->params / (double)a->params;
   if (!strcmp(k->target.kind, "macs")) return (double)b->macs / (double)a->macs;
   if (!strcmp(k->target.kind, "bytes")) return (double)b->bytes / (double)a->bytes;
-  if (is_timed(k)) return k->result->measured_ms / k->result->dense_ms_now;
+  if (is_timed(k)) return k->share.ms;
   return pare_tuner_share(&k->tuner);
 }
 
@@ -428,6 +431,7 @@ static PareStatus run(Compress *k) {
 static void clean_up(Compress *k) {
   pare_stage_remove(&k->stage);
   pare_stage_remove(&k->masked_stage);
+  pare_clock_stop(&k->clock);
   pare_tuner_free(&k->tuner);
   pare_model_free(k->emitted);
   pare_model_free(k->model);

@@ -91,6 +91,7 @@ static void round_off(PareTiming *t) {
 static PareStatus time_now(Latency *l, bool whole, PareTiming *out) {
   if (pare_stopped(l->ask->h)) return pare_error(l->c, PARE_INTERRUPTED, "interrupted");
   PARE_TRY(l->ask->time(l->ask->arg, whole, out));
+  if (!whole) out->ms *= l->out->dense.ms;
   round_off(out);
   return PARE_OK;
 }

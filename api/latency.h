@@ -6,7 +6,8 @@
 #include "api/latency_table.h"
 #include "ir/dims.h"
 
-/* Times the model: as it is (`whole`), or cut as the leaves' flags say. */
+/* Times the model: as it is (`whole`), in milliseconds; or cut as the leaves' flags say, as a share of what the model takes
+ * beside it. */
 typedef PareStatus PareTimeFn(void *arg, bool whole, PareTiming *out);
 
 typedef struct PareLatencyAsk {

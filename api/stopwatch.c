@@ -105,18 +105,13 @@ static PareStatus read_time(PareCtx *c, const PareStopwatch *w, const PareProces
   return PARE_OK;
 }
 
-PareStatus pare_stopwatch_command(PareCtx *c, const PareStopwatch *w, const char *model, PareTiming *out) {
+static PareStatus ask_command(PareCtx *c, const PareStopwatch *w, const char *model, double *ms) {
   PareMark mark = pare_arena_mark(c->scratch);
-  const volatile sig_atomic_t *stop = w->h ? w->h->stop : NULL;
   const char *line = command_line(c->scratch, w->command, model);
-  double ms[MANY];
+  PareProcess p;
   if (!line) return pare_nomem(c);
-  for (int n = 0; n < MANY && !(n == FEW && timing_of(n, ms).spread <= STEADY); n++) {
-    PareProcess p;
-    PARE_TRY(pare_process_run(c, line, w->timeout, stop, &p));
-    PARE_TRY(read_time(c, w, &p, &ms[n]));
-    *out = timing_of(n + 1, ms);
-  }
+  PARE_TRY(pare_process_run(c, line, w->timeout, w->h ? w->h->stop : NULL, &p));
+  PARE_TRY(read_time(c, w, &p, ms));
   pare_arena_rewind(c->scratch, mark);
   return PARE_OK;
 }
@@ -143,36 +138,75 @@ PareStatus pare_time_runs(PareCtx *c, PareForward *f, const PareHooks *h, int ru
   return PARE_OK;
 }
 
+static PareStatus time_program(PareCtx *c, const PareStopwatch *w, const PareTimed *t, double *ms) {
+  PareMark mark = pare_arena_mark(c->scratch);
+  double *run = PARE_NEW_N(c->scratch, t->runs, double);
+  if (!run) return pare_nomem(c);
+  PARE_TRY(pare_time_runs(c, t->f, w->h, t->runs, run));
+  *ms = 1e3 * pare_median((size_t)t->runs, run);
+  pare_arena_rewind(c->scratch, mark);
+  return PARE_OK;
+}
+
 static int enough_runs(double seconds) {
   double n = ROUND_SECONDS / seconds;
   return n < LEAST_RUNS ? LEAST_RUNS : n > MOST_RUNS ? MOST_RUNS : (int)n;
 }
 
-static PareStatus time_rounds(PareCtx *c, const PareStopwatch *w, PareForward *f, PareTiming *out) {
-  double *run = PARE_NEW_N(c->scratch, MOST_RUNS, double), ms[MANY];
-  if (!run) return pare_nomem(c);
-  PARE_TRY(pare_time_runs(c, f, w->h, FEW, run));
-  int runs = enough_runs(pare_median(FEW, run));
-  for (int n = 0; n < MANY && !(n == FEW && timing_of(n, ms).spread <= STEADY); n++) {
-    PARE_TRY(pare_time_runs(c, f, w->h, runs, run));
-    ms[n] = 1e3 * pare_median((size_t)runs, run);
-    *out = timing_of(n + 1, ms);
-  }
+static PareStatus make_program(PareCtx *c, const PareStopwatch *w, const PareGraph *g, const PareGraph *bound,
+                               PareTimed *t) {
+  double seconds[FEW];
+  const PareValue *first = bound->inputs.n ? bound->inputs.at[0] : NULL;
+  int64_t batch = first && first->type.rank ? first->type.dim[0] : 1;
+  PARE_TRY(pare_samples_random(c, bound, batch, 0, &t->d));
+  PARE_TRY(pare_forward_new(c, g, t->d, batch, PARE_FORWARD_FUSED, w->device, &t->f));
+  PARE_TRY(pare_time_runs(c, t->f, w->h, FEW, seconds));
+  t->runs = enough_runs(pare_median(FEW, seconds));
   return PARE_OK;
 }
 
-PareStatus pare_stopwatch_graph(PareCtx *c, const PareStopwatch *w, const PareGraph *g, const PareGraph *bound,
-                                PareTiming *out) {
-  PareMark mark = pare_arena_mark(c->scratch);
-  PareData *d = NULL;
-  PareForward *f = NULL;
-  const PareValue *first = bound->inputs.n ? bound->inputs.at[0] : NULL;
-  int64_t batch = first && first->type.rank ? first->type.dim[0] : 1;
-  PareStatus s = pare_samples_random(c, bound, batch, 0, &d);
-  if (s == PARE_OK) s = pare_forward_new(c, g, d, batch, PARE_FORWARD_FUSED, w->device, &f);
-  if (s == PARE_OK) s = time_rounds(c, w, f, out);
-  pare_forward_free(f);
-  pare_data_free(d);
-  pare_arena_rewind(c->scratch, mark);
+/* --- both --- */
+
+PareStatus pare_timed_open(PareCtx *c, const PareStopwatch *w, const PareGraph *g, const PareGraph *bound,
+                           const char *path, PareTimed *out) {
+  *out = (PareTimed){.path = path};
+  PareStatus s = *w->command ? PARE_OK : make_program(c, w, g, bound, out);
+  if (s != PARE_OK) pare_timed_close(out);
   return s;
+}
+
+void pare_timed_close(PareTimed *t) {
+  pare_forward_free(t->f);
+  pare_data_free(t->d);
+  *t = (PareTimed){.path = NULL};
+}
+
+static PareStatus once(PareCtx *c, const PareStopwatch *w, const PareTimed *t, double *ms) {
+  return *w->command ? ask_command(c, w, t->path, ms) : time_program(c, w, t, ms);
+}
+
+static bool enough(int n, const double *v) { return n == MANY || (n == FEW && timing_of(n, v).spread <= STEADY); }
+
+PareStatus pare_stopwatch_time(PareCtx *c, const PareStopwatch *w, const PareTimed *t, PareTiming *out) {
+  double ms[MANY];
+  int n = 0;
+  do PARE_TRY(once(c, w, t, &ms[n++]));
+  while (!enough(n, ms));
+  *out = timing_of(n, ms);
+  return PARE_OK;
+}
+
+PareStatus pare_stopwatch_compare(PareCtx *c, const PareStopwatch *w, const PareTimed *a, const PareTimed *b,
+                                  PareTiming *ta, PareTiming *tb, PareTiming *share) {
+  double x[MANY], y[MANY], ratio[MANY];
+  int n = 0;
+  do {
+    PARE_TRY(once(c, w, a, &x[n]));
+    PARE_TRY(once(c, w, b, &y[n]));
+    ratio[n] = y[n] / x[n];
+  } while (!enough(++n, ratio));
+  *ta = timing_of(n, x);
+  *tb = timing_of(n, y);
+  *share = timing_of(n, ratio);
+  return PARE_OK;
 }

