@@ -383,14 +383,23 @@ static PareStatus report(Compress *k) {
   return pare_account_write(k->c, &k->tuner, &a);
 }
 
+/* "1560 groups may go, 50.0 % of them shall" */
+static const char *share_text(Compress *k) {
+  const PareTuner *t = &k->tuner;
+  if (t->goal.curve) return pare_arena_printf(k->arena, "until %.4g of %.4g ms are left", t->goal.budget, k->latency.dense.ms);
+  double share = t->planned ? k->target.requested : t->ratio;
+  return pare_arena_printf(k->arena, "%.1f %% of %s shall", 100 * share,
+                           t->ranking == PARE_RANK_COST && !t->element ? "their cost" : "them");
+}
+
 static void tell_plan(Compress *k) {
   int64_t all, dead;
+  const char *share = share_text(k);
   pare_tuner_count(&k->tuner, &all, &dead);
-  if (!all) return;
-  double share = k->tuner.planned ? k->target.requested : k->tuner.ratio;
-  pare_log(k->c, 0, "%s: %lld %s may go, %.1f %% of %s shall; %lld steps of %lld samples, method %s", k->path,
-           (long long)all, k->tuner.element ? "elements" : "groups", 100 * share, k->tuner.ranking == PARE_RANK_COST && !k->tuner.element ? "their cost" : "them",
-           (long long)k->tuner.schedule.steps, (long long)k->o->batch, pare_tuner_method(&k->tuner));
+  if (!all || !share) return;
+  pare_log(k->c, 0, "%s: %lld %s may go, %s; %lld steps of %lld samples, method %s", k->path, (long long)all,
+           k->tuner.element ? "elements" : "groups", share, (long long)k->tuner.schedule.steps, (long long)k->o->batch,
+           pare_tuner_method(&k->tuner));
 }
 
 /* Sizes that --align could not have. */

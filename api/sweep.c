@@ -1,7 +1,9 @@
 /* sweep.c - `pare sweep`: what the loss does when groups go, by class and by layer, before anything is tuned; and how a
  * budget should be split over the layers because of it. */
+#include <errno.h>
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "api/align.h"
 #include "api/call.h"
@@ -47,6 +49,15 @@ typedef struct Sweep {
 
 /* --- what comes in --- */
 
+/* The plan can be written: said before time is spent on the sweep. */
+static PareStatus check_plan(Sweep *s) {
+  const char *path = s->o.save_plan, *folder = pare_path_beside(s->arena, path, ".");
+  if (!*path) return PARE_OK;
+  if (!folder) return pare_nomem(s->c);
+  if (access(folder, W_OK | X_OK)) return pare_error(s->c, PARE_IO, "cannot write '%s': %s", path, strerror(errno));
+  return PARE_OK;
+}
+
 static PareStatus check(Sweep *s) {
   if (!*s->o.train) return pare_error(s->c, PARE_USAGE, "a sweep scores and judges on data: give --train DATA");
   if (*s->o.plan || s->o.granularity)
@@ -55,7 +66,7 @@ static PareStatus check(Sweep *s) {
   if (pare_option_kinds(&s->o) & PARE_KIND_BIT(PARE_KIND_VOCAB))
     return pare_error(s->c, PARE_USAGE, "what stays of a vocabulary is said, not ranked: leave vocab out of --prune");
   if (*s->o.report) PARE_TRY(pare_dir_make(s->c, s->o.report));
-  return PARE_OK;
+  return check_plan(s);
 }
 
 static PareStatus load(Sweep *s) {

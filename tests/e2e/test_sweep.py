@@ -137,6 +137,12 @@ def test_mistakes_of_usage_exit_2(args, says):
     assert says in run("sweep", "m.onnx", *args, code=2).stderr
 
 
+def test_a_plan_that_cannot_be_written_is_refused_before_the_sweep(files):
+    folder, model, _, _ = files
+    r = run("sweep", model, "--train", folder / "train.npz", "--save-plan", folder / "none" / "plan.json", code=4)
+    assert "plan.json" in r.stderr and "sweeping" not in r.stderr
+
+
 def test_a_model_with_nothing_to_prune_exits_6(files):
     folder, model, _, _ = files
     assert "nothing to prune" in run("sweep", model, "--train", folder / "train.npz", "--include", "no-such", code=6).stderr
