@@ -76,6 +76,18 @@ def test_heads_count_by_their_width(model, tmp_path):
     assert widths(out)[1] == [8]
 
 
+def test_heads_of_a_packed_projection_count_by_their_width_too(tmp_path):
+    """Six heads of 16 channels, q, k and v in one weight: multiples of 32 channels are two heads."""
+    out = tmp_path / "out.onnx"
+    run("compress", VIT, out, "--prune", "heads", "--sparsity", 0.4, "--steps", 0, "--method", "magnitude", "--align", 32,
+        "--threads", 1, "--report", tmp_path / "r", "-q")
+    after = [g["after"] for g in report(tmp_path / "r")["groups"] if g["kind"] == "heads"]
+    assert len(after) == 4 and all(n % 2 == 0 for n in after) and sum(after) <= 0.6 * 24
+    rows = sorted({t.dims[0] for t in onnx.load(str(out)).graph.initializer if len(t.dims) == 2 and t.dims[1] == 96} |
+                  {t.dims[1] for t in onnx.load(str(out)).graph.initializer if len(t.dims) == 2 and t.dims[0] == 96})
+    assert {3 * 16 * n for n in after} <= set(rows), f"{rows} have no packed rows of {after} heads"
+
+
 def test_what_cannot_be_aligned_is_named(model, tmp_path):
     """No multiple of 12 lies between 26 channels, the floor, and 32."""
     out = tmp_path / "out.onnx"
