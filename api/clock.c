@@ -14,7 +14,7 @@ static PareStatus open_graph(const PareClock *k, PareArena *a, const PareGraph *
 }
 
 PareStatus pare_clock_start(PareClock *k) {
-  return pare_timed_open(k->c, &k->watch, k->model->graph, k->sized, k->path, &k->dense);
+  return pare_timed_open(k->c, &k->watch, k->file, k->sized, k->path, &k->dense);
 }
 
 void pare_clock_stop(PareClock *k) { pare_timed_close(&k->dense); }
@@ -31,7 +31,7 @@ static PareStatus compare(const PareClock *k, PareArena *a, const PareGraph *g, 
 static PareStatus emit(const PareClock *k, PareArena *a, const PareGraph *g, PareStage *stage) {
   PareGraph *bound;
   PARE_TRY(pare_probe_dims(k->c, a, g, 0, &bound));
-  PareEmit e = {.file = &k->model->file, .before = k->model->graph, .after = g, .before_bound = k->probe,
+  PareEmit e = {.file = &k->model->file, .before = k->file, .after = g, .before_bound = k->file_bound,
                 .after_bound = bound, .ninitializers = k->model->ninitializers, .nnodes = k->model->nnodes,
                 .external = k->model->external.n > 0};
   return pare_emit_stage(k->c, a, &e, k->out, stage);

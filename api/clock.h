@@ -10,8 +10,9 @@ typedef struct PareClock {
   PareCtx *c;
   PareStopwatch watch;
   const PareModel *model;
-  const char *path, *out;         /* of the model; a command's models wait in a folder beside `out` */
-  const PareGraph *probe, *sized; /* the model bound to trace it, and to the sizes at which it is timed */
+  const char *path, *out;      /* of the model; a command's models wait in a folder beside `out` */
+  const PareGraph *file, *file_bound, *sized; /* the model as its file has it, and bound: as emission wants it, and to the
+                                               * sizes at which it is timed */
   PareDims *dims;
   PareTimed dense; /* the model, ready; NULL members before start */
 } PareClock;

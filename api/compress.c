@@ -200,7 +200,8 @@ static PareStatus measure_latency(Compress *k) {
   PareLatencyAsk ask = {.dims = k->dims, .pruned = k->tuner.pruned, .flags = k->tuner.stage_keep, .sized = k->sized,
                         .align = k->o->align, .h = k->h, .time = pare_clock_cut, .arg = &k->clock};
   k->clock = (PareClock){.c = k->c, .watch = {command, k->o->latency_timeout, k->device, k->h}, .model = k->model,
-                         .path = k->path, .out = k->out, .probe = k->probe, .sized = k->sized, .dims = k->dims};
+                         .path = k->path, .out = k->out, .file = k->file, .file_bound = k->file_bound, .sized = k->sized,
+                         .dims = k->dims};
   if (!digest) return pare_nomem(k->c);
   PARE_TRY(pare_model_digest(k->c, k->model, digest));
   PARE_TRY(table_path(k, &ask.path));

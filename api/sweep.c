@@ -9,8 +9,8 @@
 #include "api/call.h"
 #include "api/options.h"
 #include "api/plan.h"
+#include "api/ruler.h"
 #include "api/tuner.h"
-#include "api/yardstick.h"
 #include "backend/sweep_report.h"
 #include "base/file.h"
 #include "passes/edit.h"
@@ -36,7 +36,7 @@ typedef struct Sweep {
   PareDims *dims;
   PareDevice *device;
   PareTuner tuner;
-  PareYardstick yardstick;
+  PareRuler ruler;
   size_t nlayers;
   size_t *dim;      /* by layer */
   PareLayer *layer; /* whose keep flags are the leaves' */
@@ -63,6 +63,8 @@ static PareStatus check(Sweep *s) {
   if (*s->o.plan || s->o.granularity)
     return pare_error(s->c, PARE_USAGE, "a sweep is about groups that scores rank: --plan and --granularity have no meaning "
                       "for it");
+  if (s->o.num_labels)
+    return pare_error(s->c, PARE_USAGE, "--num-labels makes a classifier that knows nothing yet: tune it, then sweep");
   if (pare_option_kinds(&s->o) & PARE_KIND_BIT(PARE_KIND_VOCAB))
     return pare_error(s->c, PARE_USAGE, "what stays of a vocabulary is said, not ranked: leave vocab out of --prune");
   if (*s->o.report) PARE_TRY(pare_dir_make(s->c, s->o.report));
@@ -119,17 +121,20 @@ static void revive(const Sweep *s) {
 }
 
 /* The model less what the flags say, in the place of masks: the same function, and faster. */
-static PareStatus cut_and_judge(Sweep *s, PareArena *a, double *loss, double *value) {
+static PareStatus cut_and_judge(Sweep *s, PareArena *a, PareVerdict *out) {
   PareGraph *g;
   PARE_TRY(pare_cut_dims(s->c, a, s->model->graph, s->dims, &g));
   PARE_TRY(pare_drop_branches(s->c, g, s->dims));
-  return pare_yardstick_measure(s->c, &s->yardstick, g, loss, value);
+  return pare_ruler_measure(s->c, &s->ruler, g, out);
 }
 
 static PareStatus measure(Sweep *s, double *loss, double *value) {
+  PareVerdict v = {NAN, NAN};
   PareArena *a = pare_arena_new(1 << 16);
-  PareStatus status = a ? cut_and_judge(s, a, loss, value) : pare_nomem(s->c);
+  PareStatus status = a ? cut_and_judge(s, a, &v) : pare_nomem(s->c);
   pare_arena_free(a);
+  *loss = v.loss;
+  *value = v.value;
   double rate = (double)++s->measured / (pare_now() - s->started);
   pare_progress(s->h, &(PareProgress){.phase = "sweeping", .step = s->measured, .steps = s->todo, .loss = *loss,
                                       .sparsity = NAN, .samples_per_second = NAN,
@@ -150,7 +155,7 @@ static int64_t dead_in(const Sweep *s) {
 static PareStatus draw_curve(Sweep *s, size_t n, PareLayer *layer, PareSweepCurve *curve) {
   PareSweepPoint *p = PARE_NEW_N(s->arena, SHARES, PareSweepPoint);
   if (!p) return pare_nomem(s->c);
-  p[0] = (PareSweepPoint){0, 0, s->yardstick.loss, s->yardstick.value};
+  p[0] = (PareSweepPoint){0, 0, s->ruler.whole.loss, s->ruler.whole.value};
   for (int k = 1; k < SHARES; k++) {
     revive(s);
     PARE_TRY(pare_rank_ratio(s->c, n, layer, share_of[k], share_of[k], s->o.ranking != PARE_RANK_UNIFORM));
@@ -250,12 +255,13 @@ static PareStatus account(Sweep *s) {
   PareSweepResult *r = s->result;
   r->model = pare_arena_strdup(s->arena, s->path);
   r->method = pare_tuner_method(&s->tuner);
-  r->metric = pare_metric_name(s->yardstick.kind);
-  r->loss_name = pare_yardstick_loss_name(&s->yardstick);
-  r->loss = s->yardstick.loss;
-  r->value = s->yardstick.value;
+  r->metric = pare_metric_name(s->ruler.by.metric);
+  r->share = pare_metric_is_share(s->ruler.by.metric);
+  r->loss_name = pare_ruler_loss_name(&s->ruler);
+  r->loss = s->ruler.whole.loss;
+  r->value = s->ruler.whole.value;
   r->sparsity = s->o.sparsity;
-  r->samples = s->yardstick.chosen.n;
+  r->samples = s->ruler.chosen.n;
   r->ncurves = s->nclasses + s->nlayers;
   r->curves = s->curve;
   r->seconds = pare_now() - s->started;
@@ -295,7 +301,7 @@ static PareStatus judge_whole(Sweep *s) {
   const PareData *d = s->eval ? s->eval : s->train;
   int64_t n = s->eval ? s->eval->nsamples : s->split.nheld;
   PareChoice chosen = {s->eval ? NULL : s->split.held, n < MOST_SAMPLES ? n : MOST_SAMPLES};
-  return pare_yardstick_new(s->c, s->arena, s->model->graph, d, chosen, s->o.batch, s->device, s->h, &s->yardstick);
+  return pare_ruler_new(s->c, s->arena, s->model->graph, d, chosen, s->o.batch, (int)s->o.metric, s->device, s->h, &s->ruler);
 }
 
 static PareStatus run(Sweep *s) {

@@ -11,7 +11,7 @@
 static const char *const shared[] = {
     "train", "eval",   "sparsity", "prune",  "method",  "ranking",   "floor",   "align",   "importance", "eta",
     "rank",  "alpha",  "loss",     "batch",  "seed",    "threads",   "device",  "include", "exclude",    "precision",
-    "temperature", "save-plan", "report",
+    "temperature", "metric", "save-plan", "report",
 };
 enum { NSHARED = sizeof shared / sizeof *shared };
 
@@ -54,9 +54,8 @@ static void row(const PareSweepCurve *c, int width) {
 }
 
 static void judged(const PareSweepResult *r, const char *what, double loss, double value) {
-  bool share = !strcmp(r->metric, "accuracy") || !strcmp(r->metric, "agreement");
-  printf("%-32s %s %.4g, %s %.*f%s\n", what, r->loss_name, loss, r->metric, share ? 2 : 5, share ? 100 * value : value,
-         share ? " %" : "");
+  printf("%-32s %s %.4g, %s %.*f%s\n", what, r->loss_name, loss, r->metric, r->share ? 2 : 5,
+         r->share ? 100 * value : value, r->share ? " %" : "");
 }
 
 static void print(const PareSweepResult *r) {

@@ -201,7 +201,8 @@ typedef struct PareSweepCurve {
 typedef struct PareSweepResult {
   const char *model, *method;
   const char *metric; /* as compress judges: "accuracy", "agreement", ... */
-  const char *loss_name;  /* "ce", "mse" against labels; else of the whole model's outputs: "kl", "1 - cosine" */
+  bool share;             /* it is printed in % */
+  const char *loss_name;  /* "ce", "bce", "mse" against labels; else of the whole model's outputs: "kl", "1 - cosine" */
   double loss, value;     /* of the whole model */
   double sparsity;        /* that the proposal is for */
   double proposed_loss, proposed_value; /* of the model that is cut as is proposed, nothing tuned */
