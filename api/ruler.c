@@ -126,7 +126,7 @@ static PareStatus judge(PareCtx *c, const PareRuler *r, PareForward *f, PareVerd
 }
 
 static PareStatus set_up(PareCtx *c, PareArena *a, PareRuler *r, PareForward *f, int metric) {
-  PARE_TRY(pare_judge_choose(c, f, r->data, metric, &r->by));
+  PARE_TRY(pare_judge_choose(c, pare_forward_graph(f), r->data, metric, &r->by));
   if (r->by.what == PARE_JUDGES_REFERENCE) {
     const PareValue *mask = pare_task_padding(pare_forward_graph(f), pare_forward_value(f, r->by.task.output));
     r->padding = mask ? pare_data_find(r->data, mask->name) : NULL;
