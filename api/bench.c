@@ -124,7 +124,7 @@ static PareStatus time_load(Bench *b) {
 
 static PareStatus write_once(Bench *b, const PareModel *m, PareArena *a, const char *path, double *seconds) {
   PareEmit e = {.file = &m->file, .before = m->graph, .after = m->graph, .ninitializers = m->ninitializers,
-                .nnodes = m->nnodes, .external = m->external.n > 0};
+                .nsparse = m->nsparse, .nnodes = m->nnodes, .external = m->external.n > 0};
   PareStage stage = {0};
   double start = pare_now();
   PareStatus s = pare_emit_stage(b->c, a, &e, path, &stage);

@@ -22,6 +22,7 @@
 #include "api/tuner.h"
 #include "api/vocab.h"
 #include "backend/emit.h"
+#include "backend/sparse.h"
 #include "base/file.h"
 #include "passes/probe_dims.h"
 #include "passes/trace_dims.h"
@@ -42,7 +43,8 @@ typedef struct Compress {
                                  * one was asked for */
   PareGraph *dense;        /* what tuning starts from: MODEL, or MODEL less the tokens that go */
   PareSplit split;         /* of the training data where there is no eval */
-  PareGraph *probe, *sized; /* bound: to trace, to count */
+  PareGraph *probe;        /* bound: to trace */
+  PareGraph *sized;        /* at one sample, to time */
   PareDims *dims;
   PareTarget target;
   PareClock clock;
@@ -52,8 +54,10 @@ typedef struct Compress {
   PareTuner tuner;
   PareYardstick by;         /* where there are data */
   PareGraph *folded, *masked, *compact;
+  PareArena *edited;        /* compact's, which is needed until it is written */
   PareStage stage, masked_stage;
   PareProof proof;
+  PareDigest digest[2]; /* of model and emitted */
   PareCompressResult *result;
 } Compress;
 
@@ -163,11 +167,11 @@ static PareStatus tuning_samples(Compress *k, const int64_t **list, int64_t *n) 
 }
 
 /* The model at one sample: as --shape says, else as the data are. */
-static PareStatus size_up(Compress *k) {
-  if (*k->o->shape || !k->train) return pare_shapes_bind(k->c, k->arena, k->file, k->o->shape, 1, 1, &k->sized);
+static PareStatus size_up(Compress *k, PareArena *a, PareGraph **out) {
+  if (*k->o->shape || !k->train) return pare_shapes_bind(k->c, a, k->file, k->o->shape, 1, 1, out);
   int64_t batch = 1;
-  if (!(k->sized = pare_graph_clone(k->c, k->arena, k->file))) return k->c->diag.code;
-  return pare_feed_bind(k->c, k->sized, k->train, &batch);
+  if (!(*out = pare_graph_clone(k->c, a, k->file))) return k->c->diag.code;
+  return pare_feed_bind(k->c, *out, k->train, &batch);
 }
 
 /* --- how fast it is --- */
@@ -197,6 +201,7 @@ static const char *shapes_text(Compress *k) {
 static PareStatus measure_latency(Compress *k) {
   const char *command = k->o->latency_cmd;
   char *digest = PARE_NEW_N(k->arena, 65, char);
+  PARE_TRY(size_up(k, k->arena, &k->sized));
   PareLatencyAsk ask = {.dims = k->dims, .pruned = k->tuner.pruned, .flags = k->tuner.stage_keep, .sized = k->sized,
                         .align = k->o->align, .h = k->h, .time = pare_clock_cut, .arg = &k->clock};
   k->clock = (PareClock){.c = k->c, .watch = {command, k->o->latency_timeout, k->device, k->h}, .model = k->model,
@@ -241,34 +246,53 @@ static PareStatus choose_yardstick(Compress *k) {
   return pare_judge_choose(k->c, g, d, k->o->metric, &k->by);
 }
 
+/* What is to be reached, in the units of the target. */
+static PareStatus aim(Compress *k) {
+  PareArena *tmp = pare_arena_new(1 << 16);
+  PareGraph *sized;
+  if (k->tuner.planned) k->target.requested = pare_tuner_share(&k->tuner);
+  PareStatus s = tmp ? size_up(k, tmp, &sized) : pare_nomem(k->c);
+  if (s == PARE_OK) {
+    PareMeasures m = {sized, pare_model_bytes(k->model), &k->latency};
+    s = pare_target_ratio(k->c, k->arena, &k->target, k->dims, k->tuner.pruned, &m, &k->tuner.ratio, &k->tuner.goal);
+  }
+  pare_arena_free(tmp);
+  return s;
+}
+
 static PareStatus prepare(Compress *k) {
   const int64_t *samples;
   int64_t n;
   PARE_TRY(tuning_samples(k, &samples, &n));
   pare_target_read(k->o, &k->target);
-  PARE_TRY(size_up(k));
   PARE_TRY(pare_tuner_init(&k->tuner, k->c, k->arena, k->model, k->dense, k->dims, k->o, k->h, k->train, samples, n,
                            k->device));
   PARE_TRY(choose_yardstick(k));
-  if (k->tuner.planned) k->target.requested = pare_tuner_share(&k->tuner);
   if (is_timed(k)) PARE_TRY(measure_latency(k));
-  PareMeasures m = {k->sized, pare_model_bytes(k->model), &k->latency};
-  return pare_target_ratio(k->c, k->arena, &k->target, k->dims, k->tuner.pruned, &m, &k->tuner.ratio, &k->tuner.goal);
+  return aim(k);
 }
 
 /* --- what goes out --- */
 
+/* What the compact model is compared with. */
+static PareStatus mask_model(Compress *k) {
+  if (pare_dims_exact(k->dims)) return pare_zero_fan_in_thin(k->c, k->arena, k->folded, k->dims, &k->masked);
+  PARE_TRY(pare_zero_fan_in(k->c, k->arena, k->folded, k->dims, &k->masked));
+  return pare_cut_inexact(k->c, k->arena, k->masked, k->dims, &k->masked);
+}
+
 static PareStatus edit_model(Compress *k) {
   PARE_TRY(pare_params_fold(k->c, k->arena, &k->tuner.params, k->model->graph, PARE_FOLD_ALL, &k->folded));
-  PARE_TRY(pare_zero_fan_in(k->c, k->arena, k->folded, k->dims, &k->masked));
-  if (!pare_dims_exact(k->dims)) PARE_TRY(pare_cut_inexact(k->c, k->arena, k->masked, k->dims, &k->masked));
-  PARE_TRY(pare_cut_dims(k->c, k->arena, k->folded, k->dims, &k->compact));
+  PARE_TRY(mask_model(k));
+  if (!(k->edited = pare_arena_new(1 << 16))) return pare_nomem(k->c);
+  PARE_TRY(pare_cut_dims_thin(k->c, k->edited, k->folded, k->dims, &k->compact));
   return pare_drop_branches(k->c, k->compact, k->dims);
 }
 
-static PareStatus emit(Compress *k, const PareGraph *g, const char *path, PareStage *stage) {
-  PareGraph *bound = NULL;
-  PARE_TRY(pare_probe_dims(k->c, k->arena, g, 0, &bound));
+enum { SPARSE_ONNX = 1 }; /* word of --sparse-format */
+
+static PareStatus emit_bound(Compress *k, const PareGraph *g, const PareGraph *bound, const char *path,
+                             PareStage *stage) {
   char ratio[32];
   snprintf(ratio, sizeof ratio, "%g", k->target.requested);
   PareProperty p[] = {{"pare.version", PARE_VERSION},
@@ -277,14 +301,37 @@ static PareStatus emit(Compress *k, const PareGraph *g, const char *path, PareSt
                       {"pare.requested", pare_arena_strdup(k->arena, ratio)},
                       {"pare.vocab", k->vocab ? pare_arena_printf(k->arena, "%lld", (long long)k->vocab->left) : ""}};
   PareEmit e = {.file = &k->model->file, .before = k->file, .after = g, .before_bound = k->file_bound,
-                .after_bound = bound, .ninitializers = k->model->ninitializers, .nnodes = k->model->nnodes,
-                .external = k->model->external.n > 0, .nproperties = sizeof p / sizeof *p - !k->vocab, .properties = p};
+                .after_bound = bound, .ninitializers = k->model->ninitializers, .nsparse = k->model->nsparse,
+                .nnodes = k->model->nnodes, .external = k->model->external.n > 0,
+                .sparse = k->o->sparse_format == SPARSE_ONNX && k->model->ir_version >= PARE_SPARSE_IR_VERSION,
+                .nproperties = sizeof p / sizeof *p - !k->vocab, .properties = p};
   return pare_emit_stage(k->c, k->arena, &e, path, stage);
+}
+
+static PareStatus emit(Compress *k, const PareGraph *g, const char *path, PareStage *stage) {
+  PareArena *tmp = pare_arena_new(1 << 16);
+  PareGraph *bound = NULL;
+  PareStatus s = tmp ? pare_probe_dims(k->c, tmp, g, 0, &bound) : pare_nomem(k->c);
+  if (s == PARE_OK) s = emit_bound(k, g, bound, path, stage);
+  pare_arena_free(tmp);
+  return s;
+}
+
+static PareStatus emit_compact(Compress *k) {
+  if (k->o->sparse_format == SPARSE_ONNX && k->model->ir_version < PARE_SPARSE_IR_VERSION)
+    pare_log(k->c, 0, "no weight is made sparse: the model's IR version is %lld, and sparse initializers came with %d",
+             (long long)k->model->ir_version, PARE_SPARSE_IR_VERSION);
+  PARE_TRY(emit(k, k->compact, k->out, &k->stage));
+  pare_arena_free(k->edited);
+  k->edited = NULL;
+  k->compact = NULL;
+  return PARE_OK;
 }
 
 /* Reads the file back and runs it beside the masked model. */
 static PareStatus prove(Compress *k) {
   PARE_TRY(pare_model_load(k->c, k->stage.model, &k->emitted));
+  pare_digest_begin(&k->digest[1], k->emitted);
   const PareData *data = k->eval ? k->eval : k->train;
   int64_t n = k->split.held ? k->split.nheld : data ? data->nsamples : 0, *list = k->split.held;
   if (!list && data) {
@@ -339,12 +386,12 @@ static PareStatus judge(Compress *k) {
 /* --- the account --- */
 
 static PareStatus describe(Compress *k, const PareModel *m, const PareGraph *g, const PareGraph *sized, const char *path,
-                           PareModelInfo *out) {
+                           PareDigest *digest, PareModelInfo *out) {
   PareWeights w;
   PARE_TRY(pare_graph_weights(k->c, g, &w));
   *out = (PareModelInfo){.path = path, .opset = g->opset, .params = w.params, .macs = pare_graph_macs(sized),
                          .bytes = (int64_t)pare_model_bytes(m)};
-  return pare_model_digest(k->c, m, out->sha256);
+  return pare_digest_end(k->c, digest, out->sha256);
 }
 
 static double reached(const Compress *k) {
@@ -358,11 +405,12 @@ static double reached(const Compress *k) {
 
 static PareStatus account(Compress *k) {
   PareCompressResult *r = k->result;
-  PareGraph *sized;
+  PareGraph *dense, *sized;
   struct rusage use;
-  PARE_TRY(pare_shapes_like(k->c, k->arena, k->emitted->graph, k->sized, &sized));
-  PARE_TRY(describe(k, k->model, k->file, k->sized, k->path, &r->input));
-  PARE_TRY(describe(k, k->emitted, k->emitted->graph, sized, k->out, &r->output));
+  PARE_TRY(size_up(k, k->arena, &dense));
+  PARE_TRY(pare_shapes_like(k->c, k->arena, k->emitted->graph, dense, &sized));
+  PARE_TRY(describe(k, k->model, k->file, dense, k->path, &k->digest[0], &r->input));
+  PARE_TRY(describe(k, k->emitted, k->emitted->graph, sized, k->out, &k->digest[1], &r->output));
   r->target = k->target.kind;
   r->requested = k->target.requested;
   r->reached = reached(k);
@@ -422,10 +470,11 @@ static PareStatus run(Compress *k) {
   PARE_TRY(prepare(k));
   tell_plan(k);
   if (k->o->dry_run) return PARE_OK;
+  pare_digest_begin(&k->digest[0], k->model);
   PARE_TRY(pare_tuner_run(&k->tuner));
   PARE_TRY(tell_uneven(k));
   PARE_TRY(edit_model(k));
-  PARE_TRY(emit(k, k->compact, k->out, &k->stage));
+  PARE_TRY(emit_compact(k));
   if (*k->o->save_masked) PARE_TRY(emit(k, k->masked, k->o->save_masked, &k->masked_stage));
   PARE_TRY(prove(k));
   PARE_TRY(judge(k));
@@ -439,10 +488,12 @@ static PareStatus run(Compress *k) {
 }
 
 static void clean_up(Compress *k) {
+  for (int i = 0; i < 2; i++) pare_digest_leave(&k->digest[i]);
   pare_stage_remove(&k->stage);
   pare_stage_remove(&k->masked_stage);
   pare_clock_stop(&k->clock);
   pare_tuner_free(&k->tuner);
+  pare_arena_free(k->edited);
   pare_model_free(k->emitted);
   pare_model_free(k->model);
   pare_data_free(k->train);

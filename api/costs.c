@@ -7,7 +7,8 @@
 static bool is_weight(const PareNode *n, int k) {
   const PareValue *v = n->in[k];
   if (!pare_is_weight(n, k)) return false;
-  return v->origin.kind == PARE_ORIGIN_INITIALIZER || (v->origin.kind == PARE_ORIGIN_NODE && v->type.rank > 0);
+  return v->origin.kind == PARE_ORIGIN_INITIALIZER || v->origin.kind == PARE_ORIGIN_SPARSE ||
+         (v->origin.kind == PARE_ORIGIN_NODE && v->type.rank > 0);
 }
 
 static int by_origin(const void *a, const void *b) {

@@ -7,6 +7,7 @@
 
 #include "api/call.h"
 #include "base/map.h"
+#include "frontend/sparse.h"
 #include "frontend/tensor.h"
 #include "runtime/metrics.h"
 
@@ -155,13 +156,26 @@ static const char *tensor_text(Diff *d, const Onnx__TensorProto *t) {
   return at ? pare_arena_printf(d->c->scratch, "%s]", at) : NULL;
 }
 
-static size_t initializer_count(const Side *s) { return s->p->graph->n_initializer; }
+/* Initializers, then sparse ones. */
+static size_t initializer_count(const Side *s) {
+  return s->p->graph->n_initializer + s->p->graph->n_sparse_initializer;
+}
+/* NULL: initializer i is a dense one. */
+static const Onnx__SparseTensorProto *sparse_at(const Side *s, size_t i) {
+  const Onnx__GraphProto *g = s->p->graph;
+  return i < g->n_initializer ? NULL : g->sparse_initializer[i - g->n_initializer];
+}
 static const char *initializer_name(Diff *d, const Side *s, size_t i) {
+  const Onnx__SparseTensorProto *t = sparse_at(s, i);
   (void)d;
-  return text(s->p->graph->initializer[i]->name);
+  return t ? t->values ? text(t->values->name) : "" : text(s->p->graph->initializer[i]->name);
 }
 static const char *initializer_text(Diff *d, const Side *s, size_t i) {
-  return tensor_text(d, s->p->graph->initializer[i]);
+  const Onnx__SparseTensorProto *t = sparse_at(s, i);
+  if (!t) return tensor_text(d, s->p->graph->initializer[i]);
+  Onnx__TensorProto whole = {.data_type = t->values ? t->values->data_type : 0, .n_dims = t->n_dims, .dims = t->dims};
+  const char *type = tensor_text(d, &whole);
+  return type ? pare_arena_printf(d->c->scratch, "%s, sparse", type) : NULL;
 }
 
 enum { FEW = 16 };
@@ -174,19 +188,12 @@ static const char *numbers_text(Diff *d, const PareValue *v) {
   return ints_text(d, (size_t)n, at);
 }
 
-/* Tensors of one type: whether and by how much their values differ. */
-static PareStatus compare_values(Diff *d, const char *what, const char *name, const Onnx__TensorProto *x,
-                                 const Onnx__TensorProto *y, bool *told) {
-  PareValue v[2] = {{.role = PARE_CONST}, {.role = PARE_CONST}};
-  const Onnx__TensorProto *t[2] = {x, y};
+/* Tensors of one type: whether and by how much their values differ. `type` is in words. */
+static PareStatus compare_numbers(Diff *d, const char *what, const char *name, const PareValue v[2], const char *type,
+                                  bool *told) {
   size_t bytes;
-  for (int k = 0; k < 2; k++) {
-    d->c->file = d->path[k];
-    PARE_TRY(pare_tensor_read(d->c, d->side[k].m, t[k], name, &v[k].type, &v[k].data));
-  }
   *told = pare_type_equal(&v[0].type, &v[1].type) && pare_type_bytes(&v[0].type, &bytes);
   if (!*told || bytes == 0 || !memcmp(v[0].data, v[1].data, bytes)) return PARE_OK;
-  const char *type = tensor_text(d, x);
   if (!type) return pare_nomem(d->c);
   const char *x_text = numbers_text(d, &v[0]), *y_text = numbers_text(d, &v[1]);
   if (x_text && y_text) return add(d, what, name, x_text, y_text);
@@ -201,9 +208,33 @@ static PareStatus compare_values(Diff *d, const char *what, const char *name, co
   return by ? add(d, what, name, type, by) : pare_nomem(d->c);
 }
 
+static PareStatus compare_values(Diff *d, const char *what, const char *name, const Onnx__TensorProto *x,
+                                 const Onnx__TensorProto *y, bool *told) {
+  PareValue v[2] = {{.role = PARE_CONST}, {.role = PARE_CONST}};
+  const Onnx__TensorProto *t[2] = {x, y};
+  for (int k = 0; k < 2; k++) {
+    d->c->file = d->path[k];
+    PARE_TRY(pare_tensor_read(d->c, d->side[k].m, t[k], name, &v[k].type, &v[k].data));
+  }
+  return compare_numbers(d, what, name, v, tensor_text(d, x), told);
+}
+
+/* A form that has changed is told as well as values. */
 static PareStatus initializer_compare(Diff *d, size_t i, size_t j, bool *told) {
-  const Onnx__TensorProto *x = d->side[0].p->graph->initializer[i], *y = d->side[1].p->graph->initializer[j];
-  return compare_values(d, "tensor", text(x->name), x, y, told);
+  PareValue v[2] = {{.role = PARE_CONST}, {.role = PARE_CONST}};
+  size_t at[2] = {i, j};
+  const char *name = initializer_name(d, &d->side[0], i);
+  for (int k = 0; k < 2; k++) {
+    const Side *side = &d->side[k];
+    const Onnx__SparseTensorProto *sparse = sparse_at(side, at[k]);
+    const Onnx__TensorProto *dense = sparse ? NULL : side->p->graph->initializer[at[k]];
+    d->c->file = d->path[k];
+    PARE_TRY(sparse ? pare_sparse_read(d->c, side->m, sparse, name, &v[k].type, &v[k].data)
+                    : pare_tensor_read(d->c, side->m, dense, name, &v[k].type, &v[k].data));
+  }
+  PARE_TRY(compare_numbers(d, "tensor", name, v, initializer_text(d, &d->side[0], i), told));
+  *told &= !sparse_at(&d->side[0], i) == !sparse_at(&d->side[1], j);
+  return PARE_OK;
 }
 
 /* --- nodes --- */

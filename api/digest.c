@@ -1,5 +1,6 @@
 #include "api/digest.h"
 
+#include <omp.h>
 #include <openssl/evp.h>
 
 static bool digest(EVP_MD_CTX *md, const PareModel *m, unsigned char out[32]) {
@@ -10,16 +11,32 @@ static bool digest(EVP_MD_CTX *md, const PareModel *m, unsigned char out[32]) {
   return EVP_DigestFinal_ex(md, out, NULL) == 1;
 }
 
-PareStatus pare_model_digest(PareCtx *c, const PareModel *m, char hex[65]) {
-  static const char digits[] = "0123456789abcdef";
-  unsigned char out[32];
+static void *work(void *arg) {
+  PareDigest *d = arg;
   EVP_MD_CTX *md = EVP_MD_CTX_new();
-  bool ok = digest(md, m, out);
+  d->ok = digest(md, d->model, d->sum);
   EVP_MD_CTX_free(md);
-  if (!ok) return pare_nomem(c);
+  return NULL;
+}
+
+void pare_digest_begin(PareDigest *d, const PareModel *m) {
+  *d = (PareDigest){.model = m};
+  d->beside = omp_get_max_threads() > 1 && pthread_create(&d->thread, NULL, work, d) == 0;
+}
+
+void pare_digest_leave(PareDigest *d) {
+  if (d->beside) (void)pthread_join(d->thread, NULL);
+  d->beside = false;
+}
+
+PareStatus pare_digest_end(PareCtx *c, PareDigest *d, char hex[65]) {
+  static const char digits[] = "0123456789abcdef";
+  if (d->beside) pare_digest_leave(d);
+  else work(d);
+  if (!d->ok) return pare_nomem(c);
   for (int i = 0; i < 32; i++) {
-    hex[2 * i] = digits[out[i] >> 4];
-    hex[2 * i + 1] = digits[out[i] & 15];
+    hex[2 * i] = digits[d->sum[i] >> 4];
+    hex[2 * i + 1] = digits[d->sum[i] & 15];
   }
   hex[64] = 0;
   return PARE_OK;

@@ -6,6 +6,7 @@
 #include "api/feed.h"
 #include "base/rng.h"
 #include "passes/hidden.h"
+#include "passes/parts.h"
 #include "passes/pass.h"
 #include "passes/quantized.h"
 
@@ -37,9 +38,8 @@ static PareStatus bind(PareCtx *c, PareForward *f, const PareGraph *g, int64_t b
   return pare_feed_bind(c, f->graph, f->data, &f->batch);
 }
 
-static PareStatus make_program(PareCtx *c, PareForward *f, PareDevice *device) {
-  PARE_TRY(device ? pare_program_new_on(c, f->graph, device, 0, NULL, &f->program)
-                  : pare_program_new(c, f->graph, pare_cpu_kernels(), &f->program));
+/* Outputs as floats, where they are something else. */
+static PareStatus make_floats(PareCtx *c, PareForward *f) {
   f->floats = PARE_NEW_N(f->arena, f->noutputs + 1, float *);
   if (!f->floats) return pare_nomem(c);
   for (size_t i = 0; i < f->noutputs; i++) {
@@ -51,14 +51,16 @@ static PareStatus make_program(PareCtx *c, PareForward *f, PareDevice *device) {
   return PARE_OK;
 }
 
+static PareStatus make_program(PareCtx *c, PareForward *f, PareDevice *device) {
+  PARE_TRY(device ? pare_program_new_on(c, f->graph, device, 0, NULL, &f->program)
+                  : pare_program_new(c, f->graph, pare_cpu_kernels(), &f->program));
+  return make_floats(c, f);
+}
+
 static PareStatus make(PareCtx *c, PareForward *f, const PareGraph *g, int64_t batch, PareForwardKind how,
                        PareDevice *device) {
   PARE_TRY(bind(c, f, g, batch));
   PARE_TRY(pare_run_passes(c, f->graph, "widen", NULL));
-  if (how == PARE_FORWARD_UNROUNDED) {
-    PARE_TRY(pare_run_passes(c, f->graph, "float-products,fake-quantize", NULL));
-    pare_unround(f->graph);
-  }
   if (how == PARE_FORWARD_FUSED) {
     PARE_TRY(pare_run_passes(c, f->graph, FUSED, NULL));
     PARE_TRY(pare_run_passes(c, f->graph, "fuse-sums", NULL));
@@ -135,6 +137,25 @@ PareStatus pare_forward_new_watching(PareCtx *c, const PareGraph *g, const PareD
   return forward_fit(c, g, d, batch, PARE_FORWARD_FUSED, w, device, out);
 }
 
+static PareStatus make_in_parts(PareCtx *c, PareForward *f, const PareGraph *g, int64_t batch, const uint8_t *part) {
+  PARE_TRY(bind(c, f, g, batch));
+  PARE_TRY(pare_run_passes(c, f->graph, "widen,float-products,fake-quantize", NULL));
+  pare_unround(f->graph);
+  PARE_TRY(pare_run_passes(c, f->graph, "fetch-weights", NULL));
+  PARE_TRY(pare_split_parts(c, f->graph, part));
+  PARE_TRY(pare_program_new_passing(c, f->graph, pare_cpu_kernels(), &f->program));
+  return make_floats(c, f);
+}
+
+PareStatus pare_forward_new_in_parts(PareCtx *c, const PareGraph *g, const PareData *d, int64_t batch,
+                                     const uint8_t *part, PareForward **out) {
+  PareForward *f = *out = forward_new(d);
+  if (!f) return pare_nomem(c);
+  PareStatus s = make_in_parts(c, f, g, batch, part);
+  if (s != PARE_OK) pare_forward_free(f), *out = NULL;
+  return s;
+}
+
 /* --- running --- */
 
 int64_t pare_forward_batch(const PareForward *f) { return f->batch; }
@@ -154,9 +175,17 @@ static PareStatus fill_signs(PareCtx *c, const PareForward *f, const int64_t *sa
   return PARE_OK;
 }
 
-PareStatus pare_forward_run(PareCtx *c, PareForward *f, const int64_t *samples, int64_t count) {
+PareStatus pare_forward_begin(PareCtx *c, PareForward *f, const int64_t *samples, int64_t count) {
   assert(count > 0 && count <= f->batch);
-  PARE_TRY(pare_feed_fill(c, f->graph, f->program, f->data, samples, count, f->batch));
+  return pare_feed_fill(c, f->graph, f->program, f->data, samples, count, f->batch);
+}
+
+PareStatus pare_forward_run_part(PareCtx *c, PareForward *f, uint8_t part) {
+  return pare_program_run(c, f->program, part);
+}
+
+PareStatus pare_forward_run(PareCtx *c, PareForward *f, const int64_t *samples, int64_t count) {
+  PARE_TRY(pare_forward_begin(c, f, samples, count));
   PARE_TRY(fill_signs(c, f, samples, count));
   PARE_TRY(pare_program_run(c, f->program, -1));
   for (size_t i = 0; i < f->graph->outputs.n; i++)

@@ -28,8 +28,6 @@ typedef struct PareForward PareForward;
 typedef enum PareForwardKind {
   PARE_FORWARD_PLAIN,     /* node by node: names of outputs are the model's */
   PARE_FORWARD_FUSED,     /* for speed: names of outputs may be others */
-  PARE_FORWARD_UNROUNDED, /* plain, but what is quantised and dequantised is clipped and not rounded:
-                             else values that differ by rounding could part by a step of quantisation */
 } PareForwardKind;
 
 /* A program for g, as imported, on the data's lengths. Axis 0 is `batch` where it
@@ -40,6 +38,16 @@ typedef enum PareForwardKind {
 PARE_MUST_USE PareStatus pare_forward_new(PareCtx *c, const PareGraph *g, const PareData *d, int64_t batch,
                                           PareForwardKind how, PareDevice *device, PareForward **out);
 void pare_forward_free(PareForward *f);
+
+/* A plain program on the CPU that is run part by part: output i belongs to part[i], and can be read when that has run
+ * until a later one runs. Memory is what one part needs. What is quantised and dequantised is clipped and not rounded:
+ * else values that differ by rounding could part by a step of quantisation. Thin constants (ir/slices.h) may be among
+ * g's. Otherwise as above. */
+PARE_MUST_USE PareStatus pare_forward_new_in_parts(PareCtx *c, const PareGraph *g, const PareData *d, int64_t batch,
+                                                   const uint8_t *part, PareForward **out);
+/* Fills the inputs as pare_forward_run does; then the parts are run, the first first. */
+PARE_MUST_USE PareStatus pare_forward_begin(PareCtx *c, PareForward *f, const int64_t *samples, int64_t count);
+PARE_MUST_USE PareStatus pare_forward_run_part(PareCtx *c, PareForward *f, uint8_t part);
 
 /* Values besides the outputs that can be read after each run. */
 typedef struct PareWatch {

@@ -422,6 +422,9 @@ static PareStatus check_granularity(PareCtx *c, const PareCompressOptions *o) {
                                     PARE_OPTION_ID_floor, PARE_OPTION_ID_save_masked, PARE_OPTION_ID_vocab_keep,
                                     PARE_OPTION_ID_align};
   enum { TWO_FOUR = 2, SEQUENTIAL = 1 };
+  if (!o->granularity && o->sparse_format)
+    return pare_error(c, PARE_USAGE, "--sparse-format is about elements that have gone: it needs --granularity "
+                      "unstructured or 2:4");
   if (!o->granularity) return PARE_OK;
   for (size_t i = 0; i < sizeof groups_only / sizeof *groups_only; i++)
     if (given(o, groups_only[i]))

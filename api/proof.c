@@ -2,12 +2,15 @@
 
 #include <string.h>
 
+#include "api/costs.h"
+#include "base/pages.h"
 #include "passes/edit.h"
 #include "passes/probe_dims.h"
 #include "passes/quantized.h"
 #include "runtime/metrics.h"
 
-enum { MAX_SAMPLES = 64, BATCH = 8 };
+enum { MAX_SAMPLES = 64, BATCH = 8, LEAST = 2, PARTS = 200 };
+static const double RANDOM_MACS = 1e11; /* of the masked model: what random samples may cost, but for LEAST of them */
 
 static PareStatus add_readers(PareCtx *c, PareArena *a, const PareDims *d, PareGraph *w) {
   for (size_t i = 0; i < d->dims.n; i++) {
@@ -37,10 +40,37 @@ static PareStatus watch(PareCtx *c, PareArena *a, const PareGraph *g, const Pare
   return s;
 }
 
+/* In which part of a run each output is made: both programs run one part after another, side by side, so that what
+ * is compared need not be kept. */
+typedef struct Parts {
+  uint8_t *of; /* by output */
+  int n;
+} Parts;
+
+/* By the order of g's nodes. */
+static PareStatus find_parts(PareCtx *c, PareArena *a, const PareGraph *g, Parts *out) {
+  size_t n = g->outputs.n, *first = PARE_NEW_N(a, g->nnodes + 1, size_t), rank = 0;
+  if (!first || !(out->of = PARE_NEW_N(a, n + 1, uint8_t))) return pare_nomem(c);
+  for (size_t i = 0; i < n; i++)
+    if (g->outputs.at[i]->def) first[g->outputs.at[i]->def->id]++;
+  for (const PareNode *p = g->first; p; p = p->next) {
+    size_t here = first[p->id];
+    first[p->id] = rank;
+    rank += here;
+  }
+  for (size_t i = 0; i < n; i++) {
+    const PareNode *def = g->outputs.at[i]->def;
+    out->of[i] = def ? (uint8_t)(n <= PARTS ? first[def->id] : first[def->id] * PARTS / n) : 0;
+    if (out->of[i] >= out->n) out->n = out->of[i] + 1;
+  }
+  return PARE_OK;
+}
+
 /* Two programs whose values stand beside each other. */
 typedef struct Pair {
   PareCtx *c;
   PareForward *a, *b;        /* of the masked and of the compact model */
+  Parts parts;
   const PareDims *d;
   const PareVocab *v;        /* NULL: both have the same tokens */
   PareDifference *diff;      /* by value */
@@ -89,8 +119,9 @@ static PareStatus compare_value(Pair *p, size_t i, int64_t count) {
   return PARE_OK;
 }
 
-static PareStatus compare(Pair *p, int64_t count) {
+static PareStatus compare(Pair *p, int part, int64_t count) {
   for (size_t i = 0; i < pare_forward_outputs(p->a); i++) {
+    if (p->parts.of[i] != part) continue;
     PareMark mark = pare_arena_mark(p->c->scratch);
     PARE_TRY(compare_value(p, i, count));
     pare_arena_rewind(p->c->scratch, mark);
@@ -103,9 +134,13 @@ static PareStatus run_both(Pair *p, const int64_t *samples, int64_t n) {
   if (!(p->diff = PARE_NEW_N(p->c->scratch, pare_forward_outputs(p->a) + 1, PareDifference))) return pare_nomem(p->c);
   for (int64_t at = 0; at < n; at += batch) {
     int64_t count = n - at < batch ? n - at : batch;
-    PARE_TRY(pare_forward_run(p->c, p->a, samples + at, count));
-    PARE_TRY(pare_forward_run(p->c, p->b, samples + at, count));
-    PARE_TRY(compare(p, count));
+    PARE_TRY(pare_forward_begin(p->c, p->a, samples + at, count));
+    PARE_TRY(pare_forward_begin(p->c, p->b, samples + at, count));
+    for (int part = 0; part < p->parts.n; part++) {
+      PARE_TRY(pare_forward_run_part(p->c, p->a, (uint8_t)part));
+      PARE_TRY(pare_forward_run_part(p->c, p->b, (uint8_t)part));
+      PARE_TRY(compare(p, part, count));
+    }
   }
   return PARE_OK;
 }
@@ -131,13 +166,26 @@ typedef struct Proof {
   PareProof *out;
 } Proof;
 
+/* `old` are the data in the ids of the masked model. What is watched, in tmp, is needed until the programs are there. */
+static PareStatus make_pair(const Proof *x, PareArena *tmp, const PareData *old, const PareData *data, int64_t batch,
+                            Pair *p) {
+  PareGraph *a, *b;
+  PARE_TRY(watch(x->c, tmp, x->masked, x->d, &a));
+  PARE_TRY(watch(x->c, tmp, x->compact, x->d, &b));
+  PARE_TRY(find_parts(x->c, x->c->scratch, a, &p->parts));
+  PARE_TRY(pare_forward_new_in_parts(x->c, a, old, batch, p->parts.of, &p->a));
+  return pare_forward_new_in_parts(x->c, b, data, batch, p->parts.of, &p->b);
+}
+
 /* `data` are in the compact model's ids. */
-static PareStatus compare_on(const Proof *x, const PareData *data, const int64_t *samples, int64_t n) {
+static PareStatus compare_on(const Proof *x, const PareData *data, int64_t batch, const int64_t *samples, int64_t n) {
   Pair p = {.c = x->c, .d = x->d, .v = x->v};
   PareData *old = NULL;
-  PareStatus s = x->v ? pare_vocab_restore(x->c, x->v, data, &old) : PARE_OK;
-  if (s == PARE_OK) s = pare_forward_new(x->c, x->masked, old ? old : data, BATCH, PARE_FORWARD_UNROUNDED, NULL, &p.a);
-  if (s == PARE_OK) s = pare_forward_new(x->c, x->compact, data, BATCH, PARE_FORWARD_UNROUNDED, NULL, &p.b);
+  PareArena *tmp = pare_arena_new(1 << 16);
+  PareStatus s = !tmp ? pare_nomem(x->c) : x->v ? pare_vocab_restore(x->c, x->v, data, &old) : PARE_OK;
+  if (s == PARE_OK) s = make_pair(x, tmp, old ? old : data, data, batch, &p);
+  pare_arena_free(tmp);
+  pare_pages_trim(); /* graphs on the way here were many */
   if (s == PARE_OK) s = run_both(&p, samples, n);
   if (s == PARE_OK) note(&p, x->masked, n, x->out);
   pare_forward_free(p.a);
@@ -146,13 +194,32 @@ static PareStatus compare_on(const Proof *x, const PareData *data, const int64_t
   return s;
 }
 
-static PareStatus compare_random(const Proof *x, PareArena *a) {
+/* How many random samples: fewer of a model that works hard. */
+static PareStatus choose_count(const Proof *x, PareArena *tmp, int64_t *count) {
   PareGraph *bound;
+  PARE_TRY(pare_probe_dims(x->c, tmp, x->masked, 1, &bound));
+  const PareType *t = bound->inputs.n ? &bound->inputs.at[0]->type : NULL;
+  double samples = t && t->rank && t->dim[0] > 1 ? (double)t->dim[0] : 1;
+  double fit = RANDOM_MACS * samples / ((double)pare_graph_macs(bound) + 1);
+  *count = fit < LEAST ? LEAST : fit > BATCH ? BATCH : (int64_t)fit;
+  return PARE_OK;
+}
+
+static PareStatus draw(const Proof *x, int64_t *count, PareData **out) {
+  PareGraph *bound;
+  PareArena *tmp = pare_arena_new(1 << 16);
+  PareStatus s = tmp ? choose_count(x, tmp, count) : pare_nomem(x->c);
+  if (s == PARE_OK) s = pare_probe_dims(x->c, tmp, x->compact, 1, &bound);
+  if (s == PARE_OK) s = pare_samples_random(x->c, bound, *count, 1, out);
+  pare_arena_free(tmp);
+  return s;
+}
+
+static PareStatus compare_random(const Proof *x) {
   PareData *data = NULL;
-  int64_t index[BATCH] = {0, 1, 2, 3, 4, 5, 6, 7};
-  PARE_TRY(pare_probe_dims(x->c, a, x->compact, 1, &bound));
-  PareStatus s = pare_samples_random(x->c, bound, BATCH, 1, &data);
-  if (s == PARE_OK) s = compare_on(x, data, index, BATCH);
+  int64_t index[BATCH] = {0, 1, 2, 3, 4, 5, 6, 7}, count;
+  PareStatus s = draw(x, &count, &data);
+  if (s == PARE_OK) s = compare_on(x, data, count, index, count);
   pare_data_free(data);
   return s;
 }
@@ -160,18 +227,11 @@ static PareStatus compare_random(const Proof *x, PareArena *a) {
 PareStatus pare_prove(PareCtx *c, const PareGraph *masked, const PareGraph *compact, const PareDims *d,
                       const PareVocab *v, const PareData *data, const int64_t *samples, int64_t n, PareProof *out) {
   *out = (PareProof){0};
-  PareArena *a = pare_arena_new(1 << 16);
-  if (!a) return pare_nomem(c);
-  PareGraph *w[2];
+  Proof x = {c, masked, compact, d, v, out};
   PareMark mark = pare_arena_mark(c->scratch);
-  PareStatus s = watch(c, a, masked, d, &w[0]);
-  if (s == PARE_OK) s = watch(c, a, compact, d, &w[1]);
-  Proof x = {c, w[0], w[1], d, v, out};
-  if (s == PARE_OK && data) s = compare_on(&x, data, samples, n < MAX_SAMPLES ? n : MAX_SAMPLES);
-  if (s == PARE_OK) s = compare_random(&x, a);
-  if (out->worst) out->worst = pare_graph_find(masked, out->worst)->name;
+  PareStatus s = data ? compare_on(&x, data, BATCH, samples, n < MAX_SAMPLES ? n : MAX_SAMPLES) : PARE_OK;
+  if (s == PARE_OK) s = compare_random(&x);
   pare_arena_rewind(c->scratch, mark);
-  pare_arena_free(a);
   return s;
 }
 

@@ -106,6 +106,7 @@ static PareStatus compile(PareTuner *t, bool cut_any) {
   PARE_TRY(pare_build_training(c, g, t->dims, &adapters, &t->spec, &t->graph));
   PARE_TRY(check_labels(t));
   PareValue **y = &t->graph.judged;
+  if (t->spec.scores_alone) return pare_program_new_on(c, g, t->device, 0, NULL, &t->program);
   if (cut_any || t->base || t->teacher) return pare_program_new_on(c, g, t->device, 1, y, &t->program);
   return own_weights(t, g, y);
 }
@@ -185,7 +186,7 @@ PareStatus pare_tuner_enter_stage(PareTuner *t) {
   pare_tuner_count_in(t, t->stage_keep, &all, &dead);
   PARE_TRY(compile_to_fit(t, cuts_any(t)));
   tell_trained(t);
-  PARE_TRY(pare_tuner_open_flights(t));
+  if (!t->spec.scores_alone) PARE_TRY(pare_tuner_open_flights(t));
   PARE_TRY(pare_params_load(c, &t->params, t->dims, &t->graph, t->program));
   PARE_TRY(pare_tuner_carry_scores(t, true));
   t->stage_alive = all - dead;

@@ -379,12 +379,14 @@ static PareStatus choose_teacher(PareTuner *t) {
 
 /* Scores of the weights alone come from the program as well, which reads no data; its loss is never run. */
 static PareStatus stand_in(PareTuner *t) {
+  PareArena *tmp = pare_arena_new(1 << 16);
   PareGraph *bound;
   t->spec.teach_outputs = true;
-  PARE_TRY(pare_probe_dims(t->c, t->arena, t->model->graph, 0, &bound));
-  PARE_TRY(pare_samples_random(t->c, bound, 1, 0, &t->stand_in));
+  PareStatus s = tmp ? pare_probe_dims(t->c, tmp, t->model->graph, 0, &bound) : pare_nomem(t->c);
+  if (s == PARE_OK) s = pare_samples_random(t->c, bound, 1, 0, &t->stand_in);
+  pare_arena_free(tmp);
   t->data = t->stand_in;
-  return PARE_OK;
+  return s;
 }
 
 static PareStatus choose_steps(PareTuner *t) {
@@ -413,7 +415,7 @@ static const PareCriterion *choose_criterion(const PareCompressOptions *o) {
 static PareStatus choose_trained(PareTuner *t) {
   const PareCompressOptions *o = t->o;
   unsigned what = pare_option_trainable(o);
-  int64_t rank = what & PARE_TRAIN_LORA ? o->rank : 0;
+  int64_t rank = (what & PARE_TRAIN_LORA) && !t->spec.scores_alone ? o->rank : 0;
   PARE_TRY(pare_params_new(t->c, t->arena, t->dims, rank, o->alpha, t->sequential, (uint64_t)o->seed, &t->params));
   if (what == PARE_TRAIN_LORA || !t->schedule.steps) return PARE_OK;
   PARE_TRY(pare_trained_new(t->c, &t->params, t->dims, what));
@@ -435,6 +437,11 @@ static PareRanking choose_ranking(const PareCompressOptions *o) {
   return timed && !chosen ? PARE_RANK_COST : (PareRanking)o->ranking;
 }
 
+/* No sample is run: scores are of the weights alone. */
+static bool is_idle(const PareTuner *t) {
+  return !t->schedule.steps && t->criterion->needs == PARE_NEEDS_NOTHING && !t->o->resume;
+}
+
 PareStatus pare_tuner_init(PareTuner *t, PareCtx *c, PareArena *arena, const PareModel *model, const PareGraph *dense,
                            PareDims *dims, const PareCompressOptions *o, const PareHooks *h, const PareData *data,
                            const int64_t *samples, int64_t nsamples, PareDevice *device) {
@@ -449,6 +456,7 @@ PareStatus pare_tuner_init(PareTuner *t, PareCtx *c, PareArena *arena, const Par
   PARE_TRY(choose_steps(t));
   t->spec.temperature = o->temperature;
   t->spec.criterion = t->criterion;
+  t->spec.scores_alone = is_idle(t);
   t->spec.power = o->importance == 0 ? 2 : 1;
   t->spec.eta = o->eta;
   t->spec.ema = o->ema;

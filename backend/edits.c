@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/map.h"
+#include "ir/slices.h"
 
 typedef struct Reading {
   const PareValue *was, *is;
@@ -24,6 +25,7 @@ typedef struct Diff {
 static bool same(const PareValue *a, const PareValue *b) {
   size_t bytes;
   if (a == b || !pare_type_equal(&a->type, &b->type)) return a == b;
+  if (a->slices || b->slices) return a->slices && b->slices && pare_slices_equal(a->slices, b->slices);
   return a->data == b->data || (pare_type_bytes(&a->type, &bytes) && bytes && !memcmp(a->data, b->data, bytes));
 }
 
@@ -54,6 +56,10 @@ static PareStatus change_in_place(Diff *d, const PareValue *was, const PareValue
   if (was->origin.kind == PARE_ORIGIN_NONE) return refuse(d, &d->readings.at[d->first[was->id] - 1]);
   if (was->origin.kind == PARE_ORIGIN_INITIALIZER) {
     d->out->initializer[was->origin.index] = is;
+    return PARE_OK;
+  }
+  if (was->origin.kind == PARE_ORIGIN_SPARSE) {
+    d->out->sparse[was->origin.index] = is;
     return PARE_OK;
   }
   if (was->origin.kind == PARE_ORIGIN_ABSENT && all_equal(is)) return PARE_OK;
@@ -189,14 +195,15 @@ static PareStatus change_op(Diff *d, const PareNode *was, const PareNode *is) {
 }
 
 PareStatus pare_edits_find(PareCtx *c, PareArena *a, const PareGraph *before, const PareGraph *after,
-                           size_t ninitializers, size_t nnodes, PareEdits *out) {
-  *out = (PareEdits){.ninitializers = ninitializers, .nnodes = nnodes};
-  out->initializer = PARE_NEW_N(a, ninitializers + 1, const PareValue *);
-  out->node = PARE_NEW_N(a, nnodes + 1, PareNodeEdit *);
+                           PareFileCounts count, PareEdits *out) {
+  *out = (PareEdits){.n = count};
+  out->initializer = PARE_NEW_N(a, count.initializers + 1, const PareValue *);
+  out->sparse = PARE_NEW_N(a, count.sparse + 1, const PareValue *);
+  out->node = PARE_NEW_N(a, count.nodes + 1, PareNodeEdit *);
   out->body = PARE_NEW_N(a, before->bodies.n + 1, PareNodeEdit **);
   Diff d = {.c = c, .a = a, .before = before, .out = out};
   d.first = PARE_NEW_N(a, before->values.n + 1, uint32_t);
-  if (!out->initializer || !out->node || !out->body || !d.first) return pare_nomem(c);
+  if (!out->initializer || !out->sparse || !out->node || !out->body || !d.first) return pare_nomem(c);
   const PareNode *n = after->first;
   for (const PareNode *b = before->first; b; b = b->next) {
     if (!n || n->id != b->id) {

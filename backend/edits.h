@@ -33,11 +33,17 @@ typedef struct PareNewInitializer {
   const PareValue *value;
 } PareNewInitializer;
 
+/* How many of each the graph in the file has. */
+typedef struct PareFileCounts {
+  size_t initializers, sparse, nodes;
+} PareFileCounts;
+
 typedef struct PareEdits {
   const PareValue **initializer; /* by number in the file; NULL: unchanged */
+  const PareValue **sparse;      /* the same of sparse initializers */
   PareNodeEdit **node;           /* by number in the file; NULL: unchanged */
   PareNodeEdit ***body;          /* by PareOrigin.body - 1, then as `node`; NULL: the function need not be cloned */
-  size_t ninitializers, nnodes;
+  PareFileCounts n;
   bool removes; /* nodes are gone */
   PARE_VEC(PareNewInitializer) added;
 } PareEdits;
@@ -45,8 +51,8 @@ typedef struct PareEdits {
 /* `after` has the nodes of `before`, but for those of branches that went (passes/drop_branches); constants may differ. A constant that
  * all its readers see changed alike is changed in its place; where they differ,
  * copies are added under new names. A Gather that the file does not have (passes/untie)
- * is put before the node that reads it where its indices differ. Counts are the file's. */
+ * is put before the node that reads it where its indices differ. */
 PARE_MUST_USE PareStatus pare_edits_find(PareCtx *c, PareArena *a, const PareGraph *before, const PareGraph *after,
-                                         size_t ninitializers, size_t nnodes, PareEdits *out);
+                                         PareFileCounts n, PareEdits *out);
 
 #endif

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "backend/edits.h"
+#include "backend/sparse.h"
 #include "backend/stage.h"
 #include "backend/unread.h"
 #include "base/map.h"
@@ -23,6 +24,7 @@ typedef struct Writer {
   PareChunks model, data;
   const char *location; /* of external data */
   bool externalise;     /* every large initializer goes to the data file */
+  size_t nsparse, ndense; /* initializers that might be sparse: those that are, and those that are not */
 } Writer;
 
 static void put_buf(PareChunks *ch, const PareBuf *b) {
@@ -49,6 +51,15 @@ static void put_dims(PareBuf *b, const PareType *t, bool packed) {
 static bool is_typed_data(uint32_t field) {
   return field == PARE_TENSOR_FLOAT || field == PARE_TENSOR_INT32 || field == PARE_TENSOR_INT64 ||
          field == PARE_TENSOR_DOUBLE || field == PARE_TENSOR_UINT64;
+}
+
+/* v with bytes of its own, or NULL. */
+static const PareValue *thick(Writer *w, const PareValue *v) {
+  PareValue *x = v->slices ? PARE_NEW(w->a, PareValue) : NULL;
+  if (!v->slices) return v;
+  if (x) *x = *v, x->data = pare_constant_bytes(w->a, v), x->slices = NULL;
+  if (!x || !x->data) w->model.failed = true;
+  return x && x->data ? x : NULL;
 }
 
 /* The numbers of v in one of the typed fields, packed. */
@@ -79,7 +90,7 @@ static void put_entry(PareBuf *b, PareArena *a, uint32_t num, const char *key, c
   else pare_buf_field_bytes(b, num, e.at, e.n);
 }
 
-static void put_external(Writer *w, PareBuf *b, const void *data, size_t bytes) {
+static void put_external(Writer *w, PareBuf *b, const PareValue *v, size_t bytes) {
   static const uint8_t zeros[DATA_ALIGN];
   char number[32];
   pare_chunks_put(&w->data, zeros, (DATA_ALIGN - w->data.bytes % DATA_ALIGN) % DATA_ALIGN);
@@ -89,7 +100,7 @@ static void put_external(Writer *w, PareBuf *b, const void *data, size_t bytes) 
   snprintf(number, sizeof number, "%zu", bytes);
   put_entry(b, w->a, PARE_TENSOR_EXTERNAL, "length", number);
   pare_buf_field_varint(b, PARE_TENSOR_LOCATION, 1);
-  pare_chunks_put(&w->data, data, bytes);
+  pare_chunks_put_constant(&w->data, v, bytes);
 }
 
 typedef enum DataForm { RAW, TYPED, EXTERNAL } DataForm;
@@ -114,6 +125,7 @@ static void put_tensor(Writer *w, uint32_t num, const PareField *tensor, const P
   size_t bytes = 0;
   if (!pare_type_bytes(&v->type, &bytes)) ch->failed = true;
   if (w->externalise && form == RAW && bytes >= EXTERNAL_MIN) form = EXTERNAL;
+  if (form == TYPED && !(v = thick(w, v))) return;
   PareBuf front = buf(w), back = buf(w);
   bool dims = false, data = false, packed = false;
   PareCursor c = pare_wire_inside(tensor);
@@ -129,7 +141,7 @@ static void put_tensor(Writer *w, uint32_t num, const PareField *tensor, const P
       data = true;
       if (form == RAW) pare_buf_tag(&front, PARE_TENSOR_RAW, PARE_WIRE_BYTES), pare_buf_varint(&front, bytes);
       else if (form == TYPED) put_typed(&front, w->a, typed, v);
-      else put_external(w, &front, v->data, bytes);
+      else put_external(w, &front, v, bytes);
     } else if (f.num == PARE_TENSOR_NAME && name) {
       pare_buf_field_str(b, PARE_TENSOR_NAME, name);
     } else if (f.num != PARE_TENSOR_LOCATION) {
@@ -142,7 +154,7 @@ static void put_tensor(Writer *w, uint32_t num, const PareField *tensor, const P
   pare_buf_varint(&head, inside);
   put_buf(ch, &head);
   put_buf(ch, &front);
-  if (form == RAW && data) pare_chunks_put(ch, v->data, bytes);
+  if (form == RAW && data) pare_chunks_put_constant(ch, v, bytes);
   put_buf(ch, &back);
 }
 
@@ -155,13 +167,58 @@ static void put_added(Writer *w, const PareNewInitializer *x) {
   pare_buf_field_varint(&b, PARE_TENSOR_TYPE, (uint64_t)pare_dtype_to_onnx(x->value->type.dtype));
   pare_buf_field_str(&b, PARE_TENSOR_NAME, x->name);
   bool external = (w->externalise || w->e->external) && bytes >= EXTERNAL_MIN;
-  if (external) put_external(w, &b, x->value->data, bytes);
+  if (external) put_external(w, &b, x->value, bytes);
   else pare_buf_tag(&b, PARE_TENSOR_RAW, PARE_WIRE_BYTES), pare_buf_varint(&b, bytes);
   pare_buf_tag(&head, PARE_GRAPH_INITIALIZER, PARE_WIRE_BYTES);
   pare_buf_varint(&head, b.n + (external ? 0 : bytes));
   put_buf(&w->model, &head);
   put_buf(&w->model, &b);
-  if (!external) pare_chunks_put(&w->model, x->value->data, bytes);
+  if (!external) pare_chunks_put_constant(&w->model, x->value, bytes);
+}
+
+static void put_message(Writer *w, uint32_t num, const PareBuf *b) {
+  PareBuf head = buf(w);
+  pare_buf_tag(&head, num, PARE_WIRE_BYTES);
+  pare_buf_varint(&head, b->n);
+  put_buf(&w->model, &head);
+  put_buf(&w->model, b);
+}
+
+/* A sparse initializer that stays one. */
+static void put_sparse(Writer *w, const PareField *sparse, const PareValue *v) {
+  PareBuf b = buf(w);
+  PareField values = {.body = NULL}, indices = {.body = NULL};
+  (void)pare_wire_find(sparse, PARE_SPARSE_VALUES, &values);
+  (void)pare_wire_find(sparse, PARE_SPARSE_INDICES, &indices);
+  if (!(v = thick(w, v))) return;
+  pare_sparse_put(&b, &values, &indices, v);
+  put_message(w, PARE_GRAPH_SPARSE, &b);
+}
+
+/* An input may stand for the initializer, which then has to be there as a tensor. */
+static bool is_input(const PareField *graph, const char *name) {
+  PareCursor c = pare_wire_inside(graph);
+  PareField f, of;
+  bool found = false;
+  while (pare_wire_next(&c, &f))
+    if (f.num == PARE_GRAPH_INPUT && f.wire == PARE_WIRE_BYTES && pare_wire_find(&f, PARE_VALUE_INFO_NAME, &of))
+      found |= of.len == strlen(name) && !memcmp(of.body, name, of.len);
+  return found;
+}
+
+/* An initializer that changes, as a sparse one. False where that is not smaller, or not for this file. */
+static bool put_as_sparse(Writer *w, const PareField *graph, const PareField *tensor, const PareValue *v) {
+  size_t bytes;
+  if (!w->e->sparse || w->e->external || w->externalise || is_input(graph, v->name)) return false;
+  if (!(v = thick(w, v))) return true;
+  bool smaller = pare_type_bytes(&v->type, &bytes) && pare_sparse_bytes(v) < bytes;
+  w->nsparse += smaller;
+  w->ndense += !smaller;
+  if (!smaller) return false;
+  PareBuf b = buf(w);
+  pare_sparse_put(&b, tensor, NULL, v);
+  put_message(w, PARE_GRAPH_SPARSE, &b);
+  return true;
 }
 
 /* --- nodes --- */
@@ -196,6 +253,7 @@ static void put_list(PareBuf *b, uint32_t field, const PareValue *v) {
 /* An attribute with the numbers of v, in the field (t, ints, floats, i) that it has. */
 static void put_attr(Writer *w, PareBuf *out, const PareField *attr, const PareValue *v) {
   PareBuf b = buf(w);
+  if (!(v = thick(w, v))) return;
   PareCursor c = pare_wire_inside(attr);
   PareField f;
   bool listed = false;
@@ -246,7 +304,7 @@ static bool is_added(const PareNodeEdit *e, size_t at) {
 
 /* A node of the graph or of a function. */
 static void put_node(Writer *w, const PareField *node, const PareNodeEdit *e) {
-  PareBuf b = buf(w), head = buf(w);
+  PareBuf b = buf(w);
   PareCursor c = pare_wire_inside(node);
   PareField f;
   int input = 0;
@@ -263,14 +321,11 @@ static void put_node(Writer *w, const PareField *node, const PareNodeEdit *e) {
   }
   for (size_t i = 0; i < e->attrs.n; i++)
     if (is_added(e, i)) add_attr(w, &b, e->attrs.at[i]);
-  pare_buf_tag(&head, node->num, PARE_WIRE_BYTES);
-  pare_buf_varint(&head, b.n);
-  put_buf(&w->model, &head);
-  put_buf(&w->model, &b);
+  put_message(w, node->num, &b);
 }
 
 static void put_insert(Writer *w, const PareInsert *x) {
-  PareBuf b = buf(w), attr = buf(w), head = buf(w);
+  PareBuf b = buf(w), attr = buf(w);
   pare_buf_field_str(&b, PARE_NODE_INPUT, x->data);
   pare_buf_field_str(&b, PARE_NODE_INPUT, x->indices);
   pare_buf_field_str(&b, PARE_NODE_OUTPUT, x->name);
@@ -281,10 +336,7 @@ static void put_insert(Writer *w, const PareInsert *x) {
   pare_buf_field_varint(&attr, PARE_ATTR_TYPE, ONNX_INT);
   if (attr.failed) b.failed = true;
   else pare_buf_field_bytes(&b, PARE_NODE_ATTRIBUTE, attr.at, attr.n);
-  pare_buf_tag(&head, PARE_GRAPH_NODE, PARE_WIRE_BYTES);
-  pare_buf_varint(&head, b.n);
-  put_buf(&w->model, &head);
-  put_buf(&w->model, &b);
+  put_message(w, PARE_GRAPH_NODE, &b);
 }
 
 /* A message whose length is known once it is written: begin, the fields, end. */
@@ -397,9 +449,12 @@ static bool declares(const PareField *f) {
 static bool is_unread(const Writer *w, const PareField *f, size_t node) {
   if (!w->edits.removes || f->wire != PARE_WIRE_BYTES) return false;
   const PareNodeEdit *e = f->num == PARE_GRAPH_NODE ? w->edits.node[node] : NULL;
+  PareField values;
   switch (f->num) {
     case PARE_GRAPH_NODE: return (e && e->gone) || w->unread.constant[node];
     case PARE_GRAPH_INITIALIZER: return pare_unread_named(&w->unread.weights, f, PARE_TENSOR_NAME);
+    case PARE_GRAPH_SPARSE: return pare_wire_find(f, PARE_SPARSE_VALUES, &values) &&
+                                   pare_unread_named(&w->unread.weights, &values, PARE_TENSOR_NAME);
     case PARE_GRAPH_INPUT: return pare_unread_named(&w->unread.weights, f, PARE_VALUE_INFO_NAME);
     case PARE_GRAPH_VALUE_INFO:
       return pare_unread_named(&w->unread.names, f, PARE_VALUE_INFO_NAME) ||
@@ -409,13 +464,14 @@ static bool is_unread(const Writer *w, const PareField *f, size_t node) {
 }
 
 static void put_graph(Writer *w, const PareField *graph) {
-  size_t initializers = 0, nodes = 0;
+  size_t initializers = 0, sparse = 0, nodes = 0;
   PareCursor c = pare_wire_inside(graph);
   PareField f;
   bool wants_external = w->e->external || w->externalise;
   while (pare_wire_next(&c, &f)) {
     if (is_unread(w, &f, nodes)) {
       initializers += f.num == PARE_GRAPH_INITIALIZER;
+      sparse += f.num == PARE_GRAPH_SPARSE;
       nodes += f.num == PARE_GRAPH_NODE;
     } else if (f.num == PARE_GRAPH_INITIALIZER && f.wire == PARE_WIRE_BYTES) {
       const PareValue *v = w->edits.initializer[initializers];
@@ -423,7 +479,12 @@ static void put_graph(Writer *w, const PareField *graph) {
       bool moved = !v && wants_external && (w->externalise || data_form(&f, &typed) == EXTERNAL);
       if (moved) v = w->e->before->values.at[initializers]; /* import adds initializers first, in order */
       initializers++;
+      if (v && !moved && put_as_sparse(w, graph, &f, v)) continue;
       if (v) put_tensor(w, f.num, &f, v, NULL);
+      else put_field(w, &f);
+    } else if (f.num == PARE_GRAPH_SPARSE && f.wire == PARE_WIRE_BYTES) {
+      const PareValue *v = w->edits.sparse[sparse++];
+      if (v) put_sparse(w, &f, v);
       else put_field(w, &f);
     } else if (f.num == PARE_GRAPH_NODE && f.wire == PARE_WIRE_BYTES && w->edits.node[nodes++]) {
       const PareNodeEdit *e = w->edits.node[nodes - 1];
@@ -482,6 +543,7 @@ static PareStatus write_file(PareCtx *c, PareArena *a, const PareChunks *ch, con
 
 static void start(Writer *w) {
   w->model = w->data = (PareChunks){.arena = w->a, .original = w->e->file};
+  w->nsparse = w->ndense = 0;
   put_model(w);
 }
 
@@ -494,12 +556,21 @@ static PareStatus find_unread(Writer *w) {
   return PARE_OK;
 }
 
+static void tell_sparse(const Writer *w) {
+  if (w->e->external || w->externalise)
+    pare_log(w->c, 0, "no weight is made sparse: they are in a file of their own");
+  else
+    pare_log(w->c, 0, "%zu weights are sparse initializers; %zu are left dense, since that is smaller", w->nsparse,
+             w->ndense);
+}
+
 PareStatus pare_emit_stage(PareCtx *c, PareArena *a, const PareEmit *e, const char *path, PareStage *out) {
   *out = (PareStage){0};
   const char *slash = strrchr(path, '/');
   Writer w = {.c = c, .a = a, .e = e, .before_id = {.arena = a}, .after_id = {.arena = a}};
   if (!(w.location = pare_arena_printf(a, "%s.data", slash ? slash + 1 : path))) return pare_nomem(c);
-  PARE_TRY(pare_edits_find(c, a, e->before, e->after, e->ninitializers, e->nnodes, &w.edits));
+  PARE_TRY(pare_edits_find(c, a, e->before, e->after, 
+                           (PareFileCounts){e->ninitializers, e->nsparse, e->nnodes}, &w.edits));
   PARE_TRY(find_unread(&w));
   PARE_TRY(index_names(c, &w.before_id, e->before_bound));
   PARE_TRY(index_names(c, &w.after_id, e->after_bound));
@@ -509,6 +580,7 @@ PareStatus pare_emit_stage(PareCtx *c, PareArena *a, const PareEmit *e, const ch
     start(&w);
   }
   if (w.model.failed || w.data.failed) return pare_nomem(c);
+  if (e->sparse) tell_sparse(&w);
   PARE_TRY(pare_stage_open(c, a, path, out));
   if (w.data.bytes) PARE_TRY(write_file(c, a, &w.data, out->data));
   else out->data = NULL;

@@ -14,7 +14,8 @@ typedef struct PareEmit {
   const PareFile *file;              /* the original, mapped */
   const PareGraph *before, *after;   /* as imported; as it shall be */
   const PareGraph *before_bound, *after_bound; /* both at the same sizes: declared shapes follow; may be NULL */
-  size_t ninitializers, nnodes;      /* in the file */
+  size_t ninitializers, nsparse, nnodes; /* in the file */
+  bool sparse;                       /* initializers that change become sparse ones where that is smaller */
   bool external;                     /* the original keeps weights in other files */
   size_t nproperties;
   const PareProperty *properties; /* provenance; keys begin with "pare.", which replaces earlier ones */

@@ -100,8 +100,12 @@ static void note_constants(Walk *w, const PareField *graph, PareUnread *out) {
   PareField f;
   const char *name;
   for (size_t nodes = 0; pare_wire_next(&c, &f);) {
-    if (is_bytes(&f, PARE_GRAPH_INITIALIZER) && (name = name_in(w, &f, PARE_TENSOR_NAME)) && left_over(w, name))
+    PareField values;
+    bool tensor = is_bytes(&f, PARE_GRAPH_INITIALIZER), sparse = is_bytes(&f, PARE_GRAPH_SPARSE);
+    if (sparse && pare_wire_find(&f, PARE_SPARSE_VALUES, &values)) f = values, tensor = true;
+    if (tensor && (name = name_in(w, &f, PARE_TENSOR_NAME)) && left_over(w, name))
       w->failed |= !pare_map_put(&out->weights, name, 1);
+    if (tensor) continue;
     if (!is_bytes(&f, PARE_GRAPH_NODE)) continue;
     size_t number = nodes++;
     const char *op = name_in(w, &f, PARE_NODE_OP);
@@ -115,7 +119,7 @@ static void note_constants(Walk *w, const PareField *graph, PareUnread *out) {
 
 PareStatus pare_unread_find(PareCtx *c, PareArena *a, const PareField *graph, const PareEdits *e, PareUnread *out) {
   Walk w = {.c = c, .a = a, .e = e, .read = {.arena = a}, .lost = {.arena = a}, .missed = {.arena = a}};
-  *out = (PareUnread){.names = {.arena = a}, .weights = {.arena = a}, .constant = PARE_NEW_N(a, e->nnodes + 1, bool)};
+  *out = (PareUnread){.names = {.arena = a}, .weights = {.arena = a}, .constant = PARE_NEW_N(a, e->n.nodes + 1, bool)};
   if (!out->constant) return pare_nomem(c);
   PareCursor cur = pare_wire_inside(graph);
   PareField f;

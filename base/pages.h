@@ -8,5 +8,7 @@
  * in huge pages where the system has them: looking up small ones halves the speed of reading, most of all under a
  * hypervisor. Pair: free. */
 void *pare_pages_alloc(size_t bytes, size_t align);
+/* Gives what was freed back to the system, where it can. */
+void pare_pages_trim(void);
 
 #endif

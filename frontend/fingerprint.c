@@ -64,6 +64,8 @@ static bool any_node(const Onnx__GraphProto *g, Clue clue, const char *pattern) 
 static bool any_initializer(const Onnx__GraphProto *g, const char *pattern) {
   for (size_t i = 0; i < g->n_initializer; i++)
     if (fits(pattern, g->initializer[i]->name)) return true;
+  for (size_t i = 0; i < g->n_sparse_initializer; i++)
+    if (g->sparse_initializer[i]->values && fits(pattern, g->sparse_initializer[i]->values->name)) return true;
   return false;
 }
 

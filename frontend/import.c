@@ -14,6 +14,7 @@
 #include "frontend/nodes.h"
 #include "frontend/opaque.h"
 #include "frontend/opset.h"
+#include "frontend/sparse.h"
 #include "frontend/tensor.h"
 
 typedef struct Import {
@@ -77,9 +78,6 @@ static PareStatus import_initializer(Import *im, const Onnx__TensorProto *t, Par
 
 static PareStatus import_initializers(Import *im, const Onnx__GraphProto *p) {
   PareModel *m = im->m;
-  if (p->n_sparse_initializer)
-    return pare_error(im->c, PARE_UNSUPPORTED, "sparse initializers are not supported (%zu of them)",
-                      p->n_sparse_initializer);
   m->ninitializers = p->n_initializer;
   m->initializer = PARE_NEW_N(m->arena, p->n_initializer + 1, PareValue *);
   if (!m->initializer) return pare_nomem(im->c);
@@ -87,6 +85,27 @@ static PareStatus import_initializers(Import *im, const Onnx__GraphProto *p) {
     PARE_TRY(import_initializer(im, p->initializer[i], &m->initializer[i]));
     m->initializer[i]->origin = (PareOrigin){.kind = PARE_ORIGIN_INITIALIZER, .index = (uint32_t)i};
   }
+  return PARE_OK;
+}
+
+/* Their name is that of their values. */
+static PareStatus import_sparse(Import *im, const Onnx__SparseTensorProto *t, uint32_t index) {
+  PareType type;
+  const void *data;
+  const char *name = pare_arena_strdup(im->g->arena, t->values ? pare_text(t->values->name) : "");
+  if (!name) return pare_nomem(im->c);
+  if (!*name) return pare_error(im->c, PARE_FORMAT, "sparse initializer %u has no name", index);
+  PARE_TRY(pare_sparse_read(im->c, im->m, t, name, &type, &data));
+  PareValue *v = pare_const_add(im->c, im->g, name, type, data);
+  PARE_TRY(define(im, v, "initializer"));
+  v->origin = (PareOrigin){.kind = PARE_ORIGIN_SPARSE, .index = index};
+  return PARE_OK;
+}
+
+static PareStatus import_sparse_initializers(Import *im, const Onnx__GraphProto *p) {
+  im->m->nsparse = p->n_sparse_initializer;
+  for (size_t i = 0; i < p->n_sparse_initializer; i++)
+    PARE_TRY(import_sparse(im, p->sparse_initializer[i], (uint32_t)i));
   return PARE_OK;
 }
 
@@ -527,6 +546,7 @@ PareStatus pare_import(PareCtx *c, PareModel *m, const Onnx__ModelProto *p) {
   im.opset = im.g->opset;
   if (im.g->opset < 1) return pare_error(c, PARE_FORMAT, "the model does not say which opset of ONNX it imports");
   PARE_TRY(import_initializers(&im, p->graph));
+  PARE_TRY(import_sparse_initializers(&im, p->graph));
   PARE_TRY(import_inputs(&im, p->graph));
   PARE_TRY(import_value_infos(&im, p->graph));
   for (size_t i = 0; i < p->graph->n_node; i++) {

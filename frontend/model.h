@@ -29,7 +29,7 @@ typedef struct PareModel {
   size_t nnodes;        /* nodes in the file */
   PARE_VEC(PareOpaque) opaque;
   size_t nleft_out;     /* nodes in the file that are opaque or depend on one, and so are not in the graph */
-  size_t ninitializers;
+  size_t ninitializers, nsparse; /* sparse ones apart */
   PareValue **initializer; /* by number in the file; borrowed from the graph */
 } PareModel;
 

@@ -134,6 +134,10 @@ static bool list_outputs(Search *s) {
 static bool index_names(Search *s) {
   for (size_t i = 0; i < s->g->n_initializer; i++)
     if (!pare_map_put(&s->constants, pare_text(s->g->initializer[i]->name), 0)) return false;
+  for (size_t i = 0; i < s->g->n_sparse_initializer; i++) {
+    const Onnx__TensorProto *values = s->g->sparse_initializer[i]->values;
+    if (values && !pare_map_put(&s->constants, pare_text(values->name), 0)) return false;
+  }
   for (size_t i = 0; i < s->g->n_node; i++)
     for (size_t k = 0; k < s->g->node[i]->n_output; k++)
       if (*pare_text(s->g->node[i]->output[k]) && !pare_map_put(&s->maker, s->g->node[i]->output[k], (int64_t)i))

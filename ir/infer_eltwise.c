@@ -89,6 +89,19 @@ static PareStatus like(PareCtx *c, PareNode *n, int i) {
   return set_out(c, n, 0, n->in[i]->type);
 }
 
+/* Of W and, where given, a truth value for each index of the axis. */
+PareStatus pare_infer_fetch(PareCtx *c, PareNode *n) {
+  int axis;
+  PARE_TRY(need_input(c, n, 0));
+  if (n->nin < 2) return like(c, n, 0);
+  PARE_TRY(need_input(c, n, 1));
+  PARE_TRY(wrap_axis(c, n, 0, pare_attr_get(&n->attr, axis, 0), n->in[0]->type.rank, &axis));
+  const PareType *t = &n->in[1]->type;
+  if (t->dtype != PARE_BOOL || t->rank != 1 || t->dim[0] != n->in[0]->type.dim[axis])
+    return bad_input(c, n, 1, "it must be a truth value for each index of the axis");
+  return like(c, n, 0);
+}
+
 /* Unary ops, ops along an axis, and gradients of both: (x or y, dy). */
 PareStatus pare_infer_like0(PareCtx *c, PareNode *n) {
   int axis;

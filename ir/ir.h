@@ -64,11 +64,13 @@ static inline bool pare_depth_first(const PareAttrs *a) { return a->mode != PARE
 typedef struct PareNode PareNode;
 typedef struct PareValue PareValue;
 typedef struct PareGraph PareGraph;
+typedef struct PareSlices PareSlices; /* ir/slices.h */
 
 /* Where a constant's bytes stand in the file, for the backend's patches. */
 typedef enum PareOriginKind {
   PARE_ORIGIN_NONE,        /* made by pare */
   PARE_ORIGIN_INITIALIZER, /* index: number among GraphProto.initializer */
+  PARE_ORIGIN_SPARSE,      /* index: number among GraphProto.sparse_initializer */
   PARE_ORIGIN_NODE,        /* index: a Constant node's number among GraphProto.node */
   PARE_ORIGIN_ATTRIBUTE,   /* index: node number; attr: an attribute that the IR has as an input */
   PARE_ORIGIN_ABSENT,      /* the same for what the file leaves out: a list whose numbers are equal is added when they no
@@ -106,6 +108,7 @@ struct PareValue {
   const char *name;            /* ONNX's, or one of ours */
   const char **dim_name;       /* inputs and outputs: ONNX's dim_param of each axis or NULL; may be NULL */
   const void *data;            /* constants, states; results known after binding; maybe unaligned */
+  const PareSlices *slices;    /* thin constants, which passes named so make: data is NULL and these are the bytes */
   PareOrigin origin;
   bool pinned;                 /* constants: read by what is not in the graph, so its place in the file keeps it */
   bool trained;                /* states: an initializer of the model that is tuned itself (ir/trained.h) */

@@ -23,7 +23,7 @@ static PareStatus check_values(Check *k) {
       return pare_error(k->c, PARE_GATE, "value '%s' (id %u) is no result but names a node", v->name, v->id);
     if (v->role == PARE_CONST && !pare_type_known(&v->type))
       return pare_error(k->c, PARE_GATE, "constant '%s' (id %u) has an unknown shape", v->name, v->id);
-    if (v->role == PARE_CONST && !v->data && pare_type_count(&v->type) > 0)
+    if (v->role == PARE_CONST && !v->data && !v->slices && pare_type_count(&v->type) > 0)
       return pare_error(k->c, PARE_GATE, "constant '%s' (id %u) has no data", v->name, v->id);
     k->made[i] = v->role == PARE_CONST || v->role == PARE_STATE;
   }

@@ -2,11 +2,13 @@
  * "Shape arithmetic"). Every element of an integer operand that steers a shape
  * has a required value; where the graph no longer yields it, the constant that
  * it comes from is changed, for this reader alone. */
+#include <assert.h>
 #include <inttypes.h>
 #include <string.h>
 
 #include "base/num.h"
 #include "ir/op_columns.h"
+#include "ir/slices.h"
 #include "passes/bind_shapes.h"
 #include "passes/edit.h"
 #include "passes/probe_dims.h"
@@ -41,73 +43,75 @@ static bool is_cut(PareAxis **axes, const PareType *type) {
   return false;
 }
 
-/* Copies the kept indices of axis d.. of one slab; returns the end of what was written. */
-static uint8_t *copy_kept(const PareType *t, int d, int64_t *const *kept, const int64_t *nkept, const uint8_t *src,
-                          size_t size, uint8_t *dst) {
-  if (d == t->rank) {
-    memcpy(dst, src, size);
-    return dst + size;
+/* Which indices of an axis stay, in a. NULL when memory is out. */
+static const bool *alive_on(PareCtx *c, PareArena *a, PareAxis *axis, int64_t dim) {
+  bool *alive = PARE_NEW_N(a, dim + 1, bool);
+  PareMark mark = pare_arena_mark(c->scratch);
+  int64_t *kept = PARE_NEW_N(c->scratch, dim + 1, int64_t);
+  if (!alive || !kept) return NULL;
+  pare_axis_indices(axis, kept);
+  for (int64_t i = 0; i < pare_axis_count(axis); i++) {
+    assert(!i || kept[i] > kept[i - 1]);
+    alive[kept[i]] = true;
   }
-  size_t inner = size;
-  bool whole = true;
-  for (int i = d + 1; i < t->rank; i++) inner *= (size_t)t->dim[i], whole &= nkept[i] == t->dim[i];
-  for (int64_t i = 0; i < nkept[d]; i++) {
-    const uint8_t *from = src + (size_t)kept[d][i] * inner;
-    if (!whole) {
-      dst = copy_kept(t, d + 1, kept, nkept, from, size, dst);
-      continue;
-    }
-    memcpy(dst, from, inner);
-    dst += inner;
-  }
-  return dst;
+  pare_arena_rewind(c->scratch, mark);
+  return alive;
 }
 
-static PareStatus slice_constant(Cut *x, PareArena *a, PareAxis **axes, const PareValue *v, PareType *type,
-                                 uint8_t **data) {
-  int64_t *kept[PARE_MAX_RANK] = {NULL}, nkept[PARE_MAX_RANK] = {0};
-  size_t bytes;
+/* What stays of the constant v, and its type. */
+static PareStatus slice_constant(Cut *x, PareAxis **axes, const PareValue *v, PareType *type, PareSlices **out) {
+  PareSlices *s = *out = PARE_NEW(x->out->arena, PareSlices);
+  if (!s) return pare_nomem(x->c);
+  assert(!v->slices);
+  *s = (PareSlices){.whole = v->type, .data = v->data};
   *type = v->type;
-  PareMark mark = pare_arena_mark(x->c->scratch);
   for (int d = 0; d < v->type.rank; d++) {
-    nkept[d] = type->dim[d] = pare_axis_count(axes[d]);
-    if (!(kept[d] = PARE_NEW_N(x->c->scratch, v->type.dim[d] + 1, int64_t))) return pare_nomem(x->c);
-    pare_axis_indices(axes[d], kept[d]);
+    type->dim[d] = pare_axis_count(axes[d]);
+    if (type->dim[d] != v->type.dim[d] && !(s->alive[d] = alive_on(x->c, x->out->arena, axes[d], v->type.dim[d])))
+      return pare_nomem(x->c);
   }
-  if (!pare_type_bytes(type, &bytes) || !(*data = pare_arena_alloc(a, bytes, 1))) return pare_nomem(x->c);
-  copy_kept(&v->type, 0, kept, nkept, v->data, pare_dtype_size(v->type.dtype), *data);
-  pare_arena_rewind(x->c->scratch, mark);
   return PARE_OK;
 }
 
 /* The cut form of a constant that an earlier reader has got already, if it is the same. */
-static PareValue *same_slice(const PareGraph *g, size_t from, const PareValue *old, const PareType *type,
-                             const void *data) {
+static PareValue *same_slice(const PareGraph *g, size_t from, const PareValue *old, const PareValue *is) {
   size_t bytes;
   for (size_t i = from; i < g->values.n; i++) {
     PareValue *v = g->values.at[i];
-    if (v->role == PARE_CONST && v->origin.kind == old->origin.kind && v->origin.index == old->origin.index &&
-        !strcmp(v->name, old->name) && pare_type_equal(&v->type, type) && pare_type_bytes(type, &bytes) &&
-        !memcmp(v->data, data, bytes))
+    if (v == is || v->role != PARE_CONST || v->origin.kind != old->origin.kind || v->origin.index != old->origin.index ||
+        strcmp(v->name, old->name) || !pare_type_equal(&v->type, &is->type) || !v->slices != !is->slices)
+      continue;
+    if (is->slices ? pare_slices_equal(v->slices, is->slices)
+                   : pare_type_bytes(&is->type, &bytes) && !memcmp(v->data, is->data, bytes))
       return v;
   }
   return NULL;
+}
+
+/* n reads what stays of its input k: bytes, or where these are many a thin constant. */
+static PareStatus slice_input(Cut *x, const PareUses *uses, size_t first_new, PareNode *n, int k) {
+  const PareValue *old = n->in[k];
+  PareType type;
+  PareSlices *s;
+  PARE_TRY(slice_constant(x, x->t->use_axis[n->id][k], old, &type, &s));
+  PARE_TRY(pare_replace_sliced(x->c, x->out, n, k, type, s));
+  PareValue *is = n->in[k];
+  if (!pare_slices_wanted(&old->type)) {
+    if (!(is->data = pare_constant_bytes(x->out->arena, is))) return pare_nomem(x->c);
+    is->slices = NULL;
+  }
+  PareValue *twin = pare_use_count(uses, old) > 1 ? same_slice(x->out, first_new, old, is) : NULL;
+  if (twin) n->in[k] = twin;
+  return PARE_OK;
 }
 
 static PareStatus slice_constants(Cut *x, const PareUses *uses) {
   size_t first_new = x->out->values.n;
   for (PareNode *n = x->out->first; n; n = n->next)
     for (int k = 0; k < n->nin; k++) {
-      PareValue *v = n->in[k];
+      const PareValue *v = n->in[k];
       if (!v || v->role != PARE_CONST || v->id >= first_new) continue;
-      PareAxis **axes = x->t->use_axis[n->id][k];
-      if (!is_cut(axes, &v->type)) continue;
-      PareType type;
-      uint8_t *data;
-      PARE_TRY(slice_constant(x, x->out->arena, axes, v, &type, &data));
-      PareValue *twin = pare_use_count(uses, v) > 1 ? same_slice(x->out, first_new, v, &type, data) : NULL;
-      if (twin) n->in[k] = twin;
-      else PARE_TRY(pare_replace_constant(x->c, x->out, n, k, type, data));
+      if (is_cut(x->t->use_axis[n->id][k], &v->type)) PARE_TRY(slice_input(x, uses, first_new, n, k));
     }
   return PARE_OK;
 }
@@ -446,7 +450,7 @@ static PareStatus require_operand(Cut *x, PareNode *n, const PareNode *traced, i
 
 static PareStatus patch_operands(Cut *x, PareNode *b, const PareNode *traced) {
   for (int k = 0; k < b->nin; k++) {
-    if (!b->in[k]) continue;
+    if (!b->in[k] || pare_slices_wanted(&traced->in[k]->type)) continue; /* the list alone would take megabytes */
     int64_t count = pare_type_count(&traced->in[k]->type);
     PareMark mark = pare_arena_mark(x->c->scratch);
     int64_t *want = PARE_NEW_N(x->c->scratch, count + traced->nout + 1, int64_t);
@@ -573,7 +577,7 @@ static PareStatus cut(Cut *x, PareArena *tmp) {
   return check_again(x, tmp);
 }
 
-PareStatus pare_cut_dims(PareCtx *c, PareArena *a, const PareGraph *g, const PareDims *d, PareGraph **out) {
+PareStatus pare_cut_dims_thin(PareCtx *c, PareArena *a, const PareGraph *g, const PareDims *d, PareGraph **out) {
   PareArena *tmp = pare_arena_new(1 << 16);
   if (!tmp) return pare_nomem(c);
   Cut x = {.c = c, .d = d, .t = d->tracer, .tmp = tmp, .g = g, .out = pare_graph_clone(c, a, g)};
@@ -583,6 +587,11 @@ PareStatus pare_cut_dims(PareCtx *c, PareArena *a, const PareGraph *g, const Par
   pare_arena_free(tmp);
   *out = x.out;
   return s;
+}
+
+PareStatus pare_cut_dims(PareCtx *c, PareArena *a, const PareGraph *g, const PareDims *d, PareGraph **out) {
+  PARE_TRY(pare_cut_dims_thin(c, a, g, d, out));
+  return pare_fill_slices(c, *out);
 }
 
 PareStatus pare_cut_inexact(PareCtx *c, PareArena *a, const PareGraph *g, const PareDims *d, PareGraph **out) {

@@ -38,6 +38,12 @@ bool pare_store_float(PareDtype d, void *data, int64_t i, double x) {
   return isfinite(d == PARE_F16 ? pare_f16_to_f32(h) : pare_bf16_to_f32(h));
 }
 
+PareStatus pare_replace_sliced(PareCtx *c, PareGraph *g, PareNode *n, int k, PareType type, const PareSlices *slices) {
+  PARE_TRY(pare_replace_constant(c, g, n, k, type, NULL));
+  n->in[k]->slices = slices;
+  return PARE_OK;
+}
+
 PareValue *pare_bias_of(const PareGraph *g, PareNode *product, int64_t n, PareNode **node, int *input) {
   *node = product;
   *input = 2;

@@ -14,6 +14,10 @@ PareValue *pare_root_constant(PareNode *n, int k, PareNode **node, int *input);
 PARE_MUST_USE PareStatus pare_replace_constant(PareCtx *c, PareGraph *g, PareNode *n, int k, PareType type,
                                                const void *data);
 
+/* The same for a constant that is made of another: it stays thin (ir/slices.h). */
+PARE_MUST_USE PareStatus pare_replace_sliced(PareCtx *c, PareGraph *g, PareNode *n, int k, PareType type,
+                                             const PareSlices *slices);
+
 /* Element i of floats of type d <- x, rounded; false when x is too large for the type. */
 bool pare_store_float(PareDtype d, void *data, int64_t i, double x);
 
@@ -48,12 +52,18 @@ PARE_MUST_USE PareStatus pare_fold_adapters(PareCtx *c, PareArena *a, const Pare
  * traced have the same nodes. */
 PARE_MUST_USE PareStatus pare_cut_dims(PareCtx *c, PareArena *a, const PareGraph *g, const PareDims *d,
                                        PareGraph **out);
+/* The same to be written only: large constants stay thin (ir/slices.h). */
+PARE_MUST_USE PareStatus pare_cut_dims_thin(PareCtx *c, PareArena *a, const PareGraph *g, const PareDims *d,
+                                            PareGraph **out);
 
 /* The same function as the cut graph at full size: the weights that read dead
  * groups are zeroed there. Dimensions that are not exact are left alone: nothing
  * at full size is the same function. */
 PARE_MUST_USE PareStatus pare_zero_fan_in(PareCtx *c, PareArena *a, const PareGraph *g, const PareDims *d,
                                           PareGraph **out);
+/* The same to be written, or run behind the pass fetch-weights: large constants of f32 stay thin (ir/slices.h). */
+PARE_MUST_USE PareStatus pare_zero_fan_in_thin(PareCtx *c, PareArena *a, const PareGraph *g, const PareDims *d,
+                                               PareGraph **out);
 
 /* Takes dead branches out of g, a clone of the graph that was traced or of its cut: the one edit that removes nodes.
  * A sum becomes the Identity of its stream. */

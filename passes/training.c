@@ -498,9 +498,10 @@ static PareStatus check_dump(Build *b) {
   for (size_t i = 0; i < sizeof steps / sizeof *steps; i++)
     if (!strcmp(name, steps[i])) return PARE_OK;
   return pare_error(b->c, PARE_USAGE, "--dump-after: there is no pass '%s'; there are train-constants, widen, "
-                    "float-products, insert-masks, insert-lora, fold-constants, fake-quantize, drop-noops, fuse-layernorm, fuse-gelu, "
-                    "fuse-linear, fuse-attention, fuse-masks, lower-precision, loss, autodiff, scores, fuse-sums, "
-                    "renorm, fuse-gelu-grad, update, recompute, merge-weights", name);
+                    "float-products, insert-masks, insert-lora, fold-constants, fake-quantize, drop-noops, "
+                    "fuse-layernorm, fuse-gelu, fuse-linear, fuse-attention, fetch-weights, fuse-masks, "
+                    "lower-precision, loss, autodiff, scores, fuse-sums, renorm, fuse-gelu-grad, update, recompute, "
+                    "merge-weights", name);
 }
 
 static bool makes_integers(PareOp op) {
@@ -554,6 +555,16 @@ static bool any_elementwise(const PareAdapters *adapters) {
   return false;
 }
 
+/* Nothing else is run, and so nothing else is left. */
+static PareStatus score_alone(Build *b) {
+  PareNode *forward = b->g->last;
+  PARE_TRY(find_incidences(b));
+  PARE_TRY(scores(b));
+  set_phase(b->g, forward, PARE_PHASE_RANK);
+  b->g->outputs.n = 0;
+  return done(b, "scores");
+}
+
 PareStatus pare_build_training(PareCtx *c, PareGraph *g, const PareDims *d, const PareAdapters *adapters,
                                const PareTrainSpec *spec, PareTrainGraph *out) {
   Build b = {.c = c, .g = g, .d = d, .adapters = adapters, .spec = spec, .t = out};
@@ -577,6 +588,8 @@ PareStatus pare_build_training(PareCtx *c, PareGraph *g, const PareDims *d, cons
   out->dloss = input(&b, "pare.dloss", (PareType){.dtype = PARE_F32});
   out->hyper = input(&b, "pare.hyper", (PareType){PARE_F32, 1, {HYPER}});
   if (!out->dloss || !out->hyper) return oom(&b);
+
+  if (spec->scores_alone) return score_alone(&b);
 
   PARE_TRY(add_losses(&b));
   PARE_TRY(done(&b, "loss"));

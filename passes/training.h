@@ -44,6 +44,7 @@ typedef struct PareTrainSpec {
   bool reread;               /* GELU is made again where the gradients of adapters read it: less memory, more time */
   bool merge;                /* weights with their adapters are made once a run, all at once; else at each product */
   PareRecompute recompute;   /* dear 0: every result that backward reads is kept */
+  bool scores_alone;         /* of a criterion that needs nothing: no loss, no backward, no update */
   bool plain;                /* no fusion: the reference that fused programs must equal */
   const char *dump_after;    /* --dump-after: a pass or a step of assembling; may be NULL */
 } PareTrainSpec;
@@ -78,7 +79,7 @@ typedef struct PareTrainGraph {
   PareValue *dloss;   /* input, scalar: weight of a micro-batch */
   PareValue *hyper;   /* input [8], AdamW's (docs/ir.md) */
   PareValue *mu;      /* input, scalar: the loss is (1 - mu)·labels' + mu·distillation's. NULL unless it has both */
-  PareValue *loss;    /* output, scalar */
+  PareValue *loss;    /* output, scalar; NULL with scores_alone */
   bool score_phase;   /* the SCORE phase has nodes */
   size_t nadapters, noutputs, ndims, nhidden, nparams;
   size_t nscored;     /* dimensions, then adapters */

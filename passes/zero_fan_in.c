@@ -2,6 +2,7 @@
  * group, it is zero (METHOD 6). */
 #include <string.h>
 
+#include "ir/slices.h"
 #include "passes/edit.h"
 #include "passes/match.h"
 #include "passes/quantized.h"
@@ -32,21 +33,60 @@ static void zero_positions(const PareType *t, int axis, const int64_t *position,
   }
 }
 
+/* What is alive on `axis`, where that of `was`, NULL for all, is alive as well. In the graph's arena. */
+static const bool *alive_on(PareCtx *c, PareGraph *g, int64_t dim, const int64_t *position, const bool *keep,
+                            const bool *was) {
+  bool *alive = PARE_NEW_N(g->arena, dim + 1, bool);
+  if (!alive) return pare_nomem(c), NULL;
+  for (int64_t i = 0; i < dim; i++) alive[i] = (position[i] < 0 || keep[position[i]]) && (!was || was[i]);
+  return alive;
+}
+
+/* n reads v with zeros in it, a thin constant. */
+static PareStatus zero_thin(PareCtx *c, PareGraph *g, PareNode *n, int k, int axis, const int64_t *position,
+                            const bool *keep) {
+  const PareValue *v = n->in[k];
+  PareSlices *s = PARE_NEW(g->arena, PareSlices);
+  if (!s) return pare_nomem(c);
+  *s = v->slices ? *v->slices : (PareSlices){.whole = v->type, .data = v->data, .zeroed = true};
+  if (!(s->alive[axis] = alive_on(c, g, v->type.dim[axis], position, keep, s->alive[axis]))) return c->diag.code;
+  return pare_replace_sliced(c, g, n, k, v->type, s);
+}
+
+static PareStatus zero_thick(PareCtx *c, PareGraph *g, PareNode *n, int k, int axis, const int64_t *position,
+                             const bool *keep, const PareStored *stored) {
+  const PareValue *v = n->in[k];
+  size_t bytes;
+  uint8_t *data = pare_type_bytes(&v->type, &bytes) ? pare_arena_alloc(g->arena, bytes, 1) : NULL;
+  if (!data) return pare_nomem(c);
+  memcpy(data, v->data, bytes);
+  zero_positions(&v->type, axis, position, keep, stored, data);
+  return pare_replace_constant(c, g, n, k, v->type, data);
+}
+
+static bool any_dead(int64_t n, const int64_t *position, const bool *keep) {
+  for (int64_t i = 0; i < n; i++)
+    if (position[i] >= 0 && !keep[position[i]]) return true;
+  return false;
+}
+
 static PareStatus zero_edge(PareCtx *c, PareGraph *g, PareNode *n, int k, int axis, PareAxis *term,
                             const PareAxis *leaf) {
-  PareValue *v = n->in[k];
+  const PareType *t = &n->in[k]->type;
   PareStored stored;
-  size_t bytes;
-  if (!pare_type_bytes(&v->type, &bytes)) return pare_nomem(c);
-  uint8_t *data = pare_arena_alloc(g->arena, bytes, 1);
+  bool integers = reads_integers(g, n, k, &stored);
   PareMark mark = pare_arena_mark(c->scratch);
-  int64_t *position = PARE_NEW_N(c->scratch, v->type.dim[axis], int64_t);
-  if (!data || !position) return pare_nomem(c);
-  memcpy(data, v->data, bytes);
+  int64_t *position = PARE_NEW_N(c->scratch, t->dim[axis], int64_t);
+  if (!position) return pare_nomem(c);
   pare_axis_positions(term, leaf, position);
-  zero_positions(&v->type, axis, position, leaf->keep, reads_integers(g, n, k, &stored) ? &stored : NULL, data);
+  PareStatus s = PARE_OK;
+  bool dead = any_dead(t->dim[axis], position, leaf->keep);
+  if (dead && pare_slices_wanted(t) && t->dtype == PARE_F32 && !integers)
+    s = zero_thin(c, g, n, k, axis, position, leaf->keep);
+  else if (dead)
+    s = zero_thick(c, g, n, k, axis, position, leaf->keep, integers ? &stored : NULL);
   pare_arena_rewind(c->scratch, mark);
-  return pare_replace_constant(c, g, n, k, v->type, data);
+  return s;
 }
 
 static PareStatus zero_member(PareCtx *c, PareGraph *g, PareNode **by_id, const PareDims *d, const PareDim *dim,
@@ -104,7 +144,7 @@ static PareStatus zero_branches(PareCtx *c, PareGraph *g, PareNode **by_id, cons
   return PARE_OK;
 }
 
-PareStatus pare_zero_fan_in(PareCtx *c, PareArena *a, const PareGraph *g, const PareDims *d, PareGraph **out) {
+PareStatus pare_zero_fan_in_thin(PareCtx *c, PareArena *a, const PareGraph *g, const PareDims *d, PareGraph **out) {
   *out = pare_graph_clone(c, a, g);
   PareNode **by_id = *out ? PARE_NEW_N(a, g->nnodes + 1, PareNode *) : NULL;
   if (!by_id) return pare_nomem(c);
@@ -118,4 +158,9 @@ PareStatus pare_zero_fan_in(PareCtx *c, PareArena *a, const PareGraph *g, const 
     if (dim->pair || dim->leaf->measured) PARE_TRY(zero_makers(c, *out, by_id, d, dim));
   }
   return PARE_OK;
+}
+
+PareStatus pare_zero_fan_in(PareCtx *c, PareArena *a, const PareGraph *g, const PareDims *d, PareGraph **out) {
+  PARE_TRY(pare_zero_fan_in_thin(c, a, g, d, out));
+  return pare_fill_slices(c, *out);
 }

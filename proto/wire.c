@@ -43,6 +43,15 @@ bool pare_wire_next(PareCursor *c, PareField *f) {
   return true;
 }
 
+bool pare_wire_find(const PareField *message, uint32_t num, PareField *out) {
+  PareCursor c = pare_wire_inside(message);
+  PareField f;
+  bool found = false;
+  while (pare_wire_next(&c, &f))
+    if (f.num == num && f.wire == PARE_WIRE_BYTES) *out = f, found = true;
+  return found;
+}
+
 void pare_buf_put(PareBuf *b, const void *p, size_t n) {
   if (b->failed || n == 0) return;
   if (b->cap - b->n < n) {

@@ -12,6 +12,7 @@
 
 /* Field numbers of onnx.proto that are read or written by hand. */
 enum {
+  PARE_MODEL_IR_VERSION = 1,
   PARE_MODEL_GRAPH = 7,
   PARE_MODEL_METADATA = 14,
   PARE_GRAPH_NODE = 1,
@@ -19,6 +20,10 @@ enum {
   PARE_GRAPH_INPUT = 11,
   PARE_GRAPH_OUTPUT = 12,
   PARE_GRAPH_VALUE_INFO = 13,
+  PARE_GRAPH_SPARSE = 15,
+  PARE_SPARSE_VALUES = 1,
+  PARE_SPARSE_INDICES = 2,
+  PARE_SPARSE_DIMS = 3,
   PARE_MODEL_FUNCTION = 25,
   PARE_FUNCTION_NAME = 1,
   PARE_FUNCTION_NODE = 7,
@@ -75,6 +80,8 @@ typedef struct PareField {
  * c->p == c->end holds only at a proper end. */
 bool pare_wire_next(PareCursor *c, PareField *f);
 static inline PareCursor pare_wire_inside(const PareField *f) { return (PareCursor){f->body, f->body + f->len}; }
+/* The last field `num` of bytes in a message, which is the one that counts. False when there is none. */
+bool pare_wire_find(const PareField *message, uint32_t num, PareField *out);
 
 /* Bytes being written, in an arena. `failed` is set, and stays, when memory is out. */
 typedef struct PareBuf {

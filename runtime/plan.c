@@ -110,6 +110,19 @@ static void find_last_reads(const PareGraph *g, size_t nsteps, PareNode *const *
     if (lasting[i]) last[root[i]->id] = (uint32_t)nsteps;
 }
 
+/* Results that are read from outside until their phase is over. */
+static void outlive_phases(const PareGraph *g, size_t nsteps, PareNode *const *step, const uint32_t *when,
+                           const bool *passing, const PareValue **root, uint32_t *last) {
+  uint32_t end[UINT8_MAX + 1] = {0};
+  for (size_t t = 0; t < nsteps; t++)
+    if (when[t] > end[step[t]->phase]) end[step[t]->phase] = when[t];
+  for (size_t i = 0; i < g->values.n; i++) {
+    const PareNode *def = passing[i] ? g->values.at[i]->def : NULL;
+    uint32_t *at = &last[root[i]->id];
+    if (def && end[def->phase] > *at) *at = end[def->phase];
+  }
+}
+
 /* Result k input i? */
 static bool may_overwrite(const PareNode *n, int k, int i) {
   return k < OVERWRITING && in_place[n->op][k] >> (i < 31 ? i : 31) & 1u;
@@ -162,7 +175,7 @@ static PareStatus plan_step(PareCtx *c, PareArena *a, const PareNode *n, uint32_
 }
 
 PareStatus pare_plan_make(PareCtx *c, PareArena *a, const PareGraph *g, size_t nsteps, PareNode *const *step,
-                          const uint32_t *when, const bool *lasting, ParePlan *out) {
+                          const uint32_t *when, const bool *lasting, const bool *passing, ParePlan *out) {
   *out = (ParePlan){0};
   out->root = PARE_NEW_N(a, g->values.n, const PareValue *);
   out->record = PARE_NEW_N(a, g->values.n, uint32_t);
@@ -173,6 +186,7 @@ PareStatus pare_plan_make(PareCtx *c, PareArena *a, const PareGraph *g, size_t n
   PareStatus s = last ? PARE_OK : pare_nomem(c);
   pare_plan_roots(g, nsteps, step, out->root);
   if (s == PARE_OK) find_last_reads(g, nsteps, step, when, lasting, out->root, last);
+  if (s == PARE_OK && passing) outlive_phases(g, nsteps, step, when, passing, out->root, last);
   for (size_t t = 0; t < nsteps && s == PARE_OK; t++) {
     bool alone = (t == 0 || when[t - 1] != when[t]) && (t + 1 == nsteps || when[t + 1] != when[t]);
     if (!pare_is_view(step[t])) s = plan_step(c, a, step[t], when[t], alone, last, out);

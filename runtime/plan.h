@@ -29,10 +29,11 @@ typedef struct ParePlan {
 /* Plans the results of `step`, VIEW rows included, in the order in which they
  * run. when[i] is the time of step i: it never falls, and steps of one time run
  * at once, so none of them writes where another reads. Values that other nodes make, or none, get no place. Values with
- * lasting[id] stay readable after the last step. Lives in `a`. */
+ * lasting[id] stay readable after the last step, results with passing[id] (NULL: none) after the last one of their own
+ * phase. Lives in `a`. */
 PARE_MUST_USE PareStatus pare_plan_make(PareCtx *c, PareArena *a, const PareGraph *g, size_t nsteps,
                                         PareNode *const *step, const uint32_t *when, const bool *lasting,
-                                        ParePlan *out);
+                                        const bool *passing, ParePlan *out);
 
 /* By value id: the value whose storage it shows through the VIEW rows among `step`; itself if none. */
 void pare_plan_roots(const PareGraph *g, size_t nsteps, PareNode *const *step, const PareValue **root);

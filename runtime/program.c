@@ -46,6 +46,7 @@ struct PareProgram {
   bool *readable; /* by value id: inputs, states, constants, outputs and pins */
   bool *strict;   /* by value id, of roots: somebody reads it who wants it aligned */
   bool resident;  /* large constants are copied on a host as well */
+  bool passing;   /* outputs can be read until the next phase is run */
   /* The only memory outside arenas: big, and never cleared unless it must be. */
   unsigned char *slab, *workspace;
   unsigned char *own;     /* states, inputs, copied constants */
@@ -385,6 +386,12 @@ static void find_strict(PareProgram *p, size_t n, PareNode *const *list) {
   }
 }
 
+static PareStatus make_plan(PareCtx *c, PareProgram *p, size_t n, PareNode *const *list, const uint32_t *when) {
+  if (!p->passing) return pare_plan_make(c, p->arena, p->graph, n, list, when, p->readable, NULL, &p->plan);
+  bool *none = PARE_NEW_N(c->scratch, p->graph->values.n + 1, bool);
+  return none ? pare_plan_make(c, p->arena, p->graph, n, list, when, none, p->readable, &p->plan) : pare_nomem(c);
+}
+
 static PareStatus program_make(PareCtx *c, PareProgram *p, size_t npins, PareValue *const *pins) {
   const PareGraph *g = p->graph;
   p->data = PARE_NEW_N(p->arena, g->values.n, void *);
@@ -402,7 +409,7 @@ static PareStatus program_make(PareCtx *c, PareProgram *p, size_t npins, PareVal
   uint32_t *when = PARE_NEW_N(c->scratch, n, uint32_t);
   if (!when) return pare_nomem(c);
   PARE_TRY(pare_group_steps(c, g, p->device->kernels, n, list, when));
-  PARE_TRY(pare_plan_make(c, p->arena, g, n, list, when, p->readable, &p->plan));
+  PARE_TRY(make_plan(c, p, n, list, when));
   find_strict(p, n, list);
   PARE_TRY(place_values(c, p, needed));
   PARE_TRY(make_steps(c, p, n, list, when));
@@ -412,18 +419,11 @@ static PareStatus program_make(PareCtx *c, PareProgram *p, size_t npins, PareVal
   return PARE_OK;
 }
 
-/* On `d`, or on the host with these kernels where that is NULL. */
-static PareStatus program_new(PareCtx *c, const PareGraph *g, PareDevice *d, const PareKernel *kernels, bool resident,
-                              size_t npins, PareValue *const *pins, PareProgram **out) {
+/* On p->device, or on the host with p's own kernels where that is NULL. Takes p, which is NULL where memory is out. */
+static PareStatus program_finish(PareCtx *c, PareProgram *p, size_t npins, PareValue *const *pins, PareProgram **out) {
   *out = NULL;
-  PareArena *arena = pare_arena_new(1 << 16);
-  PareProgram *p = arena ? PARE_NEW(arena, PareProgram) : NULL;
-  if (!p) return pare_arena_free(arena), pare_nomem(c);
-  p->arena = arena;
-  p->graph = g;
-  p->cpu = pare_device_cpu(kernels);
-  p->device = d ? d : &p->cpu;
-  p->resident = resident;
+  if (!p) return pare_nomem(c);
+  if (!p->device) p->device = &p->cpu;
   PareMark mark = pare_arena_mark(c->scratch);
   PareStatus s = program_make(c, p, npins, pins);
   pare_arena_rewind(c->scratch, mark);
@@ -432,20 +432,38 @@ static PareStatus program_new(PareCtx *c, const PareGraph *g, PareDevice *d, con
   return s;
 }
 
+static PareProgram *program_start(const PareGraph *g, PareDevice *d, const PareKernel *kernels) {
+  PareArena *arena = pare_arena_new(1 << 16);
+  PareProgram *p = arena ? PARE_NEW(arena, PareProgram) : NULL;
+  if (!p) return pare_arena_free(arena), NULL;
+  p->arena = arena;
+  p->graph = g;
+  p->cpu = pare_device_cpu(kernels);
+  p->device = d;
+  return p;
+}
+
 PareStatus pare_program_new_on(PareCtx *c, const PareGraph *g, PareDevice *d, size_t npins, PareValue *const *pins,
                                PareProgram **out) {
-  return program_new(c, g, d, NULL, false, npins, pins, out);
+  return program_finish(c, program_start(g, d, NULL), npins, pins, out);
 }
 PareStatus pare_program_new_resident(PareCtx *c, const PareGraph *g, PareDevice *d, size_t npins,
                                      PareValue *const *pins, PareProgram **out) {
-  return program_new(c, g, d, NULL, true, npins, pins, out);
+  PareProgram *p = program_start(g, d, NULL);
+  if (p) p->resident = true;
+  return program_finish(c, p, npins, pins, out);
 }
 PareStatus pare_program_new_pinned(PareCtx *c, const PareGraph *g, const PareKernel *kernels, size_t npins,
                                    PareValue *const *pins, PareProgram **out) {
-  return program_new(c, g, NULL, kernels, false, npins, pins, out);
+  return program_finish(c, program_start(g, NULL, kernels), npins, pins, out);
+}
+PareStatus pare_program_new_passing(PareCtx *c, const PareGraph *g, const PareKernel *kernels, PareProgram **out) {
+  PareProgram *p = program_start(g, NULL, kernels);
+  if (p) p->passing = true;
+  return program_finish(c, p, 0, NULL, out);
 }
 PareStatus pare_program_new(PareCtx *c, const PareGraph *g, const PareKernel *kernels, PareProgram **out) {
-  return program_new(c, g, NULL, kernels, false, 0, NULL, out);
+  return program_finish(c, program_start(g, NULL, kernels), 0, NULL, out);
 }
 
 /* --- running --- */

@@ -34,6 +34,10 @@ PARE_MUST_USE PareStatus pare_program_new_on(PareCtx *c, const PareGraph *g, Par
  * there twice as fast as in a mapped file (base/pages.h). */
 PARE_MUST_USE PareStatus pare_program_new_resident(PareCtx *c, const PareGraph *g, PareDevice *d, size_t npins,
                                                    PareValue *const *pins, PareProgram **out);
+/* On the host: outputs can be read until a later phase than that of their node is run. Nodes are in the order of their
+ * phases, and so are runs: what a program holds is what one phase needs. */
+PARE_MUST_USE PareStatus pare_program_new_passing(PareCtx *c, const PareGraph *g, const PareKernel *kernels,
+                                                  PareProgram **out);
 void pare_program_free(PareProgram *p);
 
 /* Runs the nodes of a phase in order, or in one in which they see the same (runtime/group.h); phase -1 is all of them. Phase 0 may run

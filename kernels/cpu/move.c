@@ -184,6 +184,25 @@ PareStatus PARE_CPU(GATHER)(PareKernelArgs *a) {
   return PARE_OK;
 }
 
+/* Input 0, at any address; input 1, where given, tells which indices of an axis live: the others are zero, whatever
+ * stood there. Without it, axis 0 lives. */
+PareStatus PARE_CPU(FETCH)(PareKernelArgs *a) {
+  const PareType *t = &a->in[0].type;
+  const bool *alive = pare_given(a, 1) ? a->in[1].data : NULL;
+  int axis = alive ? pare_axis(a->attr->axis, t->rank) : 0;
+  int64_t n = t->rank ? t->dim[axis] : 1, inner = pare_span(t, axis + 1, t->rank), rows = pare_span(t, 0, axis) * n;
+  size_t bytes = (size_t)inner * pare_esize(&a->in[0]);
+  const char *x = a->in[0].data;
+  char *y = a->out[0].data;
+#pragma omp parallel for schedule(static) if (pare_threaded(rows * inner))
+  for (int64_t i = 0; i < rows; i++) {
+    size_t at = (size_t)i * bytes;
+    if (!alive || alive[i % n]) memcpy(y + at, x + at, bytes);
+    else memset(y + at, 0, bytes);
+  }
+  return PARE_OK;
+}
+
 #define PARE_TEMPLATE "kernels/cpu/move.c"
 #include "kernels/cpu/floats.h"
 

@@ -7,6 +7,7 @@
 
 #include "base/rng.h"
 #include "ir/op_columns.h"
+#include "ir/slices.h"
 #include "passes/bind_shapes.h"
 #include "passes/edit.h"
 #include "passes/pass.h"
@@ -425,10 +426,40 @@ static double check_at(Fix *f, const char *name, const PareGraph *g, const PareG
   return changed;
 }
 
+/* Constants that stay thin stand for the bytes that they would have. */
+static void check_thin(Fix *f, const char *name, const PareGraph *thin, const PareGraph *thick) {
+  for (size_t i = 0; i < thick->values.n; i++) {
+    const PareValue *a = thin->values.at[i], *b = thick->values.at[i];
+    size_t bytes;
+    if (!a->slices) continue;
+    cr_assert(pare_type_equal(&a->type, &b->type) && pare_type_bytes(&b->type, &bytes), "%s: '%s'", name, a->name);
+    cr_expect(!memcmp(pare_constant_bytes(f->arena, a), b->data, bytes), "%s: '%s' has other bytes", name, a->name);
+  }
+}
+
+/* The masked model runs on its thin constants, which the pass makes where they are read. */
+static void check_fetched(Fix *f, const char *name, const PareGraph *thin, const PareGraph *zero,
+                          const int64_t size[2]) {
+  PareGraph *fetched = bound_at(f, thin, 2, size);
+  MUST(f, pare_run_passes(&f->c, fetched, "fetch-weights", NULL));
+  for (size_t i = 0; i < fetched->values.n; i++)
+    for (const PareNode *n = fetched->first; n && fetched->values.at[i]->slices; n = n->next)
+      for (int k = 0; k < n->nin; k++) cr_assert(n->in[k] != fetched->values.at[i], "%s: '%s' is thin", name, n->name);
+  PareTensor *a = run_smoothly(f, bound_at(f, zero, 2, size)), *b = run_smoothly(f, fetched);
+  for (size_t i = 0; i < zero->outputs.n; i++)
+    cr_expect_eq(distance(&a[i], &b[i]), 0, "%s: fetched weights put output %zu %g away", name, i,
+                 distance(&a[i], &b[i]));
+}
+
 static double check_cut(Fix *f, const char *name, const PareGraph *g, const PareDims *d, const int64_t sizes[2][2]) {
-  PareGraph *zero, *cut;
+  PareGraph *zero, *cut, *thin;
   cr_assert_eq(pare_zero_fan_in(&f->c, f->arena, g, d, &zero), PARE_OK, "%s: %s", name, fix_why(f));
   cr_assert_eq(pare_cut_dims(&f->c, f->arena, g, d, &cut), PARE_OK, "%s: %s", name, fix_why(f));
+  MUST(f, pare_cut_dims_thin(&f->c, f->arena, g, d, &thin));
+  check_thin(f, name, thin, cut);
+  MUST(f, pare_zero_fan_in_thin(&f->c, f->arena, g, d, &thin));
+  check_thin(f, name, thin, zero);
+  check_fetched(f, name, thin, zero, sizes[0]);
   cr_assert_eq(pare_drop_branches(&f->c, cut, d), PARE_OK, "%s: %s", name, fix_why(f));
   cr_assert_eq(pare_graph_verify(&f->c, cut), PARE_OK, "%s: %s", name, fix_why(f));
   double changed = 0;

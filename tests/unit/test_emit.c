@@ -16,7 +16,8 @@
 static const PareProperty provenance[] = {{"pare.version", "1.2.3"}, {"pare.note", "kept sizes"}};
 
 static PareEmit emit_of(const PareModel *m, const PareGraph *after) {
-  return (PareEmit){.file = &m->file, .before = m->graph, .after = after, .ninitializers = m->ninitializers,
+  return (PareEmit){.file = &m->file, .before = m->graph, .after = after,
+                .ninitializers = m->ninitializers, .nsparse = m->nsparse,
                     .nnodes = m->nnodes, .external = m->external.n > 0, .nproperties = 2, .properties = provenance};
 }
 

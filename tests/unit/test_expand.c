@@ -69,7 +69,8 @@ static Onnx__ModelProto *cut_file(Fix *f, const PareModel *m, PareKind kind, con
   }
   cr_assert_eq(found, 1, "%d dimensions of the kind", found);
   MUST(f, pare_cut_dims(&f->c, f->arena, m->graph, d, &cut));
-  PareEmit e = {.file = &m->file, .before = m->graph, .after = cut, .ninitializers = m->ninitializers,
+  PareEmit e = {.file = &m->file, .before = m->graph, .after = cut,
+                .ninitializers = m->ninitializers, .nsparse = m->nsparse,
                 .nnodes = m->nnodes};
   MUST(f, pare_emit_stage(&f->c, f->arena, &e, path, &st));
   MUST(f, pare_stage_commit(&f->c, &st));

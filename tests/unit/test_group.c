@@ -158,7 +158,7 @@ static size_t planned(Fix *f, const Order *o, PareNode *const *step, const uint3
   ParePlan plan;
   for (size_t i = 0; i < o->n; i++) each[i] = when ? when[i] : (uint32_t)i;
   for (size_t i = 0; i < o->g->outputs.n; i++) lasting[o->g->outputs.at[i]->id] = true;
-  MUST(f, pare_plan_make(&f->c, f->arena, o->g, o->n, step, each, lasting, &plan));
+  MUST(f, pare_plan_make(&f->c, f->arena, o->g, o->n, step, each, lasting, NULL, &plan));
   return plan.bytes;
 }
 

@@ -1648,6 +1648,30 @@ Test(sample_sum, keeps_samples_apart) {
     cr_assert_eq(run(&c, PARE_OP_SAMPLESUM), PARE_DATA);
   }
 }
+
+Test(fetch, reads_at_any_address_and_leaves_zeros_where_an_index_is_dead) {
+  static const int64_t dims[] = {3, 5, 4};
+  EACH_LEVEL(c) for (int axis = -1; axis < 3; axis++) {
+    clear(&c);
+    PareTensor *x = filled(input(&c, PARE_F32, 3, dims), 1, -1, 1), *y = output(&c, PARE_F32, 3, dims);
+    PareTensor want = tensor(&c, PARE_F32, 3, dims);
+    float odd[61];
+    char *at = (char *)odd + 1;
+    memcpy(at, x->data, 60 * sizeof(float));
+    memcpy(want.data, x->data, 60 * sizeof(float));
+    pare_attr_set(&c.attr, axis, axis);
+    if (axis >= 0) {
+      PareTensor *alive = input(&c, PARE_BOOL, 1, &dims[axis]);
+      for (int64_t i = 0; i < dims[axis]; i++) ((bool *)alive->data)[i] = i != 1;
+      int64_t inner = axis == 0 ? 20 : axis == 1 ? 4 : 1;
+      for (int64_t i = 0; i < 60; i++)
+        if (i / inner % dims[axis] == 1) put(&want, i, 0);
+    }
+    x->data = at;
+    must(&c, PARE_OP_FETCH);
+    cr_assert(!memcmp(y->data, want.data, 60 * sizeof(float)), "axis %d", axis);
+  }
+}
 #endif
 
 /* --- all --- */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/rng.h"
+#include "passes/parts.h"
 #include "runtime/device.h"
 #include "runtime/plan.h"
 #include "runtime/program.h"
@@ -291,6 +292,56 @@ Test(program, phase_0_may_run_several_times_before_phase_1_sees_its_last_results
   const float *y = pare_program_buffer(p, sum);
   cr_expect(y[0] == -9, "-(1 + 2 + 3) - 3 is %g", (double)y[0]);
   pare_program_free(p);
+  fix_free(f);
+}
+
+/* A chain whose every third result is an output, in a part of its own. */
+Test(program, outputs_that_pass_can_be_read_after_their_part_and_take_the_memory_of_one) {
+  enum { PARTS = 8, EACH = 3, WIDTH = 1000 };
+  Fix fix, *f = &fix;
+  fix_init(f);
+  PareValue *x = input(f, "x", F32(WIDTH)), *v = x;
+  uint8_t part[PARTS];
+  for (int i = 0; i < PARTS; i++) {
+    for (int k = 0; k < EACH; k++) v = N("sum", ADD, v, x);
+    output(f, v);
+    part[i] = (uint8_t)i;
+  }
+  PareProgram *whole = program(f, 0, NULL), *p;
+  cr_assert_eq(pare_split_parts(&f->c, f->g, part), PARE_OK);
+  cr_assert_eq(pare_program_new_passing(&f->c, f->g, pare_cpu_kernels(), &p), PARE_OK);
+  float *in = pare_program_buffer(p, x);
+  for (int i = 0; i < WIDTH; i++) in[i] = (float)i;
+  for (int i = 0; i < PARTS; i++) {
+    run(f, p, i);
+    const float *y = pare_program_buffer(p, f->g->outputs.at[i]);
+    float want = (float)(WIDTH - 1) * (float)(EACH * (i + 1) + 1);
+    cr_expect(y[WIDTH - 1] == want, "part %d ends with %g, not %g", i, (double)y[WIDTH - 1], (double)want);
+  }
+  size_t all = pare_program_memory(whole).results, one = pare_program_memory(p).results;
+  cr_expect(one * PARTS <= all * 2, "%zu bytes where all parts together take %zu", one, all);
+  pare_program_free(whole);
+  pare_program_free(p);
+  fix_free(f);
+}
+
+Test(parts, a_node_is_in_the_first_part_that_needs_it_and_order_follows) {
+  Fix fix, *f = &fix;
+  fix_init(f);
+  PareValue *x = input(f, "x", F32(4)), *late = N("late", NEG, x), *early = N("early", EXP, x);
+  PareValue *shared = N("shared", ABS, x), *a = N("a", ADD, early, shared), *b = N("b", MUL, late, shared);
+  output(f, b);
+  output(f, a);
+  const uint8_t part[] = {1, 0};
+  cr_assert_eq(pare_split_parts(&f->c, f->g, part), PARE_OK);
+  static const char *const want[] = {"early", "shared", "a", "late", "b"};
+  size_t i = 0;
+  for (const PareNode *n = f->g->first; n; n = n->next, i++) {
+    cr_assert(i < 5 && !strcmp(n->name, want[i]), "node %zu is '%s'", i, n->name);
+    cr_expect_eq(n->phase, i > 2, "'%s' is in part %d", n->name, n->phase);
+    cr_expect(n->next ? n->next->prev == n : f->g->last == n);
+  }
+  cr_expect_eq(i, 5u);
   fix_free(f);
 }
 
