@@ -81,8 +81,11 @@ def main():
                         [init("inner", 2, 2)])
     save("nested", [n("If", ["c"], ["y"], then_branch=body, else_branch=body)],
          [nh.from_array(np.array(True), "c")])
-    save("sparse", [n("Relu", ["x"], ["y"])], [], sparse_initializer=[
-        h.make_sparse_tensor(h.make_tensor("v", T.FLOAT, [1], [1.0]), h.make_tensor("i", T.INT64, [1], [2]), [4])])
+    def sparse(name, shape, indices, at):
+        return h.make_sparse_tensor(h.make_tensor(name, T.FLOAT, [len(at)], [1.0 + i for i in range(len(at))]),
+                                    h.make_tensor("", T.INT64, indices, np.ravel(at).tolist()), shape)
+    save("sparse", [n("MatMul", ["x", "up"], ["a"]), n("Relu", ["a"], ["b"]), n("MatMul", ["b", "down"], ["y"])], [],
+         sparse_initializer=[sparse("up", [4, 6], [3], [2, 7, 23]), sparse("down", [6, 4], [2, 2], [[0, 3], [5, 1]])])
 
 
 if __name__ == "__main__":
