@@ -144,7 +144,7 @@ static void put_tensor(Writer *w, uint32_t num, const PareField *tensor, const P
       else put_external(w, &front, v, bytes);
     } else if (f.num == PARE_TENSOR_NAME && name) {
       pare_buf_field_str(b, PARE_TENSOR_NAME, name);
-    } else if (f.num != PARE_TENSOR_LOCATION) {
+    } else if (f.num != PARE_TENSOR_LOCATION || form != EXTERNAL) {
       pare_buf_copy(b, &f);
     }
   }
