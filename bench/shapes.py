@@ -5,6 +5,7 @@ MODELS = {
     "minilm-l6": ("bert", 6, 384, 12, 1536, 16),
     "vit-ti16": ("vit", 12, 192, 3, 768, 16),
     "bert-base": ("bert", 12, 768, 12, 3072, 8),
+    "bert-large": ("bert", 24, 1024, 16, 4096, 4),
     "vit-b16": ("vit", 12, 768, 12, 3072, 4),
     "tiny": ("bert", 2, 64, 2, 128, 2),  # tries a script where nothing is to be measured
 }

@@ -60,7 +60,7 @@ PARE_PLANNED(X)
 /* Op, bits of the inputs that are read at any address: frozen weights, which would else be copied. */
 #define PARE_LOOSE(X) \
   X(LINEAR, 1u << 1) X(LINEARGRAD, 1u << 1) X(MERGEDWEIGHT, 1u << 0) X(IMPORTANCE, 1u << 0) X(WEIGHTSCORE, 1u << 0) \
-  X(GATHER, 1u << 0) X(FETCH, 1u << 0)
+  X(GATHER, 1u << 0) X(FETCH, 1u << 0) X(MATMUL, 1u << 1) X(FUSEDMATMUL, 1u << 1) X(GEMM, 1u << 1)
 void PARE_CPU(release_MATMUL)(void *state);
 void PARE_CPU(release_LINEAR)(void *state);
 void PARE_CPU(release_ATTENTION)(void *state);

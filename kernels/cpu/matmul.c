@@ -139,8 +139,18 @@ static PareStatus bf16_widened(PareKernelArgs *args, const Product *p) {
 }
 
 /* --- the kernels --- */
+/* The right operand may be a weight that lies at any address. oneDNN and copies take it there, plain code a copy. */
+static PareStatus plain(PareKernelArgs *args, const Product *p) {
+  const PareTensor *b = &args->in[1];
+  const void *at = b->data;
+  if ((uintptr_t)at % pare_esize(b))
+    at = memcpy(args->workspace, at, (size_t)pare_count(b) * pare_esize(b));
+  return product(p, args->in[0].type.dtype, args->in[0].data, at, args->out[0].data);
+}
+
 static PareStatus plan(PareKernelArgs *args, const Product *p) {
   PareDtype d = args->in[0].type.dtype;
+  args->workspace_bytes = (size_t)pare_count(&args->in[1]) * pare_esize(&args->in[1]);
   if (d != PARE_F32 && d != PARE_BF16) return PARE_OK;
   PareProduct *made;
   PareStatus s = primitive(args, p, &made);
@@ -158,7 +168,7 @@ static PareStatus run(PareKernelArgs *args, const Product *p) {
   if (args->state) return PARE_CPU(product_run)(args->state, a, b, NULL, args->out[0].data, args->workspace);
   if (d == PARE_BF16) return bf16_widened(args, p);
   if (d != PARE_F32 && d != PARE_F64 && !pare_is_index(&args->in[0])) return pare_bad_type(args);
-  return product(p, d, a, b, args->out[0].data);
+  return plain(args, p);
 }
 
 PareStatus PARE_CPU(plan_MATMUL)(PareKernelArgs *args) {

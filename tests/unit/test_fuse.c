@@ -276,14 +276,14 @@ Test(fuse, what_only_looks_like_attention_is_left_alone) {
 
 /* --- the manager --- */
 
-/* The product's kernel wants its weight aligned, Gather's takes it anywhere. */
+/* Mul's kernel wants its operands aligned, Gather's takes its data anywhere. */
 Test(fetch, a_large_weight_that_a_kernel_cannot_read_in_place_is_made_before_its_reader) {
   enum { ROWS = 200, COLS = 100 };
   Fix fix, *f = &fix;
   fix_init(f);
   for (int odd = 0; odd < 2; odd++) {
-    PareGraph *g = fix_parse(f, "opset 17\ninput %x : f32[2,200]\ninput %i : i64[3]\n"
-                                "const %w : f32[200,100] = random(1)\n%r = Gather(%w, %i)\n%y = MatMul(%x, %w)\noutput %y\noutput %r\n");
+    PareGraph *g = fix_parse(f, "opset 17\ninput %x : f32[200,100]\ninput %i : i64[3]\n"
+                                "const %w : f32[200,100] = random(1)\n%r = Gather(%w, %i)\n%y = Mul(%x, %w)\noutput %y\noutput %r\n");
     PareTensor *want = run_graph(f, g, 7);
     PareValue *w = pare_graph_find(g, "w");
     char *room = pare_arena_alloc(f->arena, ROWS * COLS * 4 + 8, 1);

@@ -1649,6 +1649,25 @@ Test(sample_sum, keeps_samples_apart) {
   }
 }
 
+/* Weights in a file may lie at odd addresses: with a primitive (f32), and without one. */
+Test(matmul, reads_its_right_operand_at_any_address) {
+  static const PareDtype types[] = {PARE_F32, PARE_F64, PARE_BF16, PARE_I32, PARE_I64};
+  static const PareOp ops[] = {PARE_OP_MATMUL, PARE_OP_GEMM};
+  EACH_LEVEL(c) for (int d = 0; d < 5; d++) for (int o = 0; o < 2; o++) {
+    clear(&c);
+    filled(input(&c, types[d], DIMS(17, 40)), 1, -3, 3);
+    PareTensor *w = filled(input(&c, types[d], DIMS(40, 33)), 2, -3, 3), *y = output(&c, types[d], DIMS(17, 33));
+    size_t bytes = 40 * 33 * pare_dtype_size(types[d]), out = 17 * 33 * pare_dtype_size(types[d]);
+    must(&c, ops[o]);
+    char *want = malloc(out), *odd = malloc(bytes + 1);
+    memcpy(want, y->data, out);
+    w->data = memcpy(odd + 1, w->data, bytes);
+    must(&c, ops[o]);
+    cr_expect(!memcmp(y->data, want, out), "%s of %s", pare_op_info[ops[o]].name, pare_dtype_name(types[d]));
+    free(want), free(odd);
+  }
+}
+
 Test(fetch, reads_at_any_address_and_leaves_zeros_where_an_index_is_dead) {
   static const int64_t dims[] = {3, 5, 4};
   EACH_LEVEL(c) for (int axis = -1; axis < 3; axis++) {
