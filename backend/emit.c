@@ -184,13 +184,17 @@ static void put_message(Writer *w, uint32_t num, const PareBuf *b) {
   put_buf(&w->model, b);
 }
 
-/* A sparse initializer that stays one. */
+/* A sparse initializer that stays one. Import has found its values and indices. */
 static void put_sparse(Writer *w, const PareField *sparse, const PareValue *v) {
   PareBuf b = buf(w);
-  PareField values = {.body = NULL}, indices = {.body = NULL};
-  (void)pare_wire_find(sparse, PARE_SPARSE_VALUES, &values);
-  (void)pare_wire_find(sparse, PARE_SPARSE_INDICES, &indices);
+  PareCursor c = pare_wire_inside(sparse);
+  PareField f, values = {.body = NULL}, indices = {.body = NULL};
   if (!(v = thick(w, v))) return;
+  while (pare_wire_next(&c, &f)) {
+    if (f.num == PARE_SPARSE_VALUES) values = f;
+    else if (f.num == PARE_SPARSE_INDICES) indices = f;
+    else if (f.num != PARE_SPARSE_DIMS) pare_buf_copy(&b, &f);
+  }
   pare_sparse_put(&b, &values, &indices, v);
   put_message(w, PARE_GRAPH_SPARSE, &b);
 }

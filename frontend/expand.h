@@ -113,6 +113,10 @@ PareValue *pare_expand_cast(PareExpand *x, PareValue *v, PareDtype to);
 void pare_expand_split(PareExpand *x, const char *role, PareValue *v, int64_t axis, PareValue *sizes, int n,
                        PareValue **part);
 
+/* The integers at input k as floats, by the scale and (where it is there) the zero point at these inputs; `axis` is that
+ * of a list of scales. */
+PareValue *pare_expand_floats(PareExpand *x, const char *role, int k, int scale, int zero, int64_t axis);
+
 /* Attributes; a value of another kind is a failure. */
 bool pare_expand_has_attr(const PareExpand *x, const char *name);
 int64_t pare_expand_attr_int(PareExpand *x, const char *name, int64_t dflt);

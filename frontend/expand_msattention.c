@@ -1,10 +1,12 @@
-/* expand_msattention.c - Attention and MultiHeadAttention of com.microsoft, as the
- * CPU kernels of ONNX Runtime read them. */
+/* expand_msattention.c - Attention, QAttention and MultiHeadAttention of com.microsoft, as
+ * the CPU kernels of ONNX Runtime read them. */
 #include <float.h>
 
 #include "frontend/expand_attend.h"
 
-/* What both have beside q, k and v. */
+enum { NO_INPUT = 99 };
+
+/* What all have beside q, k and v. */
 typedef struct Inputs {
   int padding, bias; /* input numbers: integers, 1 where a token counts; numbers to be added */
   PareValue *past;   /* how many rows of k are from the past, a scalar; NULL: none */
@@ -53,9 +55,9 @@ static PareValue *with_past(PareExpand *x, const char *role, PareValue *past, Pa
   return PARE_EXPAND_JOIN(x, role, 2, rows, now);
 }
 
-static void packed_past(PareExpand *x, Inputs *in, PareValue **k, PareValue **v) {
+static void packed_past(PareExpand *x, Inputs *in, int input, PareValue **k, PareValue **v) {
   PareValue *half[2];
-  PareValue *past = pare_expand_in_of(x, 4, 5);
+  PareValue *past = pare_expand_in_of(x, input, 5);
   pare_expand_split(x, "past", past, 0, NULL, 2, half);
   in->past = pare_expand_size(x, past, 3);
   *k = with_past(x, "past_k", half[0], *k);
@@ -76,25 +78,61 @@ static PareValue *packed_sizes(PareExpand *x) {
   return sizes;
 }
 
+/* q, k and v, heads apart, to outputs 0 and 1. `past` is the number of that input. */
+static void attend_apart(PareExpand *x, Inputs *in, PareValue **qkv, int past) {
+  if (pare_expand_has(x, past)) packed_past(x, in, past, &qkv[1], &qkv[2]);
+  if (pare_expand_wants(x, 1)) {
+    PareValue *k = pare_expand_unsqueeze(x, "present_k", qkv[1], 1, (int64_t[]){0});
+    PareValue *v = pare_expand_unsqueeze(x, "present_v", qkv[2], 1, (int64_t[]){0});
+    pare_expand_out(x, 1, PARE_EXPAND_JOIN(x, "present", 0, k, v));
+  }
+  pare_expand_out(x, 0, finish(x, in, qkv[0], qkv[1], qkv[2]));
+}
+
+static void refuse_rotary(PareExpand *x) {
+  if (pare_expand_attr_int(x, "do_rotary", 0) || pare_expand_attr_int(x, "past_present_share_buffer", 0))
+    pare_expand_fail(x, PARE_UNSUPPORTED, "rotary positions and shared buffers inside Attention are not supported");
+}
+
 void pare_expand_ms_attention(PareExpand *x) {
   Inputs in = {.padding = 3, .bias = 5};
-  PareValue *part[3];
   static const char *const role[] = {"q", "k", "v"};
-  if (pare_expand_attr_int(x, "do_rotary", 0) || pare_expand_attr_int(x, "past_present_share_buffer", 0) ||
-      pare_expand_has(x, 6))
-    pare_expand_fail(x, PARE_UNSUPPORTED, "rotary positions and shared buffers inside Attention are not supported");
+  PareValue *part[3];
+  refuse_rotary(x);
+  if (pare_expand_has(x, 6)) pare_expand_fail(x, PARE_UNSUPPORTED, "the length of its past is not supported");
   PareValue *heads = pare_expand_attr(x, "num_heads", 0, NULL), *sizes = packed_sizes(x);
   PareValue *packed = PARE_EXPAND_OP(x, MATMUL, "qkv", NULL, pare_expand_in_of(x, 0, 3), pare_expand_in(x, 1));
   if (pare_expand_has(x, 2)) packed = PARE_EXPAND_OP(x, ADD, "bias", NULL, packed, pare_expand_in(x, 2));
   pare_expand_split(x, "parts", packed, -1, sizes, 3, part);
   for (int i = 0; i < 3; i++) part[i] = pare_expand_heads(x, role[i], part[i], heads);
-  if (pare_expand_has(x, 4)) packed_past(x, &in, &part[1], &part[2]);
-  if (pare_expand_wants(x, 1)) {
-    PareValue *k = pare_expand_unsqueeze(x, "present_k", part[1], 1, (int64_t[]){0});
-    PareValue *v = pare_expand_unsqueeze(x, "present_v", part[2], 1, (int64_t[]){0});
-    pare_expand_out(x, 1, PARE_EXPAND_JOIN(x, "present", 0, k, v));
-  }
-  pare_expand_out(x, 0, finish(x, &in, part[0], part[1], part[2]));
+  attend_apart(x, &in, part, 4);
+}
+
+/* --- QAttention: input, weights, bias of floats, their scales, mask, their zero points, past --- */
+
+/* q, k and v have as many heads of one width: the op has no attribute that says otherwise. */
+static void split_evenly(PareExpand *x, PareValue *packed, PareValue **part) {
+  static const char *const role[] = {"q", "k", "v"};
+  PareValue *heads = pare_expand_attr(x, "num_heads", 0, NULL);
+  PareValue *shape = PARE_EXPAND_JOIN(x, "shape", 0, PARE_EXPAND_INTS(x, 0, 0, 3), heads, PARE_EXPAND_INTS(x, -1));
+  PareValue *apart = PARE_EXPAND_OP(x, RESHAPE, "apart", NULL, packed, shape);
+  apart = pare_expand_transpose(x, "turned", apart, 5, (int64_t[]){2, 0, 3, 1, 4});
+  pare_expand_split(x, "parts", apart, 0, NULL, 3, part);
+  for (int i = 0; i < 3; i++) part[i] = PARE_EXPAND_OP(x, SQUEEZE, role[i], NULL, part[i], PARE_EXPAND_INTS(x, 0));
+}
+
+void pare_expand_qattention(PareExpand *x) {
+  enum { X, W, BIAS, X_SCALE, W_SCALE, MASK, X_ZERO, W_ZERO, PAST };
+  Inputs in = {.padding = MASK, .bias = NO_INPUT};
+  PareValue *part[3];
+  refuse_rotary(x);
+  pare_expand_in_of(x, X, 3);
+  PareValue *a = pare_expand_floats(x, "x", X, X_SCALE, X_ZERO, -1);
+  PareValue *w = pare_expand_floats(x, "w", W, W_SCALE, W_ZERO, -1);
+  PareValue *packed = PARE_EXPAND_OP(x, MATMUL, "qkv", NULL, a, w);
+  packed = PARE_EXPAND_OP(x, ADD, "bias", NULL, packed, pare_expand_in(x, BIAS));
+  split_evenly(x, packed, part);
+  attend_apart(x, &in, part, PAST);
 }
 
 /* --- MultiHeadAttention: q, k, v, bias, padding, attention bias, past k, past v --- */

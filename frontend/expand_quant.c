@@ -2,8 +2,7 @@
  * DequantizeLinear of each operand, the op on floats, QuantizeLinear of the result. */
 #include "frontend/expand.h"
 
-/* The operand at input k, its scale and its zero point behind it; `axis` is that of a list of scales. */
-static PareValue *floats(PareExpand *x, const char *role, int k, int scale, int zero, int64_t axis) {
+PareValue *pare_expand_floats(PareExpand *x, const char *role, int k, int scale, int zero, int64_t axis) {
   PareAttrs attr = {0};
   pare_attr_set(&attr, axis, axis);
   PareValue *q = pare_expand_in(x, k), *s = pare_expand_in(x, scale);
@@ -32,7 +31,7 @@ static void result(PareExpand *x, PareValue *v, int scale, int zero) {
 
 /* a, its scale, its zero point, b, ..., y's scale and zero point; scales may be by row of a and by column of b */
 void pare_expand_qlinear_matmul(PareExpand *x) {
-  PareValue *a = floats(x, "a", 0, 1, 2, -2), *b = floats(x, "b", 3, 4, 5, -1);
+  PareValue *a = pare_expand_floats(x, "a", 0, 1, 2, -2), *b = pare_expand_floats(x, "b", 3, 4, 5, -1);
   result(x, PARE_EXPAND_OP(x, MATMUL, "product", NULL, a, b), 6, 7);
 }
 
@@ -51,7 +50,7 @@ void pare_expand_qlinear_conv(PareExpand *x) {
   pare_attr_set(&attr, group, pare_expand_attr_int(x, "group", 1));
   for (int i = 0; i < 4; i++)
     if (pare_expand_attr_is(x, "auto_pad", pads[i])) pare_attr_set(&attr, auto_pad, i);
-  PareValue *in[] = {floats(x, "x", 0, 1, 2, 1), floats(x, "w", 3, 4, 5, 0),
+  PareValue *in[] = {pare_expand_floats(x, "x", 0, 1, 2, 1), pare_expand_floats(x, "w", 3, 4, 5, 0),
                      pare_expand_has(x, 8) ? bias(x, 8, 1, 4, 1) : NULL};
   result(x, pare_expand_op(x, PARE_OP_CONV, "conv", &attr, in[2] ? 3 : 2, in), 6, 7);
 }
@@ -64,20 +63,20 @@ void pare_expand_qgemm(PareExpand *x) {
   pare_attr_set(&attr, alpha, alpha);
   pare_attr_set(&attr, transA, pare_expand_attr_int(x, "transA", 0));
   pare_attr_set(&attr, transB, transposed);
-  PareValue *in[] = {floats(x, "a", 0, 1, 2, 1), floats(x, "b", 3, 4, 5, transposed ? 0 : 1),
+  PareValue *in[] = {pare_expand_floats(x, "a", 0, 1, 2, 1), pare_expand_floats(x, "b", 3, 4, 5, transposed ? 0 : 1),
                      pare_expand_has(x, 6) ? bias(x, 6, 1, 4, alpha) : NULL};
   result(x, pare_expand_op(x, PARE_OP_GEMM, "gemm", &attr, in[2] ? 3 : 2, in), 7, 8);
 }
 
 static void binary(PareExpand *x, PareOp op) {
-  PareValue *in[] = {floats(x, "a", 0, 1, 2, 1), floats(x, "b", 3, 4, 5, 1)};
+  PareValue *in[] = {pare_expand_floats(x, "a", 0, 1, 2, 1), pare_expand_floats(x, "b", 3, 4, 5, 1)};
   result(x, pare_expand_op(x, op, "floats", NULL, 2, in), 6, 7);
 }
 void pare_expand_qlinear_add(PareExpand *x) { binary(x, PARE_OP_ADD); }
 void pare_expand_qlinear_mul(PareExpand *x) { binary(x, PARE_OP_MUL); }
 
 static void unary(PareExpand *x, PareOp op, const PareAttrs *attr) {
-  PareValue *in = floats(x, "x", 0, 1, 2, 1);
+  PareValue *in = pare_expand_floats(x, "x", 0, 1, 2, 1);
   result(x, pare_expand_op(x, op, "floats", attr, 1, &in), 3, 4);
 }
 void pare_expand_qlinear_sigmoid(PareExpand *x) { unary(x, PARE_OP_SIGMOID, NULL); }
@@ -104,7 +103,7 @@ void pare_expand_qlinear_concat(PareExpand *x) {
     pare_expand_fail(x, PARE_UNSUPPORTED, "%d inputs are not those of up to %d parts", x->nin, MOST);
     return;
   }
-  for (int i = 0; i < parts; i++) part[i] = floats(x, "part", 2 + 3 * i, 3 + 3 * i, 4 + 3 * i, 1);
+  for (int i = 0; i < parts; i++) part[i] = pare_expand_floats(x, "part", 2 + 3 * i, 3 + 3 * i, 4 + 3 * i, 1);
   result(x, pare_expand_join(x, "floats", pare_expand_attr_int(x, "axis", 0), parts, part), 0, 1);
 }
 
@@ -114,7 +113,7 @@ static PareValue *plus_bias(PareExpand *x, PareValue *v, int k) {
 
 /* A and B, their scales, their zero points, bias of floats; the result is of floats */
 void pare_expand_matmul_integer_to_float(PareExpand *x) {
-  PareValue *a = floats(x, "a", 0, 2, 4, -2), *b = floats(x, "b", 1, 3, 5, -1);
+  PareValue *a = pare_expand_floats(x, "a", 0, 2, 4, -2), *b = pare_expand_floats(x, "b", 1, 3, 5, -1);
   pare_expand_out(x, 0, plus_bias(x, PARE_EXPAND_OP(x, MATMUL, "product", NULL, a, b), 6));
 }
 
@@ -123,7 +122,7 @@ void pare_expand_dynamic_matmul(PareExpand *x) {
   PareValue *a = pare_expand_in(x, 0);
   PareNode *q = pare_expand_node(x, PARE_OP_DYNAMICQUANTIZELINEAR, "measured", NULL, 1, &a, 3);
   PareValue *da = q ? PARE_EXPAND_OP(x, DEQUANTIZELINEAR, "a", NULL, q->out[0], q->out[1], q->out[2]) : NULL;
-  PareValue *b = floats(x, "b", 1, 2, 3, -1);
+  PareValue *b = pare_expand_floats(x, "b", 1, 2, 3, -1);
   pare_expand_out(x, 0, plus_bias(x, PARE_EXPAND_OP(x, MATMUL, "product", NULL, da, b), 4));
 }
 

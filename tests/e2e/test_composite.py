@@ -266,6 +266,49 @@ def attention_with_a_past(b):
     return project(b, y)
 
 
+# --- QAttention ---
+
+def quantised(b, per_channel=False, mask="", nout=1, dynamic=False, symmetric=True, past="", **attrs):
+    width = 3 * HIDDEN
+    w = b.const(b.rng.integers(-127, 128, (HIDDEN, width)).astype(np.int8))
+    scale = b.const((0.002 + 0.001 * b.rng.random(width if per_channel else ())).astype(np.float32))
+    zero = "" if symmetric else b.const(np.full(width, 3, np.int8) if per_channel else np.int8(3))
+    if dynamic:
+        q, s, z = b.op("DynamicQuantizeLinear", "x", nout=3)
+    else:
+        s, z = b.const(np.float32(0.03)), b.const(np.uint8(121))
+        q = b.op("QuantizeLinear", "x", s, z)
+    return b.ms("QAttention", q, w, b.weight(width), s, scale, mask, z, zero, past, num_heads=HEADS, nout=nout, **attrs)
+
+
+@case("heads", frozen="a product of two activations")  # the op has no place for a v of another width
+def qattention(b):
+    return project(b, quantised(b))
+
+
+@case("heads")
+def qattention_by_column_with_a_mask(b):
+    mask = b.input("mask", ["batch", "seq"], TensorProto.INT32)
+    return project(b, quantised(b, per_channel=True, mask=mask, mask_filter_value=-5000.0))
+
+
+@case("heads")
+def qattention_with_zero_points_unidirectional(b):
+    return project(b, quantised(b, per_channel=True, symmetric=False, unidirectional=1))
+
+
+@case("heads")
+def qattention_of_what_is_measured(b):
+    return project(b, quantised(b, dynamic=True, mask=b.input("lengths", ["batch"], TensorProto.INT32)))
+
+
+@case(frozen="past")
+def qattention_with_a_past(b):
+    past = b.op("Transpose", b.input("past", ["batch", 2, HEADS, "before", 4]), perm=[1, 0, 2, 3, 4])
+    y, _ = quantised(b, past=past, nout=2, unidirectional=1)
+    return project(b, y)
+
+
 # --- MultiHeadAttention ---
 
 def qkv(b, x="x", width=HIDDEN):
