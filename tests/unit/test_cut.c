@@ -703,6 +703,27 @@ Test(shapes, a_depthwise_convolution_has_as_many_groups_as_channels) { /* as in 
              "%y = MatMul(%g, %w2) \"a/down\"\noutput %y\n");
 }
 
+/* A query that is learned, repeated for each sample, times a weight: a number once sizes are known, here of the weight
+ * as tuning has left it. */
+Test(shapes, a_number_that_weights_alone_have_changed_since_tracing_is_kept) {
+  Fix fix, *f = &fix;
+  fix_init(f);
+  PareGraph *g = fix_parse(f, CHANNELS "const %w2 : f32[10,6] = random(2)\nconst %q : f32[1,6] = random(3)\n"
+                                       "const %w3 : f32[6,6] = random(4)\n%r = Relu(%h)\n%d = MatMul(%r, %w2) \"a/down\"\n"
+                                       "%s = Shape(%x)\n%e = Expand(%q, %s)\n%l = MatMul(%e, %w3) \"query\"\n"
+                                       "%y = Mul(%d, %l)\noutput %y\n");
+  PareDims *d = trace(f, g);
+  keep_some(f, d, 3, false);
+  PareGraph *tuned = pare_graph_clone(&f->c, f->arena, g);
+  PareValue *w = pare_graph_find(tuned, "w3");
+  float *data = pare_arena_alloc(f->arena, 36, sizeof *data);
+  for (int i = 0; i < 36; i++) data[i] = (float)i / 36;
+  w->data = data;
+  double changed = check_cut(f, "a weight that was tuned", tuned, d, two_sizes);
+  cr_expect_gt(changed, 1e-4, "masking changed the output by %g", changed);
+  fix_free(f);
+}
+
 Test(shapes, arithmetic_on_extreme_constants_ends_in_a_sentence) {
   static const char *const numbers[] = {"-9223372036854775808", "9223372036854775807", "-1", "0"};
   static const char *const ops[] = {"Add", "Sub", "Mul", "Div"};
