@@ -201,6 +201,7 @@ static const char *shapes_text(Compress *k) {
 static PareStatus measure_latency(Compress *k) {
   const char *command = k->o->latency_cmd;
   char *digest = PARE_NEW_N(k->arena, 65, char);
+  PareDigest of;
   PARE_TRY(size_up(k, k->arena, &k->sized));
   PareLatencyAsk ask = {.dims = k->dims, .pruned = k->tuner.pruned, .flags = k->tuner.stage_keep, .sized = k->sized,
                         .align = k->o->align, .h = k->h, .time = pare_clock_cut, .arg = &k->clock};
@@ -208,7 +209,8 @@ static PareStatus measure_latency(Compress *k) {
                          .path = k->path, .out = k->out, .file = k->file, .file_bound = k->file_bound, .sized = k->sized,
                          .dims = k->dims};
   if (!digest) return pare_nomem(k->c);
-  PARE_TRY(pare_model_digest(k->c, k->model, digest));
+  pare_digest_begin(&of, k->model);
+  PARE_TRY(pare_digest_end(k->c, &of, digest));
   PARE_TRY(table_path(k, &ask.path));
   ask.key = (PareLatencyKey){digest, *command ? command : "pare " PARE_VERSION, k->device->name, shapes_text(k),
                              omp_get_max_threads(), k->vocab ? k->vocab->left : 0};
