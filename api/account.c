@@ -44,6 +44,15 @@ static PareStatus list_groups(PareCtx *c, PareArena *a, const PareTuner *t, Pare
   return PARE_OK;
 }
 
+static PareStatus list_adapters(PareCtx *c, PareArena *a, const PareAdapters *adapters, PareReport *r) {
+  PareReportAdapter *at = PARE_NEW_N(a, adapters->at.n + 1, PareReportAdapter);
+  if (!at) return pare_nomem(c);
+  for (size_t i = 0; i < adapters->at.n; i++)
+    at[r->nadapters++] = (PareReportAdapter){adapters->at.at[i].name, adapters->at.at[i].rank, adapters->at.at[i].scale};
+  r->adapters = at;
+  return PARE_OK;
+}
+
 static PareStatus list_curves(PareCtx *c, PareArena *a, const PareTuner *t, PareReport *r) {
   PareReportPoint *p = PARE_NEW_N(a, t->curve.n + 1, PareReportPoint);
   PareReportEval *e = PARE_NEW_N(a, t->metrics.n + 1, PareReportEval);
@@ -132,6 +141,7 @@ PareStatus pare_account_write(PareCtx *c, const PareTuner *t, const PareAccount 
   r.training.final_loss = x->final_loss;
   PARE_TRY(list_options(c, a, t->o, &r));
   PARE_TRY(list_groups(c, a, t, &r));
+  PARE_TRY(list_adapters(c, a, &t->params.full, &r));
   PARE_TRY(list_curves(c, a, t, &r));
   PARE_TRY(tell_latency(c, a, t, account, &r));
   PARE_TRY(list_uneven(c, a, t, &r));

@@ -4,17 +4,18 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "api/tuner_parts.h"
 #include "base/file.h"
 #include "proto/wire.h"
 
 typedef struct Header {
-  char magic[8]; /* "PARECKP2" */
+  char magic[8]; /* "PARECKP3" */
   uint64_t fingerprint;
   int64_t step, steps, tuned;
   double loss;
 } Header;
 
-static const char MAGIC[8] = {'P', 'A', 'R', 'E', 'C', 'K', 'P', '2'};
+static const char MAGIC[8] = {'P', 'A', 'R', 'E', 'C', 'K', 'P', '3'};
 
 static uint64_t hash(uint64_t h, const void *p, size_t n) { /* FNV-1a */
   for (size_t i = 0; i < n; i++) h = (h ^ ((const uint8_t *)p)[i]) * 1099511628211u;
@@ -35,7 +36,7 @@ static uint64_t fingerprint(const PareTuner *t) {
   int64_t ints[] = {o->seed, o->batch, o->rank, o->method, t->ranking, o->align, o->importance, o->loss, o->prune_every,
                     o->lr_decay, t->spec.bf16, o->steps, t->nsamples, (int64_t)t->model->file.len,
                     (int64_t)t->dims->dims.n, t->planned, o->schedule, o->curve, o->regrow, o->distill,
-                    t->reconstructs, o->adapter, o->granularity};
+                    t->reconstructs, o->adapter, o->granularity, o->adapter_init, o->lora_scale, t->keeps_all};
   double reals[] = {o->alpha, o->eta, o->ema, o->lr, o->lr_warmup, o->weight_decay, o->clip, o->temperature,
                     o->prune_warmup, o->prune_cooldown, o->epochs, t->ratio, o->floor, o->hidden_weight, o->mu, o->mu_ramp};
   h = hash(hash(h, ints, sizeof ints), reals, sizeof reals);
@@ -48,6 +49,15 @@ static uint64_t fingerprint(const PareTuner *t) {
     h = hash(h, t->params.trained.at.at[i].name, strlen(t->params.trained.at.at[i].name));
   for (size_t i = 0; i < t->model->ninitializers; i++)
     h = hash_head(h, &t->model->initializer[i]->type, t->model->initializer[i]->data);
+  for (size_t i = 0; t->peft && i < t->peft->at.n; i++) {
+    const ParePeftEntry *e = &t->peft->at.at[i];
+    const PareSafeTensor *of[] = {e->a, e->b, e->weight, e->bias};
+    h = hash(h, &e->scale, sizeof e->scale);
+    for (size_t k = 0; k < sizeof of / sizeof *of; k++)
+      if (of[k]) h = hash_head(h, &of[k]->type, of[k]->data);
+  }
+  for (size_t i = 0; t->other && i < t->other->ninitializers; i++)
+    h = hash_head(h, &t->other->initializer[i]->type, t->other->initializer[i]->data);
   for (size_t i = 0; t->data && i < t->data->narrays; i++)
     h = hash_head(h, &t->data->arrays[i].type, t->data->arrays[i].data);
   return h;
@@ -90,7 +100,23 @@ static PareStatus added(Walk *w, PareTuner *t, size_t i) {
   return PARE_OK;
 }
 
+/* --rank auto: those that the probe gave. The adapters are started with them before they are read. */
+static PareStatus ranks(Walk *w, PareTuner *t) {
+  size_t n = t->params.full.at.n;
+  if (t->o->rank != PARE_AUTO) return PARE_OK;
+  int64_t *rank = PARE_NEW_N(t->arena, n + 1, int64_t);
+  if (!rank) return pare_nomem(t->c);
+  for (size_t i = 0; i < n; i++) rank[i] = t->params.full.at.at[i].rank;
+  item(w, rank, n * sizeof *rank);
+  if (w->out || !w->fits) return PARE_OK;
+  for (size_t i = 0; i < n; i++)
+    if (rank[i] < 1 || rank[i] > PARE_RANK_MOST) return w->fits = false, PARE_OK;
+  return pare_tuner_take_ranks(t, rank);
+}
+
 static PareStatus walk(Walk *w, PareTuner *t) {
+  PARE_TRY(ranks(w, t));
+  if (!w->out && !w->fits) return PARE_OK;
   for (size_t i = 0; i < t->dims->dims.n; i++) {
     size_t n = (size_t)t->dims->dims.at[i].count;
     if (!t->keep[i]) continue;

@@ -53,12 +53,12 @@ static PareStatus take_given(PareTuner *t) {
 /* Sets pruned[], and keep[] where a plan says it. */
 static PareStatus choose_pruned(PareTuner *t) {
   size_t n = t->dims->dims.n;
-  t->planned = *t->o->plan;
-  if (t->planned) PARE_TRY(pare_plan_load(t->c, t->arena, t->o->plan, t->dims, t->keep));
+  t->planned = *t->o->plan || t->keeps_all;
+  if (*t->o->plan) PARE_TRY(pare_plan_load(t->c, t->arena, t->o->plan, t->dims, t->keep));
   for (size_t i = 0; i < n; i++)
-    t->pruned[i] = t->planned ? t->keep[i] != NULL
-                              : kind_listed(t->o->prune, pare_kind_name(t->dims->dims.at[i].kind));
-  if (t->planned) return PARE_OK;
+    t->pruned[i] = *t->o->plan ? t->keep[i] != NULL
+                               : kind_listed(t->o->prune, pare_kind_name(t->dims->dims.at[i].kind));
+  if (*t->o->plan) return PARE_OK;
   PARE_TRY(filter(t, t->o->include, "include", true));
   PARE_TRY(filter(t, t->o->exclude, "exclude", false));
   return take_given(t);
@@ -91,7 +91,7 @@ PareStatus pare_tuner_choose(PareTuner *t) {
   int64_t ranked, dead;
   pare_tuner_count(t, &ranked, &dead);
   t->planned |= !ranked;
-  return any ? PARE_OK : nothing_to_prune(t);
+  return any || t->keeps_all ? PARE_OK : nothing_to_prune(t);
 }
 
 bool pare_tuner_ranks(const PareTuner *t, bool *const *keep, size_t dim) {

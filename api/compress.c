@@ -41,7 +41,7 @@ typedef struct Compress {
   PareData *raw_train, *raw_eval; /* in the ids of MODEL, where they are others */
   PareGraph *file, *file_bound; /* MODEL as it is in the file: what is edited. Its graph has a fresh classifier where
                                  * one was asked for */
-  PareGraph *dense;        /* what tuning starts from: MODEL, or MODEL less the tokens that go */
+  const PareGraph *dense;  /* what tuning starts from: MODEL, less the tokens that go, with the adapters that are given */
   PareSplit split;         /* of the training data where there is no eval */
   PareGraph *probe;        /* bound: to trace */
   PareGraph *sized;        /* at one sample, to time */
@@ -53,12 +53,13 @@ typedef struct Compress {
   PareDevice *device;
   PareTuner tuner;
   PareYardstick by;         /* where there are data */
-  PareGraph *folded, *masked, *compact;
+  PareGraph *folded, *masked, *compact, *base; /* base: compact without the adapters, where they go beside it */
   PareArena *edited;        /* compact's, which is needed until it is written */
-  PareStage stage, masked_stage;
+  PareStage stage, masked_stage, base_stage;
   PareProof proof;
   PareDigest digest[2]; /* of model and emitted */
   PareCompressResult *result;
+  bool adapters_only; /* OUT is made and proven, but stays where it is staged */
 } Compress;
 
 /* --- what comes in --- */
@@ -81,15 +82,32 @@ static PareStatus check_place(Compress *k, const char *path) {
   return PARE_OK;
 }
 
+/* A folder can be made at `path`, or is there. */
+static PareStatus check_folder(Compress *k, const char *path) {
+  struct stat st;
+  if (stat(path, &st)) return check_place(k, path);
+  if (!S_ISDIR(st.st_mode)) return pare_error(k->c, PARE_IO, "'%s' is a file, not a folder", path);
+  return access(path, W_OK | X_OK) ? pare_error(k->c, PARE_IO, "cannot write '%s': %s", path, strerror(errno)) : PARE_OK;
+}
+
+/* --save-masked and --save-base: another file than MODEL, OUT and each other. */
+static PareStatus check_also(Compress *k, const char *option, const char *path, const char *other) {
+  if (!*path) return PARE_OK;
+  if (same_file(k->path, path)) return pare_error(k->c, PARE_USAGE, "--%s would overwrite the model", option);
+  if (!strcmp(k->out, path) || same_file(k->out, path))
+    return pare_error(k->c, PARE_USAGE, "--%s and OUT are the same file", option);
+  if (!strcmp(other, path) || same_file(other, path))
+    return pare_error(k->c, PARE_USAGE, "--save-masked and --save-base are the same file");
+  return check_place(k, path);
+}
+
 static PareStatus check_paths(Compress *k) {
   if (same_file(k->path, k->out) && !k->o->overwrite)
     return pare_error(k->c, PARE_USAGE, "OUT is MODEL: give another name, or --overwrite");
-  if (*k->o->save_masked && same_file(k->path, k->o->save_masked))
-    return pare_error(k->c, PARE_USAGE, "--save-masked would overwrite the model");
-  if (*k->o->save_masked && (!strcmp(k->out, k->o->save_masked) || same_file(k->out, k->o->save_masked)))
-    return pare_error(k->c, PARE_USAGE, "--save-masked and OUT are the same file");
   PARE_TRY(check_place(k, k->out));
-  if (*k->o->save_masked) PARE_TRY(check_place(k, k->o->save_masked));
+  PARE_TRY(check_also(k, "save-masked", k->o->save_masked, ""));
+  PARE_TRY(check_also(k, "save-base", k->o->save_base, k->o->save_masked));
+  if (*k->o->save_adapters) PARE_TRY(check_folder(k, k->o->save_adapters));
   if (*k->o->save_plan) PARE_TRY(check_place(k, k->o->save_plan));
   if (*k->o->plan && *k->o->target)
     return pare_error(k->c, PARE_USAGE, "--plan says what goes, so --target has no meaning beside it");
@@ -122,7 +140,10 @@ static PareStatus take_tokens(Compress *k) {
   }
   for (size_t i = 0; i < k->dims->dims.n; i++)
     if (k->dims->dims.at[i].given) k->dims->dims.at[i].leaf->keep = k->dims->dims.at[i].given;
-  return pare_cut_dims(k->c, k->arena, k->model->graph, k->dims, &k->dense);
+  PareGraph *cut;
+  PARE_TRY(pare_cut_dims(k->c, k->arena, k->model->graph, k->dims, &cut));
+  k->dense = cut;
+  return PARE_OK;
 }
 
 static PareStatus replace_head(Compress *k) {
@@ -137,6 +158,7 @@ static PareStatus load(Compress *k) {
   pare_model_tell(c, k->model);
   PARE_TRY(check_external(k, k->out));
   if (*k->o->save_masked) PARE_TRY(check_external(k, k->o->save_masked));
+  if (*k->o->save_base) PARE_TRY(check_external(k, k->o->save_base));
   c->file = k->path;
   PARE_TRY(pare_untie(c, k->model->graph));
   k->file = k->model->graph;
@@ -148,6 +170,9 @@ static PareStatus load(Compress *k) {
   if (*k->o->eval) PARE_TRY(pare_samples_load(c, k->model->graph, k->o->eval, &k->eval));
   PARE_TRY(pare_vocab_read(c, k->arena, k->o, k->dims, &k->vocab));
   k->dense = k->model->graph;
+  if (k->vocab && (*k->o->teacher || *k->o->adapters))
+    return pare_error(c, PARE_USAGE, "--%s is for the whole vocabulary, and tokens go: leave one of them out",
+                      *k->o->teacher ? "teacher" : "adapters");
   if (k->vocab) PARE_TRY(take_tokens(k));
   if (k->train && !k->eval) PARE_TRY(pare_data_split(c, k->arena, k->train, (uint64_t)k->o->seed, &k->split));
   return PARE_OK;
@@ -269,6 +294,7 @@ static PareStatus prepare(Compress *k) {
   pare_target_read(k->o, &k->target);
   PARE_TRY(pare_tuner_init(&k->tuner, k->c, k->arena, k->model, k->dense, k->dims, k->o, k->h, k->train, samples, n,
                            k->device));
+  k->dense = k->tuner.dense;
   PARE_TRY(choose_yardstick(k));
   if (is_timed(k)) PARE_TRY(measure_latency(k));
   return aim(k);
@@ -283,7 +309,17 @@ static PareStatus mask_model(Compress *k) {
   return pare_cut_inexact(k->c, k->arena, k->masked, k->dims, &k->masked);
 }
 
+/* The cut model that the adapters are for. */
+static PareStatus edit_base(Compress *k) {
+  PareGraph *dense;
+  if (!*k->o->save_base) return PARE_OK;
+  PARE_TRY(pare_params_fold(k->c, k->arena, &k->tuner.params, k->model->graph, PARE_FOLD_DENSE, &dense));
+  PARE_TRY(pare_cut_dims(k->c, k->arena, dense, k->dims, &k->base));
+  return pare_drop_branches(k->c, k->base, k->dims);
+}
+
 static PareStatus edit_model(Compress *k) {
+  PARE_TRY(edit_base(k));
   PARE_TRY(pare_params_fold(k->c, k->arena, &k->tuner.params, k->model->graph, PARE_FOLD_ALL, &k->folded));
   PARE_TRY(mask_model(k));
   if (!(k->edited = pare_arena_new(1 << 16))) return pare_nomem(k->c);
@@ -346,6 +382,16 @@ static PareStatus prove(Compress *k) {
     return pare_error(k->c, PARE_GATE, "the compact model differs from the masked one by %.3g at '%s' (%.1g is rounding): "
                       "nothing was written", k->proof.max_rel, k->proof.worst, PARE_PROOF_TOLERANCE);
   return PARE_OK;
+}
+
+static PareStatus save_adapters(Compress *k) {
+  enum { RSLORA = 1 };
+  size_t n = k->tuner.params.full.at.n;
+  ParePeftOut *out = PARE_NEW_N(k->arena, n + 1, ParePeftOut);
+  if (!out) return pare_nomem(k->c);
+  for (size_t i = 0; i < n; i++)
+    PARE_TRY(pare_params_give(k->c, k->arena, &k->tuner.params, k->dims, i, &out[i]));
+  return pare_peft_save(k->c, k->o->save_adapters, k->o->lora_scale == RSLORA, n, out);
 }
 
 /* --- how good it is --- */
@@ -443,8 +489,20 @@ static const char *share_text(Compress *k) {
                            t->ranking == PARE_RANK_COST && !t->element ? "their cost" : "them");
 }
 
+/* Numbers in the adapters. */
+static int64_t count_adapters(const PareAdapters *a) {
+  int64_t n = 0;
+  for (size_t i = 0; i < a->at.n; i++) n += (pare_adapter_rows(&a->at.at[i]) + a->at.at[i].n) * a->at.at[i].rank;
+  return n;
+}
+
 static void tell_plan(Compress *k) {
   int64_t all, dead;
+  const PareAdapters *a = &k->tuner.params.full;
+  if (k->o->keep_all)
+    pare_log(k->c, 0, "%s: %zu weights carry adapters of %lld numbers; %lld steps of %lld samples", k->path, a->at.n,
+             (long long)count_adapters(a), (long long)k->tuner.schedule.steps, (long long)k->o->batch);
+  if (k->o->keep_all) return;
   const char *share = share_text(k);
   pare_tuner_count(&k->tuner, &all, &dead);
   if (!all || !share) return;
@@ -464,8 +522,19 @@ static PareStatus tell_uneven(Compress *k) {
   return PARE_OK;
 }
 
+/* pare tune without OUT: it is staged beside the adapters. */
+static PareStatus choose_out(Compress *k) {
+  if (k->out) return PARE_OK;
+  if (!*k->o->save_adapters)
+    return pare_error(k->c, PARE_USAGE, "nothing would be written: give OUT, or --save-adapters DIR, or both");
+  k->adapters_only = true;
+  k->out = pare_arena_printf(k->arena, "%s.folded.onnx", k->o->save_adapters);
+  return k->out ? PARE_OK : pare_nomem(k->c);
+}
+
 static PareStatus run(Compress *k) {
   PARE_TRY(pare_options_check(k->c, k->o));
+  PARE_TRY(choose_out(k));
   PARE_TRY(check_paths(k));
   PARE_TRY(pare_device_open(k->c, *k->o->device ? k->o->device : "auto", &k->device));
   PARE_TRY(load(k));
@@ -478,6 +547,7 @@ static PareStatus run(Compress *k) {
   PARE_TRY(edit_model(k));
   PARE_TRY(emit_compact(k));
   if (*k->o->save_masked) PARE_TRY(emit(k, k->masked, k->o->save_masked, &k->masked_stage));
+  if (k->base) PARE_TRY(emit(k, k->base, k->o->save_base, &k->base_stage));
   PARE_TRY(prove(k));
   PARE_TRY(judge(k));
   PARE_TRY(time_result(k));
@@ -485,8 +555,10 @@ static PareStatus run(Compress *k) {
   if (*k->o->report) PARE_TRY(report(k));
   if (*k->o->save_plan) PARE_TRY(pare_plan_save(k->c, k->o->save_plan, k->dims, k->tuner.keep));
   if (k->vocab) PARE_TRY(pare_vocab_write(k->c, k->vocab, k->o->vocab, k->out));
+  if (*k->o->save_adapters) PARE_TRY(save_adapters(k));
   if (*k->o->save_masked) PARE_TRY(pare_stage_commit(k->c, &k->masked_stage));
-  return pare_stage_commit(k->c, &k->stage);
+  if (k->base) PARE_TRY(pare_stage_commit(k->c, &k->base_stage));
+  return k->adapters_only ? PARE_OK : pare_stage_commit(k->c, &k->stage);
 }
 
 static void clean_up(Compress *k) {
@@ -494,6 +566,7 @@ static void clean_up(Compress *k) {
   pare_stage_remove(&k->stage);
   pare_stage_remove(&k->masked_stage);
   pare_clock_stop(&k->clock);
+  pare_stage_remove(&k->base_stage);
   pare_tuner_free(&k->tuner);
   pare_arena_free(k->edited);
   pare_model_free(k->emitted);
@@ -534,6 +607,13 @@ int pare_compress(const char *model, const char *out, const PareCompressOptions 
                   PareCompressResult **result, PareError *e) {
   Call call = {model, out, o, h, result};
   return pare_call(h, (int)o->threads, e, body, &call);
+}
+
+int pare_tune(const char *model, const char *out, const PareCompressOptions *o, const PareHooks *h,
+              PareCompressResult **result, PareError *e) {
+  PareCompressOptions kept = *o;
+  kept.keep_all = true;
+  return pare_compress(model, out, &kept, h, result, e);
 }
 
 void pare_compress_result_free(PareCompressResult *r) {

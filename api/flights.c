@@ -104,7 +104,7 @@ PareStatus pare_tuner_take_off(PareTuner *t, PareFlight f) {
   f.tuned = t->tuned + t->micro * t->batch;
   if (f.last) {
     pare_tuner_count(t, &all, &dead);
-    f.sparsity = (double)dead / (double)all;
+    f.sparsity = all ? (double)dead / (double)all : 0;
   }
   t->flight[t->nflights++] = f;
   while (t->nflights > pare_program_ahead(t->program)) PARE_TRY(land(t));

@@ -16,7 +16,7 @@
 #include "runtime/rank.h"
 #include "runtime/schedule.h"
 
-typedef enum Kind { STR, LIST, INT, FLOAT, FLAG, WORD } Kind;
+typedef enum Kind { STR, LIST, INT, AUTO, FLOAT, FLAG, WORD } Kind;
 
 typedef struct Row {
   const char *name, *dflt, *words;
@@ -72,6 +72,19 @@ static const struct {
 #undef X
 };
 
+/* Those that say what is cut, when, and what becomes of it: pare tune takes none of them. */
+static const int cutting[] = {
+    PARE_OPTION_ID_sparsity,      PARE_OPTION_ID_target,         PARE_OPTION_ID_prune,       PARE_OPTION_ID_vocab_keep,
+    PARE_OPTION_ID_vocab,         PARE_OPTION_ID_plan,           PARE_OPTION_ID_save_plan,   PARE_OPTION_ID_method,
+    PARE_OPTION_ID_ranking,       PARE_OPTION_ID_floor,          PARE_OPTION_ID_importance,  PARE_OPTION_ID_eta,
+    PARE_OPTION_ID_ema,           PARE_OPTION_ID_schedule,       PARE_OPTION_ID_curve,       PARE_OPTION_ID_regrow,
+    PARE_OPTION_ID_prune_every,   PARE_OPTION_ID_prune_warmup,   PARE_OPTION_ID_prune_cooldown,
+    PARE_OPTION_ID_reconstruct,   PARE_OPTION_ID_granularity,    PARE_OPTION_ID_include,     PARE_OPTION_ID_exclude,
+    PARE_OPTION_ID_save_masked,   PARE_OPTION_ID_save_base,      PARE_OPTION_ID_align,
+    PARE_OPTION_ID_latency_cmd,   PARE_OPTION_ID_latency_table,  PARE_OPTION_ID_latency_timeout,
+    PARE_OPTION_ID_sparse_format,
+};
+
 /* --- where values live --- */
 
 typedef struct Owner {
@@ -86,6 +99,12 @@ static int find_row(const char *name) {
   for (int i = 0; i < PARE_OPTION_COUNT; i++)
     if (!strcmp(rows[i].name, name)) return i;
   return -1;
+}
+
+bool pare_option_cuts(const char *name) {
+  for (size_t i = 0; i < sizeof cutting / sizeof *cutting; i++)
+    if (!strcmp(rows[cutting[i]].name, name)) return true;
+  return false;
 }
 
 PareOptionSource pare_option_source(const PareCompressOptions *o, int id) {
@@ -133,6 +152,15 @@ static PareStatus read_int(const Setting *s, int64_t *out) {
   PARE_TRY(check_range(s, (double)v));
   *out = v;
   return PARE_OK;
+}
+
+static PareStatus read_auto(const Setting *s, int64_t *out) {
+  char *end;
+  errno = 0;
+  if (!strcmp(s->value, "auto")) return *out = PARE_AUTO, PARE_OK;
+  (void)strtoll(s->value, &end, 10);
+  if (errno || end == s->value || *end) return refuse(s, "takes a whole number or auto, not '%s'", s->value);
+  return read_int(s, out);
 }
 
 static bool parse_float(const char *text, double *out) {
@@ -279,6 +307,7 @@ static PareStatus read_value(const Setting *s, PareCompressOptions *o, bool appe
     case STR: return read_text(s, o->owner, false, field);
     case LIST: return read_text(s, o->owner, append, field);
     case INT: return read_int(s, field);
+    case AUTO: return read_auto(s, field);
     case FLOAT: return read_float(s, field);
     case FLAG: return read_flag(s, field);
     case WORD: return read_word(s, field);
@@ -361,11 +390,14 @@ static bool is_word(const char *at, const char *word) {
 const char *pare_option_text(PareArena *a, const PareCompressOptions *o, int id, bool *quoted) {
   const Row *r = &rows[id];
   const void *f = field_in(o, r);
-  *quoted = r->kind == STR || r->kind == LIST || r->kind == WORD;
+  bool is_auto = r->kind == AUTO && *(const int64_t *)f == PARE_AUTO;
+  *quoted = r->kind == STR || r->kind == LIST || r->kind == WORD || is_auto;
+  if (is_auto) return "auto";
   switch (r->kind) {
     case STR:
     case LIST: return *(const char *const *)f;
-    case INT: return pare_arena_printf(a, "%" PRId64, *(const int64_t *)f);
+    case INT:
+    case AUTO: return pare_arena_printf(a, "%" PRId64, *(const int64_t *)f);
     case FLOAT: return pare_arena_printf(a, "%.15g", *(const double *)f);
     case FLAG: return *(const bool *)f ? "true" : "false";
     case WORD: break;
@@ -447,7 +479,9 @@ static PareStatus check_granularity(PareCtx *c, const PareCompressOptions *o) {
 
 /* What has a meaning beside adapters only, and what all weights leave no room for. */
 static PareStatus check_tuned(PareCtx *c, const PareCompressOptions *o) {
-  static const int of_adapters[] = {PARE_OPTION_ID_rank, PARE_OPTION_ID_alpha, PARE_OPTION_ID_adapter, PARE_OPTION_ID_eta};
+  static const int of_adapters[] = {PARE_OPTION_ID_rank,         PARE_OPTION_ID_alpha,      PARE_OPTION_ID_adapter,
+                                    PARE_OPTION_ID_eta,          PARE_OPTION_ID_lora_scale, PARE_OPTION_ID_adapter_init,
+                                    PARE_OPTION_ID_adapters,     PARE_OPTION_ID_save_adapters};
   const char *bad;
   unsigned what = trainable_of(o->trainable, &bad);
   if (what & PARE_TRAIN_ALL && what != PARE_TRAIN_ALL)
@@ -492,6 +526,54 @@ static PareStatus check_latency(PareCtx *c, const PareCompressOptions *o) {
   return PARE_OK;
 }
 
+/* What adapters may be, come from and go to. */
+static PareStatus check_adapters(PareCtx *c, const PareCompressOptions *o) {
+  enum { SEQUENTIAL = 1, PISSA = 1 };
+  bool cuts = !o->keep_all && (o->sparsity > 0 || *o->target || *o->plan || *o->vocab_keep);
+  if (o->adapter == SEQUENTIAL && (o->adapter_init == PISSA || *o->adapters || *o->save_adapters))
+    return pare_error(c, PARE_USAGE, "--%s is about adapters beside the weight: take --adapter parallel",
+                      o->adapter_init == PISSA ? "adapter-init pissa" : *o->adapters ? "adapters" : "save-adapters");
+  if (o->alpha == 0 && (o->adapter_init == PISSA || o->rank == PARE_AUTO))
+    return pare_error(c, PARE_USAGE, "--alpha 0 leaves adapters without effect: --%s needs one above 0",
+                      o->adapter_init == PISSA ? "adapter-init pissa" : "rank auto");
+  if (*o->adapters && (o->adapter_init == PISSA || o->rank == PARE_AUTO))
+    return pare_error(c, PARE_USAGE, "--adapters says what tuning starts from, so --%s has no meaning beside it",
+                      o->adapter_init == PISSA ? "adapter-init pissa" : "rank auto");
+  if (*o->save_adapters && pare_option_trainable(o) != PARE_TRAIN_LORA)
+    return pare_error(c, PARE_USAGE, "--save-adapters: adapters cannot say what else --trainable and --num-labels tune: leave "
+                      "one of them out");
+  if (o->num_labels && (*o->adapters || *o->teacher))
+    return pare_error(c, PARE_USAGE, "--%s knows the classifier that --num-labels replaces: leave one of them out",
+                      *o->teacher ? "teacher" : "adapters");
+  if (*o->save_adapters && o->granularity)
+    return pare_error(c, PARE_USAGE, "--save-adapters: what is zero in W + s*B*A alone cannot be said by adapters: it needs "
+                      "--granularity structured");
+  if (*o->save_adapters && cuts && !*o->save_base)
+    return pare_error(c, PARE_USAGE, "--save-adapters: the adapters of a cut model go with the cut model without them: "
+                      "give --save-base FILE, or cut nothing (pare tune, --sparsity 0)");
+  if (*o->save_base && !*o->save_adapters)
+    return pare_error(c, PARE_USAGE, "--save-base is what --save-adapters goes with: give both");
+  return PARE_OK;
+}
+
+/* A teacher is there to be followed. */
+static PareStatus check_teacher(PareCtx *c, const PareCompressOptions *o) {
+  enum { NONE = 1 };
+  if (*o->teacher && !*o->train) return pare_error(c, PARE_USAGE, "--teacher is run on the data: give --train");
+  if (*o->teacher && o->distill == NONE)
+    return pare_error(c, PARE_USAGE, "--distill none takes nothing from a --teacher: leave out one of them");
+  return PARE_OK;
+}
+
+/* pare tune cuts nothing. */
+static PareStatus check_kept(PareCtx *c, const PareCompressOptions *o) {
+  for (size_t i = 0; i < sizeof cutting / sizeof *cutting && o->keep_all; i++)
+    if (given(o, cutting[i]))
+      return pare_error(c, PARE_USAGE, "--%s is about what is cut, and 'pare tune' cuts nothing: take 'pare compress'",
+                        rows[cutting[i]].name);
+  return PARE_OK;
+}
+
 PareStatus pare_options_check(PareCtx *c, const PareCompressOptions *o) {
   static const int either[][2] = {{PARE_OPTION_ID_sparsity, PARE_OPTION_ID_target},
                                   {PARE_OPTION_ID_epochs, PARE_OPTION_ID_steps}};
@@ -499,9 +581,12 @@ PareStatus pare_options_check(PareCtx *c, const PareCompressOptions *o) {
     if (given(o, either[i][0]) && given(o, either[i][1]))
       return pare_error(c, PARE_USAGE, "--%s and --%s say the same thing twice: give one of them",
                         rows[either[i][0]].name, rows[either[i][1]].name);
+  PARE_TRY(check_kept(c, o));
   PARE_TRY(check_classes(c, o));
   PARE_TRY(check_tuned(c, o));
   PARE_TRY(check_new_head(c, o));
+  PARE_TRY(check_adapters(c, o));
+  PARE_TRY(check_teacher(c, o));
   if (o->resume && !*o->checkpoint) return pare_error(c, PARE_USAGE, "--resume needs --checkpoint DIR");
   PARE_TRY(check_granularity(c, o));
   PARE_TRY(check_latency(c, o));

@@ -1,40 +1,26 @@
 #include "api/params.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "api/trained.h"
-#include "base/rng.h"
+#include "passes/insert_lora.h"
 
-static PareStatus moments_new(PareCtx *c, PareArena *a, int64_t n, PareMoments *m) {
-  m->value = PARE_NEW_N(a, n, float);
-  m->m = PARE_NEW_N(a, n, float);
-  m->v = PARE_NEW_N(a, n, float);
-  return m->value && m->m && m->v ? PARE_OK : pare_nomem(c);
-}
-
-PareStatus pare_params_new(PareCtx *c, PareArena *arena, const PareDims *d, int64_t rank, double alpha, bool sequential,
-                           uint64_t seed, PareParams *out) {
+PareStatus pare_params_new(PareCtx *c, PareArena *arena, const PareDims *d, const PareParamsSpec *spec,
+                           PareParams *out) {
   *out = (PareParams){.arena = arena};
-  PARE_TRY(pare_find_adapters(c, arena, d, rank, alpha, sequential, &out->full));
+  PareAdapterSpec sites = {.rank = spec->rank, .scale = 1, .sequential = spec->sequential,
+                           .wanted = spec->given ? pare_peft_wants : NULL, .arg = (void *)(uintptr_t)spec->given};
+  PARE_TRY(pare_find_adapters(c, arena, d, &sites, &out->full));
   size_t n = out->full.at.n;
   out->a = PARE_NEW_N(arena, n + 1, PareMoments);
   out->b = PARE_NEW_N(arena, n + 1, PareMoments);
+  out->anchor = PARE_NEW_N(arena, n + 1, PareAnchor);
   out->dense = PARE_NEW_N(arena, n + 1, float *);
   out->bias = PARE_NEW_N(arena, n + 1, float *);
   out->alive = PARE_NEW_N(arena, n + 1, const uint8_t *);
-  if (!out->a || !out->b || !out->dense || !out->bias || !out->alive) return pare_nomem(c);
-  for (size_t i = 0; i < n; i++) {
-    const PareAdapter *x = &out->full.at.at[i];
-    int64_t rows = pare_adapter_rows(x);
-    PARE_TRY(moments_new(c, arena, rows * rank, &out->a[i]));
-    PARE_TRY(moments_new(c, arena, x->n * rank, &out->b[i]));
-    double bound = 1 / sqrt((double)rows);
-    uint64_t key = pare_rng_u64(seed, 0xada0 + i);
-    for (int64_t j = 0; j < rows * rank; j++)
-      out->a[i].value[j] = (float)(bound * (2 * pare_rng_uniform(key, (uint64_t)j) - 1));
-  }
-  return PARE_OK;
+  if (!out->a || !out->b || !out->anchor || !out->dense || !out->bias || !out->alive) return pare_nomem(c);
+  if (spec->given) PARE_TRY(pare_peft_check(c, spec->given, &out->full));
+  return pare_params_start(c, spec, out);
 }
 
 /* The node of the traced graph that reads the adapter's weight. */
@@ -126,6 +112,33 @@ PareStatus pare_params_save(PareCtx *c, PareParams *p, const PareDims *d, const 
   return transfer(c, p, d, t, program, true);
 }
 
+/* out [rows, cols], its rows `to` apart = scale · m's living rows and columns (NULL: all), m's rows `from` apart. */
+static void gather(int64_t rows, const int64_t *row, int64_t cols, const int64_t *col, const float *m, int64_t from,
+                   float scale, float *out, int64_t to) {
+  for (int64_t i = 0; i < rows; i++)
+    for (int64_t j = 0; j < cols; j++) out[i * to + j] = scale * m[(row ? row[i] : i) * from + (col ? col[j] : j)];
+}
+
+PareStatus pare_params_give(PareCtx *c, PareArena *arena, const PareParams *p, const PareDims *d, size_t i,
+                            ParePeftOut *out) {
+  const PareAdapter *x = &p->full.at.at[i];
+  const PareAnchor *was = &p->anchor[i];
+  const PareNode *site = site_node(d, x);
+  PareAxis *k = weight_axis(d, site, x, 0), *m = weight_axis(d, site, x, 1);
+  int64_t nk = pare_axis_count(k), n = pare_axis_count(m), r = x->rank, all = was->a ? 2 * r : r;
+  float *a = PARE_NEW_N(arena, nk * all + 1, float), *b = PARE_NEW_N(arena, all * n + 1, float);
+  int64_t *row = PARE_NEW_N(arena, nk + 1, int64_t), *col = PARE_NEW_N(arena, n + 1, int64_t);
+  if (!a || !b || !row || !col) return pare_nomem(c);
+  pare_axis_indices(k, row);
+  pare_axis_indices(m, col);
+  gather(nk, row, r, NULL, p->a[i].value, r, 1, a, all);
+  gather(r, NULL, n, col, p->b[i].value, x->n, 1, b, n);
+  if (was->a) gather(nk, row, r, NULL, was->a, r, -1, a + r, all);
+  if (was->a) gather(r, NULL, n, col, was->b, x->n, 1, b + r * n, n);
+  *out = (ParePeftOut){x, nk, n, all, x->scale, a, b};
+  return PARE_OK;
+}
+
 static PareStatus make_room(PareCtx *c, PareArena *a, int64_t n, float **at) {
   if (!*at) *at = PARE_NEW_N(a, n, float);
   return *at ? PARE_OK : pare_nomem(c);
@@ -145,16 +158,33 @@ static bool all_zero(const float *x, int64_t n) {
   return true;
 }
 
+/* The adapter is what it began with, so that W0 stays bit by bit. */
+static bool untouched(const PareParams *p, size_t i) {
+  const PareAdapter *x = &p->full.at.at[i];
+  const PareAnchor *was = &p->anchor[i];
+  if (!was->a) return all_zero(p->b[i].value, x->n * x->rank);
+  return !memcmp(was->a, p->a[i].value, (size_t)(x->k * x->rank) * sizeof(float)) &&
+         !memcmp(was->b, p->b[i].value, (size_t)(x->n * x->rank) * sizeof(float));
+}
+
+bool pare_params_shifted(const PareParams *p) {
+  for (size_t i = 0; i < p->full.at.n; i++)
+    if (p->anchor[i].a || p->dense[i] || p->bias[i]) return true;
+  return false;
+}
+
 /* The deltas that are not zero by themselves, at full size. out[p->full.at.n]; returns how many. */
 static size_t list_deltas(const PareParams *p, PareFolding what, PareDelta *out) {
   size_t count = 0;
   for (size_t i = 0; i < p->full.at.n; i++) {
     const PareAdapter *a = &p->full.at.at[i];
-    bool adapted = what == PARE_FOLD_ALL && !all_zero(p->b[i].value, a->n * a->rank);
+    bool adapted = what == PARE_FOLD_ALL && !untouched(p, i);
+    bool anchored = p->anchor[i].a && (adapted || what == PARE_FOLD_FROZEN);
     const uint8_t *alive = what == PARE_FOLD_ALL ? p->alive[i] : NULL;
-    if (!adapted && !p->dense[i] && !p->bias[i] && !alive) continue;
+    if (!adapted && !anchored && !p->dense[i] && !p->bias[i] && !alive) continue;
     out[count++] = (PareDelta){.adapter = a, .k = a->k, .n = a->n, .a = adapted ? p->a[i].value : NULL,
-                               .b = adapted ? p->b[i].value : NULL, .dense = p->dense[i], .bias = p->bias[i],
+                               .b = adapted ? p->b[i].value : NULL, .a0 = anchored ? p->anchor[i].a : NULL,
+                               .b0 = anchored ? p->anchor[i].b : NULL, .dense = p->dense[i], .bias = p->bias[i],
                                .alive = alive};
   }
   return count;

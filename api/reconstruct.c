@@ -303,7 +303,7 @@ PareStatus pare_tuner_reconstruct(PareTuner *t) {
 PareStatus pare_tuner_make_base(PareTuner *t) {
   PareArena *a = pare_arena_new(1 << 20);
   PareGraph *base = NULL;
-  PareStatus s = a ? pare_params_fold(t->c, a, &t->params, t->model->graph, PARE_FOLD_DENSE, &base) : pare_nomem(t->c);
+  PareStatus s = a ? pare_params_fold(t->c, a, &t->params, t->model->graph, PARE_FOLD_FROZEN, &base) : pare_nomem(t->c);
   if (s != PARE_OK) return pare_arena_free(a), s;
   pare_trained_absorb(&t->params, t->model->graph, base);
   pare_arena_free(t->base_arena);

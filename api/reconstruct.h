@@ -11,7 +11,7 @@ PARE_MUST_USE PareStatus pare_tuner_reconstruct(PareTuner *t);
 /* Scores of all groups (METHOD 4, obs): the error that is left when a group goes and the rest of its layer takes over,
  * from the same moments. Sets t->score. */
 PARE_MUST_USE PareStatus pare_tuner_score_obs(PareTuner *t);
-/* t->base <- the model with what the params say was reconstructed. */
+/* t->base <- the model with what the params say was reconstructed, less what their adapters began with. */
 PARE_MUST_USE PareStatus pare_tuner_make_base(PareTuner *t);
 
 #endif

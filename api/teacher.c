@@ -50,6 +50,15 @@ static PareStatus add_outputs(PareCtx *c, PareTeacher *t, bool cache) {
   return PARE_OK;
 }
 
+static PareStatus reorder(PareCtx *c, PareTeacher *t, PareOutputOrder order) {
+  Output *mine = t->outputs;
+  if (!order.output) return PARE_OK;
+  if (!(t->outputs = PARE_NEW_N(t->arena, order.n + 1, Output))) return pare_nomem(c);
+  for (size_t i = 0; i < order.n; i++) t->outputs[i] = mine[order.output[i]];
+  t->noutputs = order.n;
+  return PARE_OK;
+}
+
 static PareStatus start(PareCtx *c, PareTeacher *t, const PareGraph *g, int64_t batch, const PareWatch *hidden,
                         PareDevice *device) {
   if (hidden->n) PARE_TRY(pare_forward_new_watching(c, g, t->data, batch, hidden, device, &t->model));
@@ -59,7 +68,7 @@ static PareStatus start(PareCtx *c, PareTeacher *t, const PareGraph *g, int64_t 
 }
 
 PareStatus pare_teacher_new(PareCtx *c, const PareGraph *g, const PareData *d, int64_t batch, const PareWatch *hidden,
-                            PareDevice *device, PareTeacher **out) {
+                            PareOutputOrder order, PareDevice *device, PareTeacher **out) {
   PareArena *a = pare_arena_new(1 << 16);
   PareTeacher *t = a ? PARE_NEW(a, PareTeacher) : NULL;
   if (!t) {
@@ -69,6 +78,7 @@ PareStatus pare_teacher_new(PareCtx *c, const PareGraph *g, const PareData *d, i
   t->arena = a;
   t->data = d;
   PareStatus s = start(c, t, g, batch, hidden, device);
+  if (s == PARE_OK) s = reorder(c, t, order);
   if (s == PARE_OK) *out = t;
   else pare_teacher_free(t);
   return s;

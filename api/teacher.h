@@ -1,4 +1,4 @@
-/* teacher.h - the untouched model's outputs on samples: what distillation tunes
+/* teacher.h - the untouched model's outputs, or another model's, on samples: what distillation tunes
  * towards and what scores draw labels from. Computed once a sample where the
  * outputs of all samples fit, else anew each time; so are its hidden states, which never fit. */
 #ifndef PARE_API_TEACHER_H
@@ -9,10 +9,17 @@
 
 typedef struct PareTeacher PareTeacher;
 
+/* Float outputs are the student's: `order` says by the student's number which of g's it is (of n; NULL: the same). */
+typedef struct PareOutputOrder {
+  size_t n;
+  const size_t *output;
+} PareOutputOrder;
+
 /* Runs `g` (unbound, borrowed) on batches of `batch` samples, on the device (NULL: the CPU). `hidden` (n may be 0) are
  * the states that are taught. Pair: pare_teacher_free. */
 PARE_MUST_USE PareStatus pare_teacher_new(PareCtx *c, const PareGraph *g, const PareData *d, int64_t batch,
-                                          const PareWatch *hidden, PareDevice *device, PareTeacher **out);
+                                          const PareWatch *hidden, PareOutputOrder order, PareDevice *device,
+                                          PareTeacher **out);
 void pare_teacher_free(PareTeacher *t);
 /* Samples that it takes at a time: those asked for, or fewer where the device has no room. */
 int64_t pare_teacher_batch(const PareTeacher *t);

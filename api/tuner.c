@@ -8,11 +8,12 @@
 #include "api/checkpoint.h"
 #include "api/forward.h"
 #include "api/options.h"
-#include "ir/trained.h"
+#include "api/other_teacher.h"
 #include "api/reconstruct.h"
 #include "api/trained.h"
 #include "api/tuner_parts.h"
 #include "base/rng.h"
+#include "ir/trained.h"
 #include "passes/probe_dims.h"
 
 enum {
@@ -30,8 +31,7 @@ static PareStatus fill_scalar(PareTuner *t, const PareValue *v, double x) {
   return pare_program_push(t->c, t->program, v);
 }
 
-/* Forward and backward of one micro-batch. */
-static PareStatus run_micro(PareTuner *t, int64_t run, bool score, PareFlight f) {
+PareStatus pare_tuner_run_batch(PareTuner *t, int64_t run, bool score, PareFlight f) {
   PARE_TRY(pare_tuner_feed(t, run));
   PARE_TRY(fill_scalar(t, t->graph.dloss, f.weight));
   PARE_TRY(fill_scalar(t, t->graph.mu, t->o->mu * pare_schedule_ramp(t->step, t->schedule.steps, t->o->mu_ramp)));
@@ -51,6 +51,11 @@ static PareStatus fill_hyper(PareTuner *t, double rate) {
   return pare_program_push(t->c, t->program, t->graph.hyper);
 }
 
+PareStatus pare_tuner_clear(PareTuner *t) {
+  PARE_TRY(fill_hyper(t, 0));
+  return pare_program_run(t->c, t->program, PARE_PHASE_UPDATE);
+}
+
 static bool pruning_is_over(const PareTuner *t) { return t->planned || pare_schedule_over(&t->schedule, t->step); }
 static bool prunes_now(const PareTuner *t) { return !t->planned && pare_schedule_prunes(&t->schedule, t->step); }
 
@@ -65,7 +70,7 @@ static PareStatus tune_step(PareTuner *t) {
   PareFlight f = {.step = t->step + 1, .weight = 1 / (double)t->micro};
   for (int64_t m = 0; m < t->micro; m++) {
     f.last = m + 1 == t->micro;
-    PARE_TRY(run_micro(t, t->step * t->micro + m, score, f));
+    PARE_TRY(pare_tuner_run_batch(t, t->step * t->micro + m, score, f));
   }
   if (score) PARE_TRY(pare_program_run(t->c, t->program, PARE_PHASE_RANK));
   PARE_TRY(fill_hyper(t, o->lr * pare_schedule_rate(t->step, t->schedule.steps, o->lr_warmup, (PareDecay)o->lr_decay)));
@@ -177,10 +182,9 @@ static PareStatus score_batches(PareTuner *t) {
   }
   for (int64_t r = 0; r < (data ? SCORE_BATCHES : 1); r++) {
     if (pare_stopped(t->h)) return pare_error(t->c, PARE_INTERRUPTED, "interrupted");
-    if (data) PARE_TRY(run_micro(t, t->step * t->micro + r, true, (PareFlight){.weight = 1}));
+    if (data) PARE_TRY(pare_tuner_run_batch(t, t->step * t->micro + r, true, (PareFlight){.weight = 1}));
     PARE_TRY(pare_program_run(t->c, t->program, PARE_PHASE_RANK));
-    PARE_TRY(fill_hyper(t, 0));
-    PARE_TRY(pare_program_run(t->c, t->program, PARE_PHASE_UPDATE)); /* clears the gradients */
+    PARE_TRY(pare_tuner_clear(t));
   }
   PARE_TRY(pare_tuner_land_all(t));
   return pare_params_load(t->c, &t->params, t->dims, &t->graph, t->program);
@@ -276,12 +280,13 @@ static PareStatus steps(PareTuner *t) {
 }
 
 static PareStatus whole(PareTuner *t) {
+  if (t->o->rank == PARE_AUTO && !t->o->resume) PARE_TRY(pare_tuner_choose_ranks(t));
   draw_scores(t);
   if (t->o->resume) {
     if (!*t->o->checkpoint) return pare_error(t->c, PARE_USAGE, "--resume needs --checkpoint DIR");
     PARE_TRY(pare_checkpoint_load(t, t->o->checkpoint));
-    if (t->reconstructs) PARE_TRY(pare_tuner_make_base(t));
   }
+  if (pare_params_shifted(&t->params) || (t->o->resume && t->reconstructs)) PARE_TRY(pare_tuner_make_base(t));
   PARE_TRY(hand_over_planned(t));
   bool scored = scored_while_tuning(t) || (!t->planned && prunes_now(t)) || !t->schedule.steps;
   if (!scored) t->spec.criterion = pare_criterion_find("random");
@@ -353,28 +358,41 @@ static PareStatus choose_reconstruction(PareTuner *t) {
   if (o->reconstruct == ON && t->element)
     return pare_error(t->c, PARE_USAGE, "--reconstruct on is about groups: it needs --granularity structured");
   bool wanted = o->reconstruct == ON || o->reconstruct == AUTO;
-  t->reconstructs = wanted && t->data && !o->regrow && !t->sequential && !t->element;
+  t->reconstructs = wanted && t->data && !o->regrow && !t->sequential && !t->element && !t->keeps_all;
   return PARE_OK;
 }
 
-/* What is taken from the untouched model, and how it is run. Scores alone need its outputs only. */
+static PareStatus take_other_teacher(PareTuner *t) {
+  PareOtherTeacher other;
+  PareStatus s = pare_other_teacher_open(t->c, t->arena, t->o->teacher, t->dense, &t->spec.hidden, t->data, &other);
+  t->other = other.model;
+  if (s != PARE_OK) return s;
+  t->spec.hidden.at.n = other.nhidden;
+  if (!other.nhidden) t->spec.teach_outputs = true;
+  PareWatch w = {.n = other.nhidden, .value = other.hidden, .felt = other.nhidden, .bf16 = t->spec.bf16};
+  return pare_teacher_new(t->c, t->other->graph, t->data, t->o->batch, &w, (PareOutputOrder){other.noutputs, other.output},
+                          t->device, &t->teacher);
+}
+
+/* What is taken from the untouched model or --teacher, and how it is run. Scores alone need its outputs only. */
 static PareStatus choose_teacher(PareTuner *t) {
   enum { AUTO, NONE, LOGITS, HIDDEN, BOTH };
   const PareCompressOptions *o = t->o;
   bool kd = t->spec.loss == PARE_LOSS_KD;
-  int64_t what = o->distill == AUTO ? (kd ? LOGITS : NONE) : o->distill;
+  int64_t what = o->distill == AUTO ? (kd || *o->teacher ? LOGITS : NONE) : o->distill;
   if (kd && what == NONE) return pare_error(t->c, PARE_USAGE, "--distill none leaves nothing to tune on: the loss is kd");
   if (!t->schedule.steps) what = kd ? LOGITS : NONE;
   t->spec.teach_outputs = what == LOGITS || what == BOTH;
   if (what == HIDDEN || what == BOTH) PARE_TRY(pare_find_hidden(t->c, t->arena, t->dims, t->pruned, &t->spec.hidden));
   if (what == NONE) return PARE_OK;
+  if (*o->teacher) return take_other_teacher(t);
   PareWatch w = {.n = t->spec.hidden.at.n, .felt = t->spec.hidden.at.n, .bf16 = t->spec.bf16};
   uint32_t *value = PARE_NEW_N(t->arena, w.n + 1, uint32_t);
   if (!value) return pare_nomem(t->c);
   for (size_t i = 0; i < w.n; i++) value[i] = t->spec.hidden.at.at[i].value;
   w.value = value;
   if (!w.n) t->spec.teach_outputs = true; /* no state has the same shape throughout */
-  return pare_teacher_new(t->c, t->dense, t->data, o->batch, &w, t->device, &t->teacher);
+  return pare_teacher_new(t->c, t->dense, t->data, o->batch, &w, (PareOutputOrder){0}, t->device, &t->teacher);
 }
 
 /* Scores of the weights alone come from the program as well, which reads no data; its loss is never run. */
@@ -411,12 +429,51 @@ static const PareCriterion *choose_criterion(const PareCompressOptions *o) {
   return o->granularity && !chosen ? pare_criterion_find(adapters ? "loraprune" : "grad") : &pare_criteria[o->method];
 }
 
+/* Nothing goes, and nothing has to be scored for it. */
+static bool keeps_all(const PareCompressOptions *o) {
+  bool nothing = o->sparsity == 0 && o->steps == 0 && !*o->target && !*o->plan && !*o->vocab_keep && !o->granularity;
+  return o->keep_all || nothing;
+}
+
+/* What is tuned on and distilled from has the adapters that are given. */
+static PareStatus fold_given(PareTuner *t) {
+  PareGraph *folded;
+  PARE_TRY(pare_params_fold(t->c, t->arena, &t->params, t->model->graph, PARE_FOLD_ALL, &folded));
+  t->dense = folded;
+  return PARE_OK;
+}
+
+/* Whole layers of PEFT's folder are not adapters, and go with nothing that is tuned as a whole itself. */
+static PareStatus check_whole_layers(PareTuner *t, bool alone) {
+  const char *layer = pare_peft_saved(t->peft);
+  if (!layer || (alone && !*t->o->save_adapters)) return PARE_OK;
+  return pare_error(t->c, PARE_USAGE, "--%s: '%s' replaces the weights of '%s': fold it first (pare tune MODEL OUT --adapters "
+                    "DIR --steps 0) and tune that", alone ? "save-adapters" : "trainable", t->o->adapters, layer);
+}
+
+/* `alone`: nothing else is tuned. */
+static PareStatus make_adapters(PareTuner *t, int64_t rank, bool alone) {
+  enum { PISSA = 1, RSLORA = 1 };
+  const PareCompressOptions *o = t->o;
+  if (*o->adapters) PARE_TRY(pare_peft_open(t->c, t->arena, o->adapters, &t->peft));
+  bool later = rank == PARE_AUTO; /* ranks are not known yet */
+  t->start = (PareParamsSpec){.model = t->model->graph, .rank = later ? PARE_UNIFORM_RANK : rank, .alpha = o->alpha,
+                              .root_scale = o->lora_scale == RSLORA, .principal = o->adapter_init == PISSA && !later,
+                              .sequential = t->sequential, .seed = (uint64_t)o->seed, .given = t->peft};
+  PARE_TRY(check_whole_layers(t, alone));
+  PARE_TRY(pare_params_new(t->c, t->arena, t->dims, &t->start, &t->params));
+  if (o->keep_all && alone && !t->params.full.at.n)
+    return pare_error(t->c, PARE_TARGET, "nothing to tune: no weight of attention or FFN was found that could carry an "
+                      "adapter (pare inspect --groups)");
+  return t->peft ? fold_given(t) : PARE_OK;
+}
+
 /* Adapters of rank 0 say which weights are scored where none are tuned beside them. */
 static PareStatus choose_trained(PareTuner *t) {
   const PareCompressOptions *o = t->o;
   unsigned what = pare_option_trainable(o);
   int64_t rank = (what & PARE_TRAIN_LORA) && !t->spec.scores_alone ? o->rank : 0;
-  PARE_TRY(pare_params_new(t->c, t->arena, t->dims, rank, o->alpha, t->sequential, (uint64_t)o->seed, &t->params));
+  PARE_TRY(make_adapters(t, rank, what == PARE_TRAIN_LORA));
   if (what == PARE_TRAIN_LORA || !t->schedule.steps) return PARE_OK;
   PARE_TRY(pare_trained_new(t->c, &t->params, t->dims, what));
   t->spec.trained = &t->params.trained;
@@ -439,7 +496,8 @@ static PareRanking choose_ranking(const PareCompressOptions *o) {
 
 /* No sample is run: scores are of the weights alone. */
 static bool is_idle(const PareTuner *t) {
-  return !t->schedule.steps && t->criterion->needs == PARE_NEEDS_NOTHING && !t->o->resume;
+  bool plain = !*t->o->adapters && !t->o->adapter_init; /* else the weights are not the model's own */
+  return plain && !t->schedule.steps && t->criterion->needs == PARE_NEEDS_NOTHING && !t->o->resume;
 }
 
 PareStatus pare_tuner_init(PareTuner *t, PareCtx *c, PareArena *arena, const PareModel *model, const PareGraph *dense,
@@ -447,7 +505,8 @@ PareStatus pare_tuner_init(PareTuner *t, PareCtx *c, PareArena *arena, const Par
                            const int64_t *samples, int64_t nsamples, PareDevice *device) {
   *t = (PareTuner){.c = c, .o = o, .h = h, .model = model, .dense = dense, .data = data, .samples = samples, .nsamples = nsamples,
                    .arena = arena, .device = device, .dims = dims, .loss = NAN};
-  t->ratio = o->sparsity;
+  t->keeps_all = keeps_all(o);
+  t->ratio = t->keeps_all ? 0 : o->sparsity;
   t->ranking = choose_ranking(o);
   t->sequential = o->adapter == 1;
   PARE_TRY(pare_tuner_choose(t));
@@ -493,12 +552,16 @@ double pare_tuner_share(const PareTuner *t) {
   return all > 0 ? dead / all : 0;
 }
 
-const char *pare_tuner_method(const PareTuner *t) { return t->planned ? "plan" : t->criterion->name; }
+const char *pare_tuner_method(const PareTuner *t) {
+  return t->keeps_all ? "none" : t->planned ? "plan" : t->criterion->name;
+}
 
 void pare_tuner_free(PareTuner *t) {
   pare_program_free(t->program);
   pare_arena_free(t->stage);
   pare_arena_free(t->base_arena);
   pare_teacher_free(t->teacher);
+  pare_model_free(t->other);
+  pare_peft_close(t->peft);
   pare_data_free(t->stand_in);
 }

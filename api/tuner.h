@@ -52,7 +52,7 @@ typedef struct PareTuner {
   const PareCompressOptions *o;
   const PareHooks *h;
   const PareModel *model;
-  const PareGraph *dense; /* what distillation follows */
+  const PareGraph *dense; /* what distillation follows: the model with the adapters that it starts from */
   const PareData *data;   /* NULL: no tuning */
   PareData *stand_in;     /* random inputs, where scores of the weights alone need a program and there are no data */
   const int64_t *samples; /* those to tune on */
@@ -71,8 +71,11 @@ typedef struct PareTuner {
   double ratio;     /* of the groups of each kind, at the end; global ranking to a goal has its own */
   PareGoal goal;
   bool planned;     /* what goes has been said: nothing is ranked */
+  bool keeps_all;   /* nothing goes */
   bool sequential;  /* adapters read whole outputs: nothing is cut before the end */
   PareElementMask *element; /* by adapter; NULL where groups go */
+  ParePeft *peft;   /* the adapters to start from; NULL: none */
+  PareParamsSpec start; /* of the adapters */
   PareParams params;
   PareGraph *base; /* the model with what was reconstructed (reconstruct.h); NULL: nothing was */
   PareArena *base_arena;
@@ -86,6 +89,7 @@ typedef struct PareTuner {
   PareTrainGraph graph;
   PareProgram *program;
   PareTeacher *teacher;
+  PareModel *other; /* that teaches, instead of the untouched one; NULL: that one does */
   int64_t *first_run; /* by sample of the data: the run that it is first in; NULL without a teacher */
   int64_t batch, micro; /* samples a run; runs a step */
   int64_t most;         /* samples that a run may have: what fits in the device's memory */
@@ -123,7 +127,7 @@ PARE_MUST_USE PareStatus pare_tuner_run(PareTuner *t);
 PARE_MUST_USE PareStatus pare_tuner_score(PareTuner *t);
 void pare_tuner_free(PareTuner *t);
 
-/* The criterion's name, or "plan". */
+/* The criterion's name, "plan", or "none" where nothing goes. */
 const char *pare_tuner_method(const PareTuner *t);
 /* What a group of dimension `dim` costs, in the target's unit; without a target, in parameters. */
 double pare_tuner_cost(const PareTuner *t, size_t dim);

@@ -25,6 +25,12 @@ void pare_tuner_set_leaves(PareTuner *t);
 /* Zeroes the masks of groups that died since the program was made; those of others are one. */
 PARE_MUST_USE PareStatus pare_tuner_update_masks(PareTuner *t);
 
+/* --rank auto (ranks.c): runs the untuned model on some batches, and starts the adapters with ranks by what their
+ * gradients hold. The program is gone afterwards. */
+PARE_MUST_USE PareStatus pare_tuner_choose_ranks(PareTuner *t);
+/* Starts the adapters anew with ranks of their own, by adapter; `rank` stays borrowed. */
+PARE_MUST_USE PareStatus pare_tuner_take_ranks(PareTuner *t, const int64_t *rank);
+
 /* --granularity other than structured (elements.c): which weights lose elements, PARE_TARGET when there are none. */
 PARE_MUST_USE PareStatus pare_tuner_choose_elements(PareTuner *t);
 /* These do nothing where no elements go: the scores to the host or to the program, and the masks to the program. */
@@ -35,6 +41,11 @@ void pare_tuner_draw_elements(PareTuner *t);
 /* Kills elements to a share, 0 to 1, of what shall go in the end. */
 PARE_MUST_USE PareStatus pare_tuner_prune_elements(PareTuner *t, double share);
 void pare_tuner_count_elements(const PareTuner *t, int64_t *all, int64_t *dead);
+
+/* Forward and backward of one run, for the scores too if it is to be scored. */
+PARE_MUST_USE PareStatus pare_tuner_run_batch(PareTuner *t, int64_t run, bool score, PareFlight f);
+/* An update at a rate of zero: clears the gradients, and leaves parameters as they are, but not AdamW's moments. */
+PARE_MUST_USE PareStatus pare_tuner_clear(PareTuner *t);
 
 /* Fills the inputs of run number `run`: samples are places in an endless sequence of shuffled epochs. */
 PARE_MUST_USE PareStatus pare_tuner_feed(PareTuner *t, int64_t run);

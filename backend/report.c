@@ -101,6 +101,15 @@ static json_t *training_json(const PareReport *r) {
                    (json_int_t)r->training.peak_memory_bytes, "final_loss", pare_json_number(r->training.final_loss));
 }
 
+static json_t *adapters_json(const PareReport *r) {
+  json_t *list = json_array();
+  for (size_t i = 0; i < r->nadapters; i++)
+    json_array_append_new(list, json_pack("{s:o, s:I, s:o}", "weight", pare_json_text(r->adapters[i].weight), "rank",
+                                          (json_int_t)r->adapters[i].rank, "scale",
+                                          pare_json_number(r->adapters[i].scale)));
+  return list;
+}
+
 static json_t *curves_json(const PareReport *r) {
   json_t *step = json_array(), *loss = json_array(), *sparsity = json_array(), *seconds = json_array();
   json_t *metric = json_array();
@@ -129,11 +138,11 @@ static json_t *options_json(const PareReport *r) {
 }
 
 static json_t *report_json(const PareReport *r) {
-  return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o}", "input", model_json(&r->input),
+  return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o}", "input", model_json(&r->input),
                    "exporter", pare_fingerprint_json(r->fingerprint), "output", model_json(&r->output), "target", target_json(r), "latency",
                    latency_json(r), "alignment", alignment_json(r), "groups", groups_json(r), "metrics",
-                   metrics_json(r), "validation", validation_json(r), "training", training_json(r), "curves",
-                   curves_json(r), "seed", (json_int_t)r->seed, "options", options_json(r), "version",
+                   metrics_json(r), "validation", validation_json(r), "training", training_json(r), "adapters",
+                   adapters_json(r), "curves", curves_json(r), "seed", (json_int_t)r->seed, "options", options_json(r), "version",
                    pare_json_text(r->version));
 }
 

@@ -37,6 +37,12 @@ typedef struct PareReportEval { /* the metric, measured on the way */
   double value;
 } PareReportEval;
 
+typedef struct PareReportAdapter {
+  const char *weight;
+  int64_t rank;
+  double scale;
+} PareReportAdapter;
+
 typedef struct PareReportOption {
   const char *name, *value;
   bool quoted; /* text, not a number or a truth value */
@@ -96,10 +102,11 @@ typedef struct PareReport {
     double trained_share;       /* of the input's parameters */
     double seconds, samples_per_second, final_loss;
   } training;
-  size_t noptions, npoints, nevals;
+  size_t noptions, npoints, nevals, nadapters;
   const PareReportOption *options;
   const PareReportPoint *points;
   const PareReportEval *evals;
+  const PareReportAdapter *adapters;
 } PareReport;
 
 /* Writes both files into `dir`, which is made if it is not there; each whole or not at all. */

@@ -48,6 +48,7 @@ static void print_wrapped(const char *text) {
 }
 
 static void print_option(const CliOption *o) {
+  if (!o->help) return;
   int n = o->letter ? printf("  -%c, --%s", o->letter, o->name) : printf("  --%s", o->name);
   if (*o->unit) {
     putchar(' ');
@@ -167,9 +168,11 @@ static int read_option(Reader *r, int argc, char **argv, int *i) {
 
 /* --- the whole --- */
 
-static int count_words(const char *s) {
+/* With or without those in brackets. */
+static int count_words(const char *s, bool all) {
   int n = 0;
-  for (; *s; n++) {
+  while (*s) {
+    n += all || *s != '[';
     s += strcspn(s, " ");
     s += strspn(s, " ");
   }
@@ -177,7 +180,8 @@ static int count_words(const char *s) {
 }
 
 static int check_operands(const Reader *r) {
-  if (r->noperands == count_words(r->cmd->operands)) return -1;
+  const char *operands = r->cmd->operands;
+  if (r->noperands >= count_words(operands, false) && r->noperands <= count_words(operands, true)) return -1;
   return cli_usage_error("'pare %s' wants %s: see 'pare %s --help'", r->cmd->name, r->cmd->operands, r->cmd->name);
 }
 

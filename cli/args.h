@@ -18,13 +18,13 @@ typedef struct CliOption {
   const char *name; /* without dashes */
   char letter;      /* 'o' for -o; 0: none */
   CliKind kind;
-  const char *unit, *dflt, *help; /* for --help; dflt "" where there is none to show */
+  const char *unit, *dflt, *help; /* for --help; dflt "" where there is none to show; help NULL: it is not shown */
   void *to;
 } CliOption;
 
 typedef struct CliCommand {
   const char *name;     /* "data images" */
-  const char *operands; /* "MODEL OUT": all of them are wanted */
+  const char *operands; /* "MODEL [OUT]": all but those in brackets are wanted */
   const char *about;
   size_t noptions;
   const CliOption *options;
@@ -35,7 +35,7 @@ typedef struct CliCommand {
 enum { CLI_MAX_OPERANDS = 2 };
 
 typedef struct CliInput {
-  const char *operand[CLI_MAX_OPERANDS];
+  const char *operand[CLI_MAX_OPERANDS]; /* NULL: it is not there */
   int verbose; /* of PareHooks */
 } CliInput;
 

@@ -11,6 +11,7 @@
   X(inspect, "what a model is, what it costs and what can be pruned of it")          \
   X(compress, "prune and tune a model, and write a smaller one that is proven equal") \
   X(sweep, "tell what the loss does when groups go, by class and layer, before any tuning") \
+  X(tune, "tune adapters on a model as it is, and fold them, or write them for others to use")   \
   X(eval, "judge a model by labelled data")                                          \
   X(verify, "run two models on the same inputs and compare every output")            \
   X(diff, "tell what changed between two models")                                    \

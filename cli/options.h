@@ -13,6 +13,7 @@ static inline int cli_take_option(void *arg, const char *name, const char *value
 #define CLI_KIND_STR CLI_TAKEN
 #define CLI_KIND_LIST CLI_TAKEN
 #define CLI_KIND_INT CLI_TAKEN
+#define CLI_KIND_AUTO CLI_TAKEN
 #define CLI_KIND_FLOAT CLI_TAKEN
 #define CLI_KIND_FLAG CLI_SWITCH
 #define CLI_KIND_WORD CLI_TAKEN

@@ -15,13 +15,19 @@ typedef struct PareSite {
   int bias;           /* input number of the bias there; -1: there is none */
 } PareSite;
 
+/* What the file calls the parts of a layer; bias NULL: it has none. */
+typedef struct PareLayerNames {
+  const char *weight, *bias, *node;
+} PareLayerNames;
+
 typedef struct PareAdapter {
   const char *name;    /* of the weight */
+  PareLayerNames layer; /* the first that multiplies by it */
   bool transposed;     /* the nodes read W as [N, K] */
   bool sequential;
   bool elementwise;    /* elements of the weight go one by one */
   int64_t k, n, rank;  /* sizes now; rank 0: nothing is beside the weight, which is scored all the same */
-  double scale;        /* s = alpha / rank */
+  double scale;        /* s = alpha / rank, or alpha / sqrt(rank) */
   PARE_VEC(PareSite) sites; /* more than one where layers share the weight */
 } PareAdapter;
 

@@ -31,17 +31,21 @@ PareValue *pare_bias_of(const PareGraph *g, PareNode *product, int64_t n, PareNo
 PARE_MUST_USE PareStatus pare_new_head(PareCtx *c, PareArena *a, const PareGraph *g, const PareGraph *bound, int64_t labels,
                                        uint64_t seed, PareGraph **out);
 
-/* What is added to an adapted weight, at the size that g has: s·A·B + dense, and to the bias behind it. */
+/* What is added to an adapted weight, at the size that g has: s·A·B - s·A0·B0 + dense, and to the bias behind it. */
 typedef struct PareDelta {
   const PareAdapter *adapter; /* its sites, orientation and scale */
   int64_t k, n;
   const float *a, *b;  /* [k, rank] or, sequential, [n, rank]; [rank, n]; both NULL: zero */
+  const float *a0, *b0; /* like a and b, of a parallel one; both NULL: zero */
   const float *dense;  /* [k, n], or NULL */
   const float *bias;   /* [n], or NULL: all sites have one that pare_bias_of finds */
   const uint8_t *alive; /* [k, n] as the nodes read it: elements that become zero are 0; NULL: none do */
 } PareDelta;
 
-/* Folds adapters: W <- W + s·A·B or W·(I + s·A·B), + dense, rounded to W's dtype (METHOD 6). Readers that
+/* W [k, n] of adapter `a` as its nodes in g read it; out has room for it. PARE_UNSUPPORTED where integers are stored. */
+PARE_MUST_USE PareStatus pare_adapted_weight(PareCtx *c, const PareGraph *g, const PareAdapter *a, float *out);
+
+/* Folds adapters: W <- W + s·A·B or W·(I + s·A·B), - s·A0·B0 + dense, rounded once to W's dtype (METHOD 6). Readers that
  * share a weight and its adapter go on sharing it. */
 PARE_MUST_USE PareStatus pare_fold_adapters(PareCtx *c, PareArena *a, const PareGraph *g, size_t n,
                                             const PareDelta *delta, PareGraph **out);

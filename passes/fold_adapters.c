@@ -134,7 +134,7 @@ static void left_row(const PareDelta *d, const Operand *o, const Fold *f, int64_
   }
 }
 
-/* w[k, n] += s · (left·B)[k, n] + D[k, n]. work: [n + rank]. False: a sum is too large for the type. */
+/* w[k, n] += s · (left·B - A0·B0)[k, n] + D[k, n]. work: [n + rank]. False: a sum is too large for the type. */
 static bool add_delta(const PareDelta *d, const Operand *o, double *work, Fold *f) {
   double *row = work, *u = work + o->n;
   for (int64_t k = 0; k < o->k; k++) {
@@ -143,6 +143,10 @@ static bool add_delta(const PareDelta *d, const Operand *o, double *work, Fold *
     for (int64_t r = 0; d->a && r < d->adapter->rank; r++) {
       double x = u[r] * d->adapter->scale;
       for (int64_t n = 0; n < o->n; n++) row[n] += x * (double)d->b[r * o->n + n];
+    }
+    for (int64_t r = 0; d->a0 && r < d->adapter->rank; r++) {
+      double x = (double)d->a0[k * d->adapter->rank + r] * d->adapter->scale;
+      for (int64_t n = 0; n < o->n; n++) row[n] -= x * (double)d->b0[r * o->n + n];
     }
     for (int64_t n = 0; n < o->n; n++)
       if (row[n] != 0 && !add(f, place(o, k, n), row[n])) return false;
@@ -266,4 +270,28 @@ PareStatus pare_fold_adapters(PareCtx *c, PareArena *a, const PareGraph *g, size
     pare_log(c, 0, "%lld of %lld quantised weights do not fit their scales any more and are clipped",
              (long long)total.clipped, (long long)total.numbers);
   return PARE_OK;
+}
+
+PareStatus pare_adapted_weight(PareCtx *c, const PareGraph *g, const PareAdapter *a, float *out) {
+  const PareSite *site = &a->sites.at[0];
+  PareNode *n = g->first, *root;
+  int input;
+  while (n && n->id != site->node) n = n->next;
+  const PareValue *w = n ? pare_root_constant(n, site->w, &root, &input) : NULL;
+  if (!w || pare_type_count(&w->type) != a->k * a->n)
+    return pare_fail(c, n, PARE_UNSUPPORTED, "its weight '%s' is not one constant matrix", a->name);
+  Fold f = {.w = (void *)(uintptr_t)w->data}; /* which is read only */
+  Operand o = {a->k, a->n, a->transposed, NULL, NULL, NULL};
+  PARE_TRY(how_stored(c, g, n, site->w, w, &f));
+  if (f.integers)
+    return pare_fail(c, n, PARE_UNSUPPORTED, "its weight '%s' is stored in integers: nothing can be taken out of it exactly "
+                     "(--adapter-init lora takes nothing), nor can it be replaced", w->name);
+  PareArena *tmp = pare_arena_new(1 << 16);
+  int64_t *map;
+  PareStatus s = tmp ? map_views(c, tmp, n, site->w, &map) : pare_nomem(c);
+  if (s == PARE_OK) o.map = map;
+  for (int64_t i = 0; s == PARE_OK && i < a->k * a->n; i++)
+    out[i] = (float)number(&f, place(&o, i / a->n, i % a->n));
+  pare_arena_free(tmp);
+  return s;
 }

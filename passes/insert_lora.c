@@ -26,7 +26,16 @@ static void touches(PareAxis *leaf, void *arg) {
 }
 
 /* x · W with W a matrix on the right, in whichever orientation. */
-static bool is_site(const PareDims *d, const PareContraction *x) {
+static PareLayerNames names_of(const PareGraph *g, const PareContraction *x) {
+  PareNode *node;
+  int input;
+  const PareType *type = &x->node->in[x->weight]->type;
+  const PareValue *w = pare_root_constant(x->node, x->weight, &node, &input);
+  const PareValue *b = pare_bias_of(g, x->node, type->dim[x->weight_axis == 0], &node, &input);
+  return (PareLayerNames){w ? w->name : "", b ? b->name : NULL, x->node->name};
+}
+
+static bool is_site(const PareDims *d, const PareContraction *x, const PareAdapterSpec *spec) {
   const PareNode *n = x->node;
   if (!is_product(n) || x->weight != 1 || n->in[1]->type.rank != 2) return false;
   if (n->in[0]->type.rank < 2 || pare_attr_get(&n->attr, transA, 0)) return false;
@@ -34,7 +43,9 @@ static bool is_site(const PareDims *d, const PareContraction *x) {
   if (pare_quantized(d->tracer->g, n, 1, &stored) && !stored.scale) return false;
   Touch t = {d, false};
   for (int axis = 0; axis < 2; axis++) pare_axis_leaves(pare_axis_in(d->tracer, n, 1, axis), touches, &t);
-  return t.pruned_kind;
+  if (t.pruned_kind || !spec->wanted) return t.pruned_kind;
+  PareLayerNames layer = names_of(d->tracer->g, x);
+  return spec->wanted(&layer, spec->arg);
 }
 
 typedef struct DimList {
@@ -85,8 +96,8 @@ static PareStatus find_bias(PareCtx *c, const PareGraph *g, PareNode *n, PareSit
   return PARE_OK;
 }
 
-PareStatus pare_find_adapters(PareCtx *c, PareArena *a, const PareDims *d, int64_t rank, double alpha,
-                              bool sequential, PareAdapters *out) {
+PareStatus pare_find_adapters(PareCtx *c, PareArena *a, const PareDims *d, const PareAdapterSpec *spec,
+                              PareAdapters *out) {
   const PareTracer *t = d->tracer;
   PareNode **by_id = PARE_NEW_N(a, t->g->nnodes + 1, PareNode *);
   *out = (PareAdapters){0};
@@ -96,10 +107,10 @@ PareStatus pare_find_adapters(PareCtx *c, PareArena *a, const PareDims *d, int64
     const PareContraction *x = &t->contractions.at[i];
     PareNode *root;
     int input;
-    if (!is_site(d, x)) continue;
+    if (!is_site(d, x, spec)) continue;
     PareValue *weight = pare_root_constant(x->node, x->weight, &root, &input);
     PareSite site = {x->node->id, x->input, x->weight, 0, -1};
-    if (sequential) PARE_TRY(find_bias(c, t->g, x->node, &site));
+    if (spec->sequential) PARE_TRY(find_bias(c, t->g, x->node, &site));
     PareAdapter *found = NULL;
     for (size_t j = 0; weight && j < out->at.n && !found; j++)
       if (shares_adapter(d, by_id, &out->at.at[j], x)) found = &out->at.at[j];
@@ -107,8 +118,9 @@ PareStatus pare_find_adapters(PareCtx *c, PareArena *a, const PareDims *d, int64
     if (!found) {
       const PareType *type = &x->node->in[x->weight]->type;
       bool transposed = x->weight_axis == 1;
-      PareAdapter fresh = {.name = weight->name, .transposed = transposed, .sequential = sequential, .k = type->dim[transposed],
-                           .n = type->dim[!transposed], .rank = rank, .scale = rank ? alpha / (double)rank : 0};
+      PareAdapter fresh = {.name = weight->name, .layer = names_of(t->g, x), .transposed = transposed, .sequential = spec->sequential,
+                           .k = type->dim[transposed], .n = type->dim[!transposed], .rank = spec->rank,
+                           .scale = spec->scale};
       if (!pare_vec_push(a, &out->at, fresh)) return pare_nomem(c);
       found = &out->at.at[out->at.n - 1];
     }

@@ -4,13 +4,22 @@
 
 #include "ir/adapter.h"
 
-/* The weights that carry adapters: matrices on an axis of heads or FFN channels.
+/* What the adapters shall be. */
+typedef struct PareAdapterSpec {
+  int64_t rank;
+  double scale; /* s */
+  bool sequential;
+  bool (*wanted)(const PareLayerNames *layer, void *arg); /* does a layer elsewhere carry an adapter too? NULL: none */
+  void *arg;
+} PareAdapterSpec;
+
+/* The weights that carry adapters: matrices on an axis of heads or FFN channels, and those that are wanted.
  * Layers that share a weight and its cut share the adapter. Of rank 0 they say which weights are scored, and
  * nothing is beside these. Lives in a.
  * PARE_UNSUPPORTED where a sequential one would meet a bias that it cannot be
  * folded into. */
-PARE_MUST_USE PareStatus pare_find_adapters(PareCtx *c, PareArena *a, const PareDims *d, int64_t rank, double alpha,
-                                            bool sequential, PareAdapters *out);
+PARE_MUST_USE PareStatus pare_find_adapters(PareCtx *c, PareArena *a, const PareDims *d, const PareAdapterSpec *spec,
+                                            PareAdapters *out);
 
 /* An adapter in a program's graph. */
 typedef struct PareLora {

@@ -11,6 +11,7 @@ banned='strcpy|strcat|sprintf|vsprintf|strtok|atoi|atol|atof|gets|alloca|malloc|
 allowed='
 api/latency_table.c free
 runtime/device.c free
+api/peft.c free
 api/plan.c free
 backend/json.c free
 backend/report.c free

@@ -46,13 +46,16 @@ typedef struct PareCompressOptions {
 #define PARE_OPTION_STR const char *
 #define PARE_OPTION_LIST const char *
 #define PARE_OPTION_INT int64_t
+#define PARE_OPTION_AUTO int64_t
+#define PARE_AUTO INT64_C(-1)
 #define PARE_OPTION_FLOAT double
 #define PARE_OPTION_FLAG bool
 #define PARE_OPTION_WORD int /* index of the word */
 #define OPTION(field, kind, name, dflt, words, help) PARE_OPTION_##kind field;
 #include "pare/options.def"
 #undef OPTION
-  void *owner; /* strings that were set live here */
+  bool keep_all; /* pare_tune: nothing is cut */
+  void *owner;   /* strings that were set live here */
 } PareCompressOptions;
 
 PARE_API int pare_options_init(PareCompressOptions *o, PareError *e);
@@ -62,6 +65,8 @@ PARE_API void pare_options_free(PareCompressOptions *o);
 PARE_API int pare_options_set(PareCompressOptions *o, const char *name, const char *value, PareError *e);
 /* A YAML file of `name: value`; a list stands for several. Errors name the line. */
 PARE_API int pare_options_recipe(PareCompressOptions *o, const char *path, PareError *e);
+/* Is the option about what is cut? pare_tune takes no such. */
+PARE_API bool pare_option_cuts(const char *name);
 
 /* --- inspect --- */
 typedef struct PareTensorInfo {
@@ -182,6 +187,10 @@ typedef struct PareCompressResult {
 PARE_API int pare_compress(const char *model, const char *out, const PareCompressOptions *o, const PareHooks *h,
                            PareCompressResult **result, PareError *e);
 PARE_API void pare_compress_result_free(PareCompressResult *r);
+/* The same with nothing cut: adapters are tuned on the model as it is, and folded. Code 2 where an option that cuts is
+ * given (pare_option_cuts). `out` NULL: the adapters alone are written, to --save-adapters. */
+PARE_API int pare_tune(const char *model, const char *out, const PareCompressOptions *o, const PareHooks *h,
+                       PareCompressResult **result, PareError *e);
 
 /* --- sweep --- */
 typedef struct PareSweepPoint {

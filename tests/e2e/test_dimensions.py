@@ -339,6 +339,13 @@ def test_samples_with_tokens_that_nobody_can_name_are_left_out(tmp_path):
     assert "1 of 4 samples are left out" in r.stderr
 
 
+def test_a_vocabulary_is_not_cut_under_a_teacher_or_adapters_that_know_all_of_it(tmp_path):
+    args = ["compress", text_model(tmp_path / "m.onnx"), tmp_path / "c.onnx", "--prune", "vocab", "--vocab-keep",
+            keep_ids(tmp_path / "keep.txt"), "--train", train(tmp_path / "t.npz", of=KEEP), "--steps", 2]
+    assert "--teacher is for the whole vocabulary" in run(*args, "--teacher", tmp_path / "m.onnx", code=2).stderr
+    assert "--adapters is for the whole vocabulary" in run(*args, "--adapters", tmp_path, code=2).stderr
+
+
 def test_sequential_adapters_are_tuned_on_what_is_left_of_the_vocabulary(tmp_path):
     run("compress", text_model(tmp_path / "m.onnx"), tmp_path / "c.onnx", "--prune", "heads,ffn,depth,vocab", "--vocab-keep",
         keep_ids(tmp_path / "keep.txt"), "--train", train(tmp_path / "t.npz", of=KEEP), "--steps", 6, "--prune-every", 2,

@@ -518,7 +518,7 @@ static void check_model(Fix *f, const char *name) {
   MUST(f, pare_model_load(&f->c, fixture(f, name), &m));
   MUST(f, pare_probe_dims(&f->c, f->arena, m->graph, 0, &probe));
   MUST(f, pare_trace_dims(&f->c, f->arena, probe, &d));
-  MUST(f, pare_find_adapters(&f->c, f->arena, d, 4, 8, false, &adapters));
+  MUST(f, pare_find_adapters(&f->c, f->arena, d, &(PareAdapterSpec){.rank = 4, .scale = 2}, &adapters));
   PareGraph *bound = bound_at(f, m->graph, 2, sizes);
   Step plain = train_once(f, bound, d, &adapters, true, false, false);
   Step fused = train_once(f, bound, d, &adapters, false, false, false);

@@ -181,3 +181,31 @@ Test(options, an_empty_recipe_changes_nothing_and_a_missing_one_is_an_error_of_f
   cr_assert_not_null(strstr(e.text, "no-such-recipe.yaml"), "%s", e.text);
   pare_options_free(&o);
 }
+
+Test(options, take_auto_for_a_rank_and_nothing_else_that_is_no_number) {
+  static const char *const bad[] = {"Auto", "automatic", "auto ", "", "8.5", "0", "-1", "4097", "99999999999999999999"};
+  PareCompressOptions o = fresh();
+  PareError e;
+  cr_assert_eq(set(&o, "rank", "auto", &e), 0, "%s", e.text);
+  cr_assert_eq(o.rank, PARE_AUTO);
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+    cr_expect_eq(set(&o, "rank", bad[i], &e), 2, "'%s' was taken", bad[i]);
+    cr_expect(strstr(e.text, "--rank"), "%s", e.text);
+  }
+  cr_assert_eq(set(&o, "rank", "16", &e), 0, "%s", e.text);
+  cr_assert_eq(o.rank, 16);
+  cr_assert_eq(recipe(&o, "rank: auto\n", &e), 0, "%s", e.text);
+  cr_assert_eq(o.rank, 16, "the recipe won over the caller");
+  pare_options_free(&o);
+  o = fresh();
+  cr_assert_eq(recipe(&o, "rank: auto\n", &e), 0, "%s", e.text);
+  cr_assert_eq(o.rank, PARE_AUTO);
+  pare_options_free(&o);
+}
+
+Test(options, about_what_is_cut_are_told_from_those_that_tune) {
+  static const char *const cut[] = {"sparsity", "target", "prune", "plan", "method", "granularity", "save-masked"};
+  static const char *const tune[] = {"train", "steps", "rank", "lr", "adapters", "teacher", "no-such-option"};
+  for (size_t i = 0; i < sizeof cut / sizeof *cut; i++) cr_expect(pare_option_cuts(cut[i]), "%s", cut[i]);
+  for (size_t i = 0; i < sizeof tune / sizeof *tune; i++) cr_expect_not(pare_option_cuts(tune[i]), "%s", tune[i]);
+}

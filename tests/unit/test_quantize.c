@@ -316,7 +316,7 @@ static void stored_init(Stored *s) {
   spread(&s->f, s->g, "w", 2);
   MUST(&s->f, pare_probe_dims(&s->f.c, s->f.arena, s->g, 0, &probe));
   MUST(&s->f, pare_trace_dims(&s->f.c, s->f.arena, probe, &s->d));
-  MUST(&s->f, pare_find_adapters(&s->f.c, s->f.arena, s->d, 2, 2.0, false, &s->adapters));
+  MUST(&s->f, pare_find_adapters(&s->f.c, s->f.arena, s->d, &(PareAdapterSpec){.rank = 2, .scale = 1}, &s->adapters));
   cr_assert_eq(s->adapters.at.n, 2u, "%zu weights carry adapters", s->adapters.at.n);
 }
 

@@ -30,7 +30,7 @@ static PareStatus find(Case *k, const char *path, unsigned what) {
   MUST(f, pare_model_load(&f->c, path, &k->m));
   MUST(f, pare_probe_dims(&f->c, f->arena, k->m->graph, 0, &probe));
   MUST(f, pare_trace_dims(&f->c, f->arena, probe, &k->d));
-  MUST(f, pare_find_adapters(&f->c, f->arena, k->d, 0, 1, false, &k->layers));
+  MUST(f, pare_find_adapters(&f->c, f->arena, k->d, &(PareAdapterSpec){.rank = 0}, &k->layers));
   return pare_find_trained(&f->c, f->arena, k->d, &k->layers, what, &k->set);
 }
 

@@ -39,7 +39,7 @@ static void load_for(Bench *b, const char *path, int64_t samples) {
   MUST(f, pare_model_load(&f->c, path, &b->m));
   MUST(f, pare_probe_dims(&f->c, f->arena, b->m->graph, 0, &probe));
   MUST(f, pare_trace_dims(&f->c, f->arena, probe, &b->d));
-  MUST(f, pare_find_adapters(&f->c, f->arena, b->d, RANK, 6, b->sequential, &b->adapters));
+  MUST(f, pare_find_adapters(&f->c, f->arena, b->d, &(PareAdapterSpec){.rank = RANK, .scale = 6.0 / RANK, .sequential = b->sequential}, &b->adapters));
   for (size_t i = 0; i < b->adapters.at.n; i++) b->adapters.at.at[i].elementwise = b->elements;
   b->plain = bound_at(f, b->m->graph, 2, sizes);
   b->g = bound_at(f, b->m->graph, 2, sizes);
