@@ -369,6 +369,9 @@ def test_files_that_are_cut_or_changed_anywhere_do_no_harm(model, tmp_path, file
     (["--adapters", "a", "--rank", "auto"], "rank auto"),
     (["--adapters", "a", "--adapter-init", "pissa"], "pissa"),
     (["--teacher", "t.onnx", "--distill", "none"], "--teacher"),
+    (["--teacher", "t.onnx", "--num-labels", 3], "--num-labels"),
+    (["--save-adapters", "a", "--save-base", "b.onnx", "--trainable", "lora,bias"], "--trainable"),
+    (["--trainable", "all", "--adapter-init", "pissa"], "--trainable"),
 ])
 def test_options_that_contradict_each_other_are_refused(model, data, tmp_path, options, why, monkeypatch):
     monkeypatch.chdir(tmp_path)
