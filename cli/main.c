@@ -1,5 +1,6 @@
 /* main.c - finds the command, hands over, and sees that what was printed has
  * arrived. */
+#include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -9,21 +10,40 @@
 
 #include "cli/cli.h"
 
-/* Set by a signal, read by the library between steps. */
+/* Set when a signal has come, read by the library between steps. */
 static volatile sig_atomic_t stop;
 
-static void on_signal(int number) {
-  (void)number;
-  stop = 1;
+static void asked_to_stop(sigset_t *set) {
+  sigemptyset(set);
+  sigaddset(set, SIGINT);
+  sigaddset(set, SIGTERM);
 }
 
 /* The first Ctrl-C asks, a second one ends the process at once. */
+static void *wait_for_signals(void *arg) {
+  sigset_t set;
+  int number;
+  (void)arg;
+  asked_to_stop(&set);
+  stop = sigwait(&set, &number) == 0;
+  pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+  while (pause() == -1) {
+  }
+  return NULL;
+}
+
+/* No handler may run on a thread that computes: products of oneDNN up to 3.11.1 let the stack pointer point into the heap,
+ * where the kernel would put the handler's frame (oneDNN issue 4845). So all threads block the signals, those that are
+ * made later too, and one waits for them. */
 static void watch_signals(void) {
-  struct sigaction ask = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
   struct sigaction ignore = {.sa_handler = SIG_IGN};
-  sigaction(SIGINT, &ask, NULL);
-  sigaction(SIGTERM, &ask, NULL);
+  sigset_t set;
+  pthread_t thread;
   sigaction(SIGPIPE, &ignore, NULL);
+  asked_to_stop(&set);
+  pthread_sigmask(SIG_BLOCK, &set, NULL);
+  if (pthread_create(&thread, NULL, wait_for_signals, NULL)) pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+  else pthread_detach(thread);
 }
 
 /* Does anything but this process run on the machine at this moment? */
