@@ -70,10 +70,10 @@ void pare_tuner_set_leaves(PareTuner *t) {
     if (t->keep[i]) memcpy(t->stage_keep[i], t->keep[i], (size_t)t->dims->dims.at[i].count * sizeof(bool));
 }
 
-/* Classes, or places, exist, and there is one at least. */
+/* Classes, or places, exist, and there is one at least. Where scores are all that is made, nothing is judged. */
 static PareStatus check_labels(PareTuner *t) {
   const PareArray *l = pare_data_find(t->data, "labels");
-  if (t->spec.loss != PARE_LOSS_CE) return PARE_OK;
+  if (t->spec.loss != PARE_LOSS_CE || !t->graph.judged) return PARE_OK;
   int64_t end = t->graph.judged->type.dim[t->graph.judged->type.rank - 1];
   bool spans = t->spec.task.kind == PARE_TASK_SPANS;
   const char *what = spans ? "the model's places number" : "the model's classes number";
