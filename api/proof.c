@@ -60,7 +60,8 @@ static PareStatus find_parts(PareCtx *c, PareArena *a, const PareGraph *g, Parts
   }
   for (size_t i = 0; i < n; i++) {
     const PareNode *def = g->outputs.at[i]->def;
-    out->of[i] = def ? (uint8_t)(n <= PARTS ? first[def->id] : first[def->id] * PARTS / n) : 0;
+    size_t part = !def ? 0 : n <= PARTS ? first[def->id] : first[def->id] * PARTS / n;
+    out->of[i] = (uint8_t)part;
     if (out->of[i] >= out->n) out->n = out->of[i] + 1;
   }
   return PARE_OK;
