@@ -27,13 +27,16 @@ bool pare_option_is_list(int id);
 /* Its present value as it could be given; *quoted tells text from numbers and
  * truth values. NULL when memory is out. Lives in a. */
 const char *pare_option_text(PareArena *a, const PareCompressOptions *o, int id, bool *quoted);
-/* PARE_USAGE when two options contradict each other. */
+/* The word of a WORD option. */
+bool pare_option_is(const PareCompressOptions *o, int id, const char *word);
+/* PARE_USAGE when two options contradict each other: option_rules.c. */
 PARE_MUST_USE PareStatus pare_options_check(PareCtx *c, const PareCompressOptions *o);
 
 /* --prune as a set of PARE_KIND_BIT; all of them where a plan says what goes. */
 unsigned pare_option_kinds(const PareCompressOptions *o);
 
-/* --trainable as a set of PARE_TRAIN_*, with what other options make of it. */
+/* --trainable as a set of PARE_TRAIN_*: as it is listed, and with what other options make of it. */
+unsigned pare_option_trainable_listed(const PareCompressOptions *o);
 unsigned pare_option_trainable(const PareCompressOptions *o);
 
 /* --target: kind "params", "macs", "bytes" or "latency" and what is left, in (0, 1].

@@ -374,6 +374,16 @@ static PareStatus take_other_teacher(PareTuner *t) {
                           t->device, &t->teacher);
 }
 
+/* --mu is about two losses. */
+static PareStatus check_mu(PareTuner *t, bool both) {
+  static const int ids[] = {PARE_OPTION_ID_mu, PARE_OPTION_ID_mu_ramp};
+  for (size_t i = 0; i < sizeof ids / sizeof *ids && !both; i++)
+    if (pare_option_source(t->o, ids[i]) != PARE_FROM_DEFAULT)
+      return pare_error(t->c, PARE_USAGE, "--%s blends the losses of labels and of distillation, and there is one of them "
+                        "only: give labels and --distill logits, hidden or both", pare_option_name(ids[i]));
+  return PARE_OK;
+}
+
 /* What is taken from the untouched model or --teacher, and how it is run. Scores alone need its outputs only. */
 static PareStatus choose_teacher(PareTuner *t) {
   enum { AUTO, NONE, LOGITS, HIDDEN, BOTH };
@@ -381,6 +391,7 @@ static PareStatus choose_teacher(PareTuner *t) {
   bool kd = t->spec.loss == PARE_LOSS_KD;
   int64_t what = o->distill == AUTO ? (kd || *o->teacher ? LOGITS : NONE) : o->distill;
   if (kd && what == NONE) return pare_error(t->c, PARE_USAGE, "--distill none leaves nothing to tune on: the loss is kd");
+  PARE_TRY(check_mu(t, !kd && what != NONE));
   if (!t->schedule.steps) what = kd ? LOGITS : NONE;
   t->spec.teach_outputs = what == LOGITS || what == BOTH;
   if (what == HIDDEN || what == BOTH) PARE_TRY(pare_find_hidden(t->c, t->arena, t->dims, t->pruned, &t->spec.hidden));

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PARE = os.environ.get("PARE", str(ROOT / "build" / "pare"))
+PARE = str(pathlib.Path(os.environ.get("PARE", ROOT / "build" / "pare")).resolve())
 FIXTURES = pathlib.Path(os.environ.get("PARE_FIXTURES", ROOT.parent / "shared" / "fixtures"))
 
 

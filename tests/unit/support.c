@@ -15,7 +15,6 @@
 #include "base/rng.h"
 #include "ir/text.h"
 #include "passes/bind_shapes.h"
-#include "runtime/program.h"
 
 void fix_init(Fix *f) {
   cr_assert(pare_ctx_init(&f->c, NULL, 0));
@@ -370,6 +369,13 @@ static void fill_input(const PareValue *v, void *data, uint64_t seed) {
   int64_t last = v->type.dim[v->type.rank - 1];
   for (int64_t i = 0; i < pare_type_count(&v->type); i++)
     put(v->type.dtype, data, i, mask && (i % last < last - 1 || last == 1));
+}
+
+void fill_inputs(PareProgram *p, const PareGraph *g) {
+  for (size_t i = 0; i < g->inputs.n; i++) {
+    void *to = pare_program_buffer(p, g->inputs.at[i]);
+    if (to && strncmp(g->inputs.at[i]->name, "pare.", 5) != 0) fill_input(g->inputs.at[i], to, 40 + i);
+  }
 }
 
 PareGraph *bound_at(Fix *f, const PareGraph *g, int nsizes, const int64_t *sizes) {

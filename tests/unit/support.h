@@ -7,6 +7,7 @@
 
 #include "frontend/model.h"
 #include "kernels/kernel.h"
+#include "runtime/program.h"
 
 typedef struct Fix {
   PareCtx c;
@@ -76,6 +77,9 @@ void *read_file(Fix *f, const char *path, size_t *n);
 
 /* Uniform in [-1, 1) for floats, small positive numbers for integers, a function of seed alone. */
 void fill_random(const PareType *t, void *data, uint64_t seed);
+/* The model's own inputs (not those named "pare."): random, masks that hide the last place, token
+ * types of zeros. */
+void fill_inputs(PareProgram *p, const PareGraph *g);
 /* Binds a clone of g, every dynamic axis to sizes[its place among the names, modulo nsizes]. */
 PareGraph *bound_at(Fix *f, const PareGraph *g, int nsizes, const int64_t *sizes);
 /* Runs a bound graph; outputs in the arena. Inputs are random; what is named "mask" is one but for

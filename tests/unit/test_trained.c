@@ -169,18 +169,6 @@ Test(trained, what_no_output_follows_from_is_not_tuned) {
 
 /* --- a program with them --- */
 
-static void fill(PareProgram *p, const PareGraph *g) {
-  for (size_t i = 0; i < g->inputs.n; i++) {
-    const PareValue *v = g->inputs.at[i];
-    void *to = pare_program_buffer(p, v);
-    if (!to || !strncmp(v->name, "pare.", 5)) continue;
-    fill_random(&v->type, to, 40 + i);
-    bool mask = strstr(v->name, "mask") != NULL, type = strstr(v->name, "type") != NULL;
-    for (int64_t k = 0; v->type.dtype == PARE_I64 && (mask || type) && k < pare_type_count(&v->type); k++)
-      ((int64_t *)to)[k] = mask;
-  }
-}
-
 /* `method` reads no gradients of masks, so that masks are fused too unless the program is plain. */
 static void build(Case *k, const char *method, bool plain) {
   Fix *f = &k->f;
@@ -191,7 +179,7 @@ static void build(Case *k, const char *method, bool plain) {
   PareGraph *g = bound_at(f, k->m->graph, 2, SIZES);
   MUST(f, pare_build_training(&f->c, g, k->d, &k->layers, &spec, &k->t));
   MUST(f, pare_program_new_pinned(&f->c, g, pare_cpu_kernels(), 1, &k->t.outputs[0].output, &k->p));
-  fill(k->p, g);
+  fill_inputs(k->p, g);
   for (size_t i = 0; i < k->t.noutputs; i++)
     fill_random(&k->t.outputs[i].teacher->type, pare_program_buffer(k->p, k->t.outputs[i].teacher), 90 + i);
   *(float *)pare_program_buffer(k->p, k->t.dloss) = 1;
@@ -211,7 +199,7 @@ static double apart(Case *k, const PareGraph *model, double *limit) {
   for (size_t i = 0; !y; i++)
     if (pare_dtype_is_float(g->outputs.at[i]->type.dtype)) y = g->outputs.at[i];
   MUST(f, pare_program_new(&f->c, g, pare_cpu_kernels(), &p));
-  fill(p, g);
+  fill_inputs(p, g);
   MUST(f, pare_program_run(&f->c, p, -1));
   run(k, PARE_PHASE_TUNE);
   PareTensor want = {.type = y->type, .data = pare_program_buffer(p, y)};

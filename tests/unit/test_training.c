@@ -53,23 +53,11 @@ static void load_for(Bench *b, const char *path, int64_t samples) {
 
 static void load(Bench *b, const char *path) { load_for(b, path, 3); }
 
-static void fill(PareProgram *p, const PareGraph *g) {
-  for (size_t i = 0; i < g->inputs.n; i++) {
-    const PareValue *v = g->inputs.at[i];
-    void *to = pare_program_buffer(p, v);
-    if (!to || !strncmp(v->name, "pare.", 5)) continue;
-    fill_random(&v->type, to, 40 + i);
-    bool mask = strstr(v->name, "mask") != NULL, type = strstr(v->name, "type") != NULL;
-    for (int64_t k = 0; v->type.dtype == PARE_I64 && (mask || type) && k < pare_type_count(&v->type); k++)
-      ((int64_t *)to)[k] = mask;
-  }
-}
-
 static void build(Bench *b) {
   Fix *f = &b->f;
   MUST(f, pare_build_training(&f->c, b->g, b->d, &b->adapters, &b->spec, &b->t));
   MUST(f, pare_program_new_pinned(&f->c, b->g, pare_cpu_kernels(), 1, &b->t.outputs[0].output, &b->p));
-  fill(b->p, b->g);
+  fill_inputs(b->p, b->g);
   *(float *)pare_program_buffer(b->p, b->t.dloss) = 1;
   const float hyper[8] = {1e-3f, 0.9f, 0.999f, 1e-8f, 0, 10, 1000, 1};
   memcpy(pare_program_buffer(b->p, b->t.hyper), hyper, sizeof hyper);
@@ -98,7 +86,7 @@ static double outputs_apart(Bench *b) {
   for (size_t i = 0; !y; i++)
     if (pare_dtype_is_float(b->plain->outputs.at[i]->type.dtype)) y = b->plain->outputs.at[i];
   MUST(f, pare_program_new(&f->c, b->plain, pare_cpu_kernels(), &p));
-  fill(p, b->plain);
+  fill_inputs(p, b->plain);
   MUST(f, pare_program_run(&f->c, p, -1));
   run(b, PARE_PHASE_TUNE);
   PareTensor want = {.type = y->type, .data = pare_program_buffer(p, y)};
@@ -524,7 +512,7 @@ static void find_truth(Bench *b, Truth *out) {
   for (size_t i = 0; i < 16; i++) wrt[i] = site(b, g, i)->in[1], pin[16 + i] = site(b, g, i)->in[0];
   MUST(f, pare_autodiff(&f->c, g, loss, pare_const_float(&f->c, g, "", PARE_F32, 1), 16, wrt, pin));
   MUST(f, pare_program_new_pinned(&f->c, g, pare_cpu_kernels(), 32, pin, &p));
-  fill(p, g);
+  fill_inputs(p, g);
   memcpy(pare_program_buffer(p, labels), pare_program_buffer(b->p, b->t.labels),
          (size_t)pare_type_count(&labels->type) * sizeof(int64_t));
   MUST(f, pare_program_run(&f->c, p, -1));
