@@ -53,6 +53,19 @@ static PareStatus list_adapters(PareCtx *c, PareArena *a, const PareAdapters *ad
   return PARE_OK;
 }
 
+static PareStatus list_spans(PareCtx *c, PareArena *a, const PareCompressResult *x, PareReport *r) {
+  static const char *const name[] = {
+#define X(ID, name) #name,
+    PARE_SPANS(X)
+#undef X
+  };
+  PareReportSpan *at = PARE_NEW_N(a, PARE_SPAN_COUNT, PareReportSpan);
+  if (!at) return pare_nomem(c);
+  for (int p = 0; p < PARE_SPAN_COUNT; p++) at[r->nspans++] = (PareReportSpan){name[p], x->span_seconds[p]};
+  r->spans = at;
+  return PARE_OK;
+}
+
 static PareStatus list_curves(PareCtx *c, PareArena *a, const PareTuner *t, PareReport *r) {
   PareReportPoint *p = PARE_NEW_N(a, t->curve.n + 1, PareReportPoint);
   PareReportEval *e = PARE_NEW_N(a, t->metrics.n + 1, PareReportEval);
@@ -139,6 +152,7 @@ PareStatus pare_account_write(PareCtx *c, const PareTuner *t, const PareAccount 
   r.training.seconds = x->seconds;
   r.training.samples_per_second = x->samples_per_second;
   r.training.final_loss = x->final_loss;
+  PARE_TRY(list_spans(c, a, x, &r));
   PARE_TRY(list_options(c, a, t->o, &r));
   PARE_TRY(list_groups(c, a, t, &r));
   PARE_TRY(list_adapters(c, a, &t->params.full, &r));

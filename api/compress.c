@@ -1,20 +1,20 @@
 /* compress.c - `pare compress`: the pipeline from top to bottom. */
-#include <errno.h>
 #include <math.h>
 #include <omp.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "api/account.h"
 #include "api/align.h"
+#include "api/call.h"
 #include "api/clock.h"
 #include "api/costs.h"
 #include "api/digest.h"
 #include "api/judge.h"
 #include "api/latency.h"
 #include "api/options.h"
+#include "api/places.h"
 #include "api/plan.h"
 #include "api/proof.h"
 #include "api/shapes.h"
@@ -59,73 +59,17 @@ typedef struct Compress {
   PareProof proof;
   PareDigest digest[2]; /* of model and emitted */
   PareCompressResult *result;
+  double since; /* when the span at hand began */
   bool adapters_only; /* OUT is made and proven, but stays where it is staged */
 } Compress;
 
 /* --- what comes in --- */
 
-static bool same_file(const char *a, const char *b) {
-  struct stat x, y;
-  return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
-}
-
-/* A file can be put at `path`: said before time is spent on tuning. */
-static PareStatus check_place(Compress *k, const char *path) {
-  struct stat st;
-  const char *slash = strrchr(path, '/');
-  const char *folder = !slash ? "." : pare_arena_printf(k->arena, "%.*s", (int)(slash - path + 1), path);
-  if (!folder) return pare_nomem(k->c);
-  if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) return pare_error(k->c, PARE_IO, "'%s' is a folder", path);
-  if (access(folder, W_OK | X_OK)) return pare_error(k->c, PARE_IO, "cannot write '%s': %s", path, strerror(errno));
-  if (same_file(path, k->o->train) || same_file(path, k->o->eval))
-    return pare_error(k->c, PARE_USAGE, "'%s' would overwrite the data", path);
-  return PARE_OK;
-}
-
-/* A folder can be made at `path`, or is there. */
-static PareStatus check_folder(Compress *k, const char *path) {
-  struct stat st;
-  if (stat(path, &st)) return check_place(k, path);
-  if (!S_ISDIR(st.st_mode)) return pare_error(k->c, PARE_IO, "'%s' is a file, not a folder", path);
-  return access(path, W_OK | X_OK) ? pare_error(k->c, PARE_IO, "cannot write '%s': %s", path, strerror(errno)) : PARE_OK;
-}
-
-/* --save-masked and --save-base: another file than MODEL, OUT and each other. */
-static PareStatus check_also(Compress *k, const char *option, const char *path, const char *other) {
-  if (!*path) return PARE_OK;
-  if (same_file(k->path, path)) return pare_error(k->c, PARE_USAGE, "--%s would overwrite the model", option);
-  if (!strcmp(k->out, path) || same_file(k->out, path))
-    return pare_error(k->c, PARE_USAGE, "--%s and OUT are the same file", option);
-  if (!strcmp(other, path) || same_file(other, path))
-    return pare_error(k->c, PARE_USAGE, "--save-masked and --save-base are the same file");
-  return check_place(k, path);
-}
-
-static PareStatus check_paths(Compress *k) {
-  if (same_file(k->path, k->out) && !k->o->overwrite)
-    return pare_error(k->c, PARE_USAGE, "OUT is MODEL: give another name, or --overwrite");
-  PARE_TRY(check_place(k, k->out));
-  PARE_TRY(check_also(k, "save-masked", k->o->save_masked, ""));
-  PARE_TRY(check_also(k, "save-base", k->o->save_base, k->o->save_masked));
-  if (*k->o->save_adapters) PARE_TRY(check_folder(k, k->o->save_adapters));
-  if (*k->o->save_plan) PARE_TRY(check_place(k, k->o->save_plan));
-  if (*k->o->plan && *k->o->target)
-    return pare_error(k->c, PARE_USAGE, "--plan says what goes, so --target has no meaning beside it");
-  return PARE_OK;
-}
-
-/* Neither the model nor its weights, which go to PATH.data, may fall on weights that the model reads. */
-static PareStatus check_external(Compress *k, const char *path) {
-  const char *data = pare_arena_printf(k->arena, "%s.data", path);
-  if (!data) return pare_nomem(k->c);
-  for (size_t i = 0; i < k->model->external.n; i++) {
-    const char *in = pare_path_beside(k->arena, k->path, k->model->external.at[i].location);
-    if (!in) return pare_nomem(k->c);
-    if (same_file(in, data) || same_file(in, path))
-      return pare_error(k->c, PARE_USAGE, "'%s' would overwrite '%s', which holds the model's weights: give "
-                        "another name", path, in);
-  }
-  return PARE_OK;
+/* What has passed since the last span ended was this one's. */
+static void end_span(Compress *k, PareSpan p) {
+  double now = pare_now();
+  k->result->span_seconds[p] += now - k->since;
+  k->since = now;
 }
 
 /* Training speaks in new ids: data and the model that it follows. */
@@ -155,10 +99,9 @@ static PareStatus replace_head(Compress *k) {
 static PareStatus load(Compress *k) {
   PareCtx *c = k->c;
   PARE_TRY(pare_model_load(c, k->path, &k->model));
+  end_span(k, PARE_SPAN_IMPORT);
   pare_model_tell(c, k->model);
-  PARE_TRY(check_external(k, k->out));
-  if (*k->o->save_masked) PARE_TRY(check_external(k, k->o->save_masked));
-  if (*k->o->save_base) PARE_TRY(check_external(k, k->o->save_base));
+  PARE_TRY(pare_places_check_external(c, k->arena, k->model, k->out, k->o));
   c->file = k->path;
   PARE_TRY(pare_untie(c, k->model->graph));
   k->file = k->model->graph;
@@ -166,6 +109,7 @@ static PareStatus load(Compress *k) {
   k->probe = k->file_bound;
   PARE_TRY(replace_head(k));
   PARE_TRY(pare_trace_classes(c, k->arena, k->probe, pare_option_kinds(k->o), &k->dims));
+  end_span(k, PARE_SPAN_TRACE);
   if (*k->o->train) PARE_TRY(pare_samples_load(c, k->model->graph, k->o->train, &k->train));
   if (*k->o->eval) PARE_TRY(pare_samples_load(c, k->model->graph, k->o->eval, &k->eval));
   PARE_TRY(pare_vocab_read(c, k->arena, k->o, k->dims, &k->vocab));
@@ -206,7 +150,7 @@ static bool is_timed(const Compress *k) { return !strcmp(k->target.kind, "latenc
 /* --latency-table or, so that a run that goes on does what it would have done, a file in the checkpoint. */
 static PareStatus table_path(Compress *k, const char **out) {
   *out = k->o->latency_table;
-  if (**out) return check_place(k, *out);
+  if (**out) return pare_place_check(k->c, k->arena, k->o, *out);
   if (!*k->o->checkpoint) return PARE_OK;
   *out = pare_arena_printf(k->arena, "%s/latency.json", k->o->checkpoint);
   return *out ? pare_dir_make(k->c, k->o->checkpoint) : pare_nomem(k->c);
@@ -532,10 +476,17 @@ static PareStatus choose_out(Compress *k) {
   return k->out ? PARE_OK : pare_nomem(k->c);
 }
 
+static PareStatus sync_stages(Compress *k) {
+  PARE_TRY(pare_stage_sync(k->c, &k->stage));
+  PARE_TRY(pare_stage_sync(k->c, &k->masked_stage));
+  return pare_stage_sync(k->c, &k->base_stage);
+}
+
 static PareStatus run(Compress *k) {
+  k->since = pare_now();
   PARE_TRY(pare_options_check(k->c, k->o));
   PARE_TRY(choose_out(k));
-  PARE_TRY(check_paths(k));
+  PARE_TRY(pare_places_check(k->c, k->arena, k->path, k->out, k->o));
   PARE_TRY(pare_device_open(k->c, *k->o->device ? k->o->device : "auto", &k->device));
   PARE_TRY(load(k));
   PARE_TRY(prepare(k));
@@ -544,14 +495,20 @@ static PareStatus run(Compress *k) {
   pare_digest_begin(&k->digest[0], k->model);
   PARE_TRY(pare_tuner_run(&k->tuner));
   PARE_TRY(tell_uneven(k));
+  end_span(k, PARE_SPAN_TUNE);
   PARE_TRY(edit_model(k));
   PARE_TRY(emit_compact(k));
   if (*k->o->save_masked) PARE_TRY(emit(k, k->masked, k->o->save_masked, &k->masked_stage));
   if (k->base) PARE_TRY(emit(k, k->base, k->o->save_base, &k->base_stage));
+  end_span(k, PARE_SPAN_EMIT);
   PARE_TRY(prove(k));
+  end_span(k, PARE_SPAN_PROVE);
   PARE_TRY(judge(k));
   PARE_TRY(time_result(k));
   PARE_TRY(account(k));
+  end_span(k, PARE_SPAN_JUDGE);
+  PARE_TRY(sync_stages(k));
+  end_span(k, PARE_SPAN_SYNC);
   if (*k->o->report) PARE_TRY(report(k));
   if (*k->o->save_plan) PARE_TRY(pare_plan_save(k->c, k->o->save_plan, k->dims, k->tuner.keep));
   if (k->vocab) PARE_TRY(pare_vocab_write(k->c, k->vocab, k->o->vocab, k->out));

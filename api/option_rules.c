@@ -187,6 +187,8 @@ PareStatus pare_options_check(PareCtx *c, const PareCompressOptions *o) {
   PARE_TRY(check_new_head(c, o));
   PARE_TRY(check_adapters(c, o));
   PARE_TRY(check_teacher(c, o));
+  if (*o->plan && *o->target)
+    return pare_error(c, PARE_USAGE, "--plan says what goes, so --target has no meaning beside it");
   if (o->resume && !*o->checkpoint) return pare_error(c, PARE_USAGE, "--resume needs --checkpoint DIR");
   PARE_TRY(check_granularity(c, o));
   PARE_TRY(check_latency(c, o));

@@ -540,7 +540,7 @@ static PareStatus write_file(PareCtx *c, PareArena *a, const PareChunks *ch, con
   PareOut o = {0};
   PareStatus s = pare_out_open(c, a, path, &o);
   if (s == PARE_OK) s = pare_chunks_write(c, ch, &o);
-  if (s == PARE_OK) s = pare_out_commit(c, &o);
+  if (s == PARE_OK) s = pare_out_place(c, &o);
   pare_out_abort(&o);
   return s;
 }

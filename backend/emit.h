@@ -33,7 +33,9 @@ typedef struct PareStage {
  * would pass 2 GB. Strings live in a. */
 PARE_MUST_USE PareStatus pare_emit_stage(PareCtx *c, PareArena *a, const PareEmit *e, const char *path,
                                          PareStage *out);
-/* Puts both in place, the data first. */
+/* Waits until both are on the disk: emission and the proof, which reads them, need not. */
+PARE_MUST_USE PareStatus pare_stage_sync(PareCtx *c, const PareStage *s);
+/* Puts both in place, the data first, once they are synced. */
 PARE_MUST_USE PareStatus pare_stage_commit(PareCtx *c, PareStage *s);
 /* Removes what is left of the folder; fine after commit and on a zeroed stage. */
 void pare_stage_remove(PareStage *s);

@@ -101,6 +101,12 @@ static json_t *training_json(const PareReport *r) {
                    (json_int_t)r->training.peak_memory_bytes, "final_loss", pare_json_number(r->training.final_loss));
 }
 
+static json_t *spans_json(const PareReport *r) {
+  json_t *o = json_object();
+  for (size_t i = 0; i < r->nspans; i++) json_object_set_new(o, r->spans[i].name, pare_json_number(r->spans[i].seconds));
+  return o;
+}
+
 static json_t *adapters_json(const PareReport *r) {
   json_t *list = json_array();
   for (size_t i = 0; i < r->nadapters; i++)
@@ -138,10 +144,11 @@ static json_t *options_json(const PareReport *r) {
 }
 
 static json_t *report_json(const PareReport *r) {
-  return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o}", "input", model_json(&r->input),
+  return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o}", "input", model_json(&r->input),
                    "exporter", pare_fingerprint_json(r->fingerprint), "output", model_json(&r->output), "target", target_json(r), "latency",
                    latency_json(r), "alignment", alignment_json(r), "groups", groups_json(r), "metrics",
-                   metrics_json(r), "validation", validation_json(r), "training", training_json(r), "adapters",
+                   metrics_json(r), "validation", validation_json(r), "training", training_json(r), "seconds",
+                   spans_json(r), "adapters",
                    adapters_json(r), "curves", curves_json(r), "seed", (json_int_t)r->seed, "options", options_json(r), "version",
                    pare_json_text(r->version));
 }

@@ -43,6 +43,11 @@ typedef struct PareReportAdapter {
   double scale;
 } PareReportAdapter;
 
+typedef struct PareReportSpan {
+  const char *name;
+  double seconds;
+} PareReportSpan;
+
 typedef struct PareReportOption {
   const char *name, *value;
   bool quoted; /* text, not a number or a truth value */
@@ -102,6 +107,8 @@ typedef struct PareReport {
     double trained_share;       /* of the input's parameters */
     double seconds, samples_per_second, final_loss;
   } training;
+  size_t nspans;
+  const PareReportSpan *spans; /* in their order */
   size_t noptions, npoints, nevals, nadapters;
   const PareReportOption *options;
   const PareReportPoint *points;

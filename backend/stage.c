@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "backend/stage.h"
+#include "base/file.h"
 
 static PareStatus stage_error(PareCtx *c, const char *path) {
   return pare_diag_set(&c->diag, PARE_IO, path, NULL, NULL, __FILE__, __LINE__, "cannot write there: %s",
@@ -36,6 +37,11 @@ static void sync_folder_of(const char *path) {
   if (fd < 0) return; /* a rename is still atomic; only its durability is lost */
   fsync(fd);
   close(fd);
+}
+
+PareStatus pare_stage_sync(PareCtx *c, const PareStage *s) {
+  if (s->data) PARE_TRY(pare_file_sync(c, s->data));
+  return s->model ? pare_file_sync(c, s->model) : PARE_OK;
 }
 
 PareStatus pare_stage_commit(PareCtx *c, PareStage *s) {

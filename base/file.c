@@ -80,8 +80,7 @@ PareStatus pare_out_copy(PareCtx *c, PareOut *o, const PareFile *from, size_t of
   return n ? pare_out_write(c, o, from->data + off, n) : PARE_OK;
 }
 
-PareStatus pare_out_finish(PareCtx *c, PareOut *o) {
-  bool ok = fflush(o->f) == 0 && fsync(fileno(o->f)) == 0;
+static PareStatus close_out(PareCtx *c, PareOut *o, bool ok) {
   int err = errno;
   ok = (fclose(o->f) == 0) && ok;
   o->f = NULL;
@@ -89,11 +88,33 @@ PareStatus pare_out_finish(PareCtx *c, PareOut *o) {
   return ok ? PARE_OK : io_error(c, "write", o->path);
 }
 
-PareStatus pare_out_commit(PareCtx *c, PareOut *o) {
-  if (o->f) PARE_TRY(pare_out_finish(c, o));
+static PareStatus put_in_place(PareCtx *c, PareOut *o) {
   if (rename(o->tmp, o->path) < 0) return io_error(c, "put in place", o->path);
   o->tmp = NULL;
   return PARE_OK;
+}
+
+PareStatus pare_out_finish(PareCtx *c, PareOut *o) {
+  return close_out(c, o, fflush(o->f) == 0 && fsync(fileno(o->f)) == 0);
+}
+
+PareStatus pare_out_commit(PareCtx *c, PareOut *o) {
+  if (o->f) PARE_TRY(pare_out_finish(c, o));
+  return put_in_place(c, o);
+}
+
+PareStatus pare_out_place(PareCtx *c, PareOut *o) {
+  PARE_TRY(close_out(c, o, fflush(o->f) == 0));
+  return put_in_place(c, o);
+}
+
+PareStatus pare_file_sync(PareCtx *c, const char *path) {
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  bool ok = fd >= 0 && fsync(fd) == 0;
+  int err = errno;
+  if (fd >= 0) close(fd);
+  errno = err;
+  return ok ? PARE_OK : io_error(c, "write", path);
 }
 
 void pare_out_abort(PareOut *o) {

@@ -34,8 +34,13 @@ PARE_MUST_USE PareStatus pare_out_copy(PareCtx *c, PareOut *o, const PareFile *f
 /* Flushes, syncs and closes, but leaves the file under its temporary name. */
 PARE_MUST_USE PareStatus pare_out_finish(PareCtx *c, PareOut *o);
 PARE_MUST_USE PareStatus pare_out_commit(PareCtx *c, PareOut *o);
+/* The same without waiting for the disk: pare_file_sync is to follow. */
+PARE_MUST_USE PareStatus pare_out_place(PareCtx *c, PareOut *o);
 /* Removes what was written; fine after commit and on a zeroed PareOut. */
 void pare_out_abort(PareOut *o);
+
+/* Waits until `path` is on the disk. Error: PARE_IO, the disk being full, say. */
+PARE_MUST_USE PareStatus pare_file_sync(PareCtx *c, const char *path);
 
 /* Writes a whole small file atomically. */
 PARE_MUST_USE PareStatus pare_file_write(PareCtx *c, const char *path, const void *p, size_t n);

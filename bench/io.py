@@ -3,9 +3,10 @@
 
     bench/io.py --pare build/pare [--dir /var/tmp] [--rounds 5]
 
-Reading and writing are timed by `pare bench --io`: synced, nothing cut, without the proof and the hash of a compression.
-`cp` is timed alone and with a sync after it, which is the like of it. `compress` is the whole command, without tuning:
-its time, the processor's time in it, and the most private memory (RssAnon) that a look every 2 ms has seen.
+Reading and writing are timed by `pare bench --io`: nothing cut, without the proof and the hash of a compression. `cp` and
+writing are timed alone, and with the wait for the disk. `compress` is the whole command, without tuning: its time, what
+its report says that importing, tracing and emitting took of it, the processor's time, and the most private memory
+(RssAnon) that a look every 2 ms has seen.
 """
 import argparse
 import json
@@ -53,14 +54,19 @@ def one_round(pare, d, model, copy):
     out = subprocess.run([pare, "bench", "--io", "--json", model], env=dict(os.environ, TMPDIR=d), check=True,
                          capture_output=True, text=True).stdout
     r = json.loads(out)
-    row = {"read": r["load_seconds"], "private": r["memory_bytes"], "write": r["write_seconds"]}
+    row = {"read": r["load_seconds"], "private": r["memory_bytes"], "write": r["write_seconds"],
+           "write and sync": r["write_seconds"] + r["sync_seconds"]}
     row["cp"] = timed("cp", model, copy)
     os.remove(copy)
     row["cp and sync"] = timed("sh", "-c", 'cp "$0" "$1" && sync "$1"', model, copy)
     os.remove(copy)
+    report = os.path.join(d, "report")
     row["compress"], row["busy"], row["most"] = watched(pare, "compress", model, copy, "--method", "magnitude", "--steps",
-                                                        "0", "-q")
+                                                        "0", "-q", "--report", report)
     os.remove(copy)
+    with open(os.path.join(report, "report.json")) as f:
+        row.update(json.load(f)["seconds"])
+    row["edit"] = row["import"] + row["trace"] + row["emit"]
     return row
 
 
@@ -78,9 +84,11 @@ def main():
         size = os.path.getsize(model)
     m = {k: statistics.median(r[k] for r in rows) for k in rows[0]}
     print(f"{size / 1e9:.2f} GB, medians of {a.rounds} rounds: read {1e3 * m['read']:.2f} ms, {m['private'] / 1e3:.0f} kB "
-          f"private; write, synced, {m['write']:.2f} s; cp {m['cp']:.2f} s, cp and sync {m['cp and sync']:.2f} s: "
-          f"{m['write'] / m['cp']:.2f} x and {m['write'] / m['cp and sync']:.2f} x")
-    print(f"compress {m['compress']:.2f} s, {m['compress'] / m['cp']:.2f} x cp, {m['busy']:.2f} s of a core; "
+          f"private; write {m['write']:.2f} s, synced {m['write and sync']:.2f} s; cp {m['cp']:.2f} s, synced "
+          f"{m['cp and sync']:.2f} s: {m['write'] / m['cp']:.2f} x and {m['write and sync'] / m['cp and sync']:.2f} x")
+    spans = ", ".join(f"{p} {m[p]:.2f}" for p in ("import", "trace", "tune", "emit", "prove", "judge", "sync"))
+    print(f"compress {m['compress']:.2f} s ({spans}): import, trace and emit {m['edit'] / m['cp']:.2f} x cp; "
+          f"{m['busy']:.2f} s of a core; "
           f"{m['most'] / 1e6:.1f} MB private at the most, {100 * m['most'] / size:.1f} % of the file")
 
 

@@ -166,6 +166,17 @@ typedef struct PareModelInfo {
   int64_t opset, params, macs, bytes;
 } PareModelInfo;
 
+/* What the time of a run goes to, in this order: the model read; its dimensions found; data read, scores made and
+ * tuning; the cut model written, not waiting for the disk; compared with the masked one; both judged, and timed where
+ * that was asked for; the disk waited for. */
+#define PARE_SPANS(X) X(IMPORT, import) X(TRACE, trace) X(TUNE, tune) X(EMIT, emit) X(PROVE, prove) X(JUDGE, judge) X(SYNC, sync)
+typedef enum PareSpan {
+#define X(ID, name) PARE_SPAN_##ID,
+  PARE_SPANS(X)
+#undef X
+  PARE_SPAN_COUNT
+} PareSpan;
+
 typedef struct PareCompressResult {
   PareModelInfo input, output;
   const char *metric; /* its name, as --metric takes it */
@@ -179,7 +190,8 @@ typedef struct PareCompressResult {
   bool exact; /* the compact model is the masked one; else (a normalised axis was cut) both were cut there */
   double masked_vs_compact_abs, masked_vs_compact_rel;
   int64_t steps;
-  double seconds, samples_per_second, final_loss;
+  double seconds, samples_per_second, final_loss; /* of tuning */
+  double span_seconds[PARE_SPAN_COUNT];
   int64_t peak_memory_bytes; /* of the process; where a GPU tunes, of its memory */
   void *owner;
 } PareCompressResult;
@@ -301,7 +313,7 @@ typedef struct PareBenchResult {
   int64_t macs;
   int64_t memory_bytes; /* planned: all that is taken before the first run */
   int64_t device_bytes; /* on a GPU: by how much its free memory fell; else 0 */
-  double load_seconds, write_seconds; /* io */
+  double load_seconds, write_seconds, sync_seconds; /* io: read, written, and after that on the disk */
   size_t nrows;
   const PareBenchRow *rows;
   void *owner;
