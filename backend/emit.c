@@ -431,11 +431,28 @@ static void put_shape(PareBuf *out, PareArena *a, const PareField *m, int level,
   else pare_buf_field_bytes(out, m->num, b.at, b.n);
 }
 
+/* What stands under the name of `was` in the new file: a constant that is copied for the readers that see it changed
+ * stays as it was. */
+static const PareValue *placed(const Writer *w, const PareValue *was, const PareValue *is) {
+  const PareValue *now = NULL;
+  const PareNodeEdit *e;
+  if (was->role != PARE_CONST || was->origin.body) return is;
+  switch (was->origin.kind) {
+    case PARE_ORIGIN_INITIALIZER: now = w->edits.initializer[was->origin.index]; break;
+    case PARE_ORIGIN_SPARSE: now = w->edits.sparse[was->origin.index]; break;
+    case PARE_ORIGIN_NODE: now = (e = w->edits.node[was->origin.index]) ? e->constant : NULL; break;
+    default: return is;
+  }
+  return now ? now : was;
+}
+
 static bool put_value_info(Writer *w, const PareField *info) {
   if (!w->e->before_bound || !w->e->after_bound) return false;
   const PareValue *was = bound_value(w->e->before_bound, &w->before_id, info);
   const PareValue *is = bound_value(w->e->after_bound, &w->after_id, info);
-  if (!was || !is || was->type.rank != is->type.rank || pare_type_equal(&was->type, &is->type)) return false;
+  if (!was || !is) return false;
+  is = placed(w, was, is);
+  if (was->type.rank != is->type.rank || pare_type_equal(&was->type, &is->type)) return false;
   PareBuf b = buf(w);
   int axis = 0;
   put_shape(&b, w->a, info, 0, &was->type, &is->type, &axis);

@@ -2,7 +2,8 @@
 """paper.py - what bench/paper.sh runs: the comparison of the paper (arXiv 2305.18403), tables 1 to 5 in shape.
 
     paper.py --pare build/pare --image M.onnx train.npz test.npz [--text M.onnx train.npz test.npz] --work DIR
-             [--quick] [--tables 1,2,3,4,5] [--seeds 3] [--out bench/results] [--device cpu] [--date YYYY-MM-DD]
+             [--quick] [--tables 1,2,3,4,5] [--methods gate,random] [--columns '50 % of groups'] [--steps N] [--seeds 3]
+             [--out bench/results] [--device cpu] [--date YYYY-MM-DD]
 
 Every method has the same samples, steps and batch, and the same four learning rates to choose from, at half of heads and
 channels, with seed 0, on training samples that are held out; the test samples decide nothing. A run's result is a line of
@@ -176,9 +177,18 @@ def picture(title, columns, cells):
     return "\n".join(out) + "\n</svg>\n"
 
 
+def chosen(names, wanted):
+    """Those that are wanted, in their order; all of them where nothing is said."""
+    return [n for n in names if not wanted or n in wanted.split(",")]
+
+
 def table(bench, number, tasks):
     title, methods, columns, quick = TABLES[number]
     columns = quick if bench.args.quick else columns
+    methods = chosen(methods, bench.args.methods)
+    columns = {c: columns[c] for c in chosen(columns, bench.args.columns)}
+    if not methods or not columns:
+        return
     stem = bench.path.with_name(f"{bench.path.stem}-table{number}")
     seeds = "one seed" if bench.args.seeds == 1 else f"{bench.args.seeds} seeds, mean ± s.d."
     lines, pictures = [f"# Table {number}. {title}", ""], []
@@ -218,6 +228,9 @@ def main():
     p.add_argument("--text", nargs=3, metavar=("MODEL", "TRAIN", "TEST"))
     p.add_argument("--quick", action="store_true", help="one seed, few steps, no choice of rates: that it runs, not who wins")
     p.add_argument("--tables", default="1,2,3,4,5")
+    p.add_argument("--methods", help=f"these rows alone, of {', '.join(METHODS)}")
+    p.add_argument("--columns", help="these columns alone, by their titles")
+    p.add_argument("--steps", type=int, default=0, help="of every run, instead of the usual")
     p.add_argument("--seeds", type=int, default=0, help="3, or 1 if quick")
     p.add_argument("--device", default="auto")
     p.add_argument("--out", default=str(pathlib.Path(__file__).resolve().parent / "results"))
@@ -230,6 +243,7 @@ def main():
         if getattr(args, name):
             model, train, test = getattr(args, name)
             budget = (QUICK_BUDGET if args.quick else BUDGET)[name]
+            budget = ("--steps", str(args.steps or budget[1]), *budget[2:])
             tasks.append({"name": name, "budget": budget, "files": (model, *split(train, work, name), test)})
     if not tasks:
         p.error("give --image or --text")

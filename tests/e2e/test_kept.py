@@ -7,9 +7,11 @@ import subprocess
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import external_data_helper, numpy_helper
 
+import tiny
 from conftest import PARE, example, index_rows, models, run
 
 ALL = example() + models([r["name"] for r in index_rows()])
@@ -211,3 +213,20 @@ def test_so_it_is_in_sparse_initializers(tmp_path):
     run("compress", path, tmp_path / "s.onnx", *CUT, "--granularity", "unstructured", "--sparsity", 0.9, "--sparse-format",
         "onnx")
     assert check(tmp_path / "s.onnx", tmp_path) == 0
+
+
+def test_a_weight_that_is_an_output_stays_and_its_layer_reads_a_copy(tmp_path):
+    model = tiny.encoder(onnx.TensorProto.FLOAT)
+    names = ["attention.q.weight", "ffn.up.bias"]
+    weights = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer if t.name in names}
+    for name in names:
+        model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, weights[name].shape))
+    onnx.save(model, tmp_path / "in.onnx")
+    run("compress", tmp_path / "in.onnx", tmp_path / "out.onnx", *CUT)
+    out = onnx.load(tmp_path / "out.onnx")
+    onnx.checker.check_model(out, full_check=True)
+    shapes = {o.name: [d.dim_value for d in o.type.tensor_type.shape.dim] for o in out.graph.output[1:]}
+    assert shapes == {n: list(w.shape) for n, w in weights.items()}
+    for name, value in zip(names, onnxruntime.InferenceSession(str(tmp_path / "out.onnx")).run(
+            names, {"x": np.zeros((2, 5, tiny.STREAM), np.float32)})):
+        assert np.array_equal(value, weights[name]), name
