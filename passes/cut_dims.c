@@ -50,7 +50,8 @@ static const bool *alive_on(PareCtx *c, PareArena *a, PareAxis *axis, int64_t di
   int64_t *kept = PARE_NEW_N(c->scratch, dim + 1, int64_t);
   if (!alive || !kept) return NULL;
   pare_axis_indices(axis, kept);
-  for (int64_t i = 0; i < pare_axis_count(axis); i++) {
+  int64_t n = pare_axis_count(axis); /* it walks the axis */
+  for (int64_t i = 0; i < n; i++) {
     assert(!i || kept[i] > kept[i - 1]);
     alive[kept[i]] = true;
   }
