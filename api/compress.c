@@ -3,7 +3,6 @@
 #include <omp.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
 #include "api/account.h"
 #include "api/align.h"

@@ -13,8 +13,6 @@
 #include "api/call.h"
 #include "ir/trained.h"
 #include "runtime/device.h"
-#include "runtime/rank.h"
-#include "runtime/schedule.h"
 
 typedef enum Kind { STR, LIST, INT, AUTO, FLOAT, FLAG, WORD } Kind;
 

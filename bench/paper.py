@@ -179,7 +179,16 @@ def picture(title, columns, cells):
 
 def chosen(names, wanted):
     """Those that are wanted, in their order; all of them where nothing is said."""
-    return [n for n in names if not wanted or n in wanted.split(",")]
+    return [n for n in names if not wanted or n in wanted]
+
+
+def listed(p, option, text, known):
+    """A list of the command line; the program ends where it names what is not there."""
+    names = text.split(",") if text else []
+    for n in names:
+        if n not in known:
+            p.error(f"--{option}: '{n}' is none of {', '.join(known)}")
+    return names
 
 
 def table(bench, number, tasks):
@@ -236,6 +245,8 @@ def main():
     p.add_argument("--out", default=str(pathlib.Path(__file__).resolve().parent / "results"))
     p.add_argument("--date", default=str(datetime.date.today()), help="of the files' names: to go on with an earlier run")
     args = p.parse_args()
+    args.methods = listed(p, "methods", args.methods, METHODS)
+    args.columns = listed(p, "columns", args.columns, {**ELEMENTS, **STRUCTURED})
     args.seeds = args.seeds or (1 if args.quick else 3)
     work = pathlib.Path(args.work)
     bench, tasks = Bench(args), []

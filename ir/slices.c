@@ -34,10 +34,10 @@ PACK(64)
 
 typedef size_t Pack(const void *in, const bool *alive, size_t n, bool zeroed, void *out);
 
-/* NULL: the indices are wider, and taken run by run. Data that are not aligned for their type are wider here, too. */
+/* NULL: an index is no single number, or the data are not aligned for one: they are taken run by run. */
 static Pack *pack_of(size_t inner, const void *data) {
-  if ((uintptr_t)data % inner) return NULL;
-  return inner == 1 ? pack_8 : inner == 2 ? pack_16 : inner == 4 ? pack_32 : inner == 8 ? pack_64 : NULL;
+  Pack *pack = inner == 1 ? pack_8 : inner == 2 ? pack_16 : inner == 4 ? pack_32 : inner == 8 ? pack_64 : NULL;
+  return pack && (uintptr_t)data % inner == 0 ? pack : NULL;
 }
 
 static bool walk_line(const Walk *w, Pack *pack, const bool *alive, int64_t n, const uint8_t *at) {

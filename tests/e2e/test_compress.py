@@ -1,5 +1,6 @@
 """pare compress on real exports, judged by the ONNX checker and ONNX Runtime."""
 import json
+import time
 
 import numpy as np
 import onnx
@@ -292,3 +293,15 @@ def test_regrowing_takes_more_than_one_prune(fixture, tmp_path):
     said = run("compress", path, tmp_path / "d.onnx", "--train", data(path, tmp_path), "--regrow", "--schedule",
                "one-shot", code=2).stderr
     assert "--regrow needs more than one prune" in said
+
+
+@pytest.mark.parametrize("fixture", example())
+def test_the_report_says_what_a_run_spent_its_time_on(fixture, tmp_path):
+    path = fixture[1]
+    start = time.perf_counter()
+    run("compress", path, tmp_path / "c.onnx", "--method", "magnitude", "--steps", 0, "--report", tmp_path / "r", "-q")
+    whole = time.perf_counter() - start
+    spent = json.load(open(tmp_path / "r" / "report.json"))["seconds"]
+    assert list(spent) == ["import", "trace", "tune", "emit", "prove", "judge", "sync"]
+    assert all(s >= 0 for s in spent.values()) and spent["prove"] > 0
+    assert 0 < sum(spent.values()) <= whole, f"{spent} in {whole} s"

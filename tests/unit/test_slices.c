@@ -9,12 +9,14 @@
 static const PareDtype dtypes[] = {PARE_U8, PARE_F16, PARE_I32, PARE_I64};
 
 /* A tensor of up to four axes with some indices dead on some of them; the elements are their own numbers, as far as
- * their type holds them. Every fourth has a long last axis, and every eighth begins at an odd address. */
+ * their type holds them. Every fourth has a long last axis, every eighth begins at an odd address, and every sixteenth
+ * holds nothing. */
 static PareSlices random_slices(Fix *f, uint64_t seed) {
   PareSlices s = {.whole = {.dtype = dtypes[pare_rng_u64(seed, 90) % 4], .rank = 1 + (int)(pare_rng_u64(seed, 0) % 4)}};
   s.zeroed = pare_rng_u64(seed, 1) & 1;
   for (int d = 0; d < s.whole.rank; d++) s.whole.dim[d] = 1 + (int64_t)(pare_rng_u64(seed, 2 + (uint64_t)d) % 7);
   if (seed % 4 == 0) s.whole.dim[s.whole.rank - 1] = 4000 + (int64_t)(pare_rng_u64(seed, 91) % 5000);
+  if (seed % 16 == 3) s.whole.dim[s.whole.rank - 1] = 0;
   size_t n = (size_t)pare_type_count(&s.whole), size = pare_dtype_size(s.whole.dtype);
   uint8_t *data = (uint8_t *)pare_arena_alloc(f->arena, n * size + 1, 8) + (seed % 8 == 1);
   for (size_t i = 0; i < n; i++) {
