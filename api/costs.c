@@ -7,8 +7,9 @@
 static bool is_weight(const PareNode *n, int k) {
   const PareValue *v = n->in[k];
   if (!pare_is_weight(n, k)) return false;
+  bool branch = v->origin.kind == PARE_ORIGIN_NONE && n->onnx_input == PARE_INSIDE; /* of an If */
   return v->origin.kind == PARE_ORIGIN_INITIALIZER || v->origin.kind == PARE_ORIGIN_SPARSE ||
-         (v->origin.kind == PARE_ORIGIN_NODE && v->type.rank > 0);
+         ((branch || v->origin.kind == PARE_ORIGIN_NODE) && v->type.rank > 0);
 }
 
 static int by_origin(const void *a, const void *b) {

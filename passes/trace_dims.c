@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#include "ir/op_columns.h"
+
 typedef struct Leaf {
   PareAxis *axis;
   PARE_VEC(int) producers; /* contractions whose weight makes it */
@@ -40,10 +42,38 @@ static PareStatus freeze_interface(Trace *tr) {
   return PARE_OK;
 }
 
+/* Input k of n is a constant that stands nowhere in the file where it could be changed: in a branch of an If, or in
+ * what a composite op was expanded into. */
+static bool is_fixed(const PareNode *n, int k) {
+  return n->onnx_input == PARE_INSIDE && n->in[k] && n->in[k]->role == PARE_CONST &&
+         n->in[k]->origin.kind == PARE_ORIGIN_NONE;
+}
+
+/* Sizes that a Reshape or Expand takes from such a constant, but for those that it leaves open. */
+static void freeze_sizes(Trace *tr, const PareNode *n, int k, const char *why) {
+  PareWantFn *want = pare_op_info[n->op].want;
+  int64_t count = pare_type_count(&n->in[k]->type), size[PARE_MAX_RANK];
+  if ((want != pare_want_reshape && want != pare_want_expand) || k != 1 || count > PARE_MAX_RANK) return;
+  want(tr->t, n, k, size);
+  for (int d = n->out[0]->type.rank - (int)count, i = 0; i < count; d++, i++)
+    if (size[i] != PARE_ANY) pare_axis_freeze(n, pare_axis_out(tr->t, n, 0, d), why);
+}
+
+static void freeze_fixed(Trace *tr, const PareNode *n) {
+  static const char why[] = "is an axis of a constant inside of a branch or an op, which pare does not edit";
+  static const char number[] = "is a number inside of a branch or an op, which pare does not edit";
+  for (int k = 0; k < n->nin; k++) {
+    if (!is_fixed(n, k)) continue;
+    for (int d = 0; d < n->in[k]->type.rank; d++) pare_axis_freeze(n, pare_axis_in(tr->t, n, k, d), why);
+    freeze_sizes(tr, n, k, number);
+  }
+}
+
 static PareStatus run_rules(Trace *tr) {
   PARE_TRY(pare_tracer_new(tr->c, tr->a, tr->g, &tr->t));
   PARE_TRY(freeze_interface(tr));
   for (const PareNode *n = tr->g->first; n; n = n->next) PARE_TRY(pare_op_info[n->op].cut(tr->t, n));
+  for (const PareNode *n = tr->g->first; n; n = n->next) freeze_fixed(tr, n);
   return tr->t->nomem ? pare_nomem(tr->c) : PARE_OK;
 }
 

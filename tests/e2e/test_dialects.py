@@ -1,9 +1,13 @@
 """What real exports have taught, as the smallest models that show it, cut and judged by ONNX Runtime."""
+import json
+
 import numpy as np
 import onnx
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from conftest import run
+from test_composite import HEADS, HIDDEN, Build
 from test_compress import check_equal
 
 
@@ -90,6 +94,40 @@ def test_a_malformed_if_ends_in_a_sentence(tmp_path):
     assert "one condition" in broken(lambda n: n.ClearField("input"))
     assert "made by no node" in broken(lambda n: branches(n)["then_branch"].ClearField("node"))
     assert "other outputs" in broken(lambda n: branches(n)["then_branch"].ClearField("output"))
+
+
+def inside_a_branch(path, outside):
+    """A feed-forward block in the branch that an If takes; `outside`: its weights belong to the graph."""
+    node, rng = helper.make_node, np.random.default_rng(5)
+    out = [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in ("o", "i")]
+    own = [numpy_helper.from_array(rng.standard_normal(s).astype(np.float32), n)
+           for n, s in {"v1": (6, 10), "v2": (10, 6)}.items()]
+    then = helper.make_graph([node("MatMul", ["s", "v1"], ["u2"], "in/up"), node("Relu", ["u2"], ["a2"]),
+                              node("MatMul", ["a2", "v2"], ["d2"], "in/down"), node("Add", ["s", "d2"], ["o"])],
+                             "then", [], out[:1], [] if outside else own)
+    keep = helper.make_graph([node("Identity", ["s"], ["i"])], "else", [], out[1:])
+    save(path, [
+        node("MatMul", ["x", "w1"], ["h"], "f/up"), node("Relu", ["h"], ["r"]),
+        node("MatMul", ["r", "w2"], ["d"], "f/down"), node("Add", ["x", "d"], ["s"]), *shape_is_one(1),
+        node("If", ["c"], ["q"], "f/if", then_branch=then, else_branch=keep), node("MatMul", ["q", "w3"], ["y"])],
+        {"x": ["batch", 1, 6]}, {"y": ["batch", 1, 3]}, {"w1": (6, 10), "w2": (10, 6), "w3": (6, 3)})
+    model = onnx.load(str(path))
+    model.graph.initializer.extend(own if outside else [])
+    onnx.save(model, str(path))
+    return path
+
+
+@pytest.mark.parametrize("outside", [True, False])
+def test_weights_inside_a_branch_stay_and_the_rest_is_cut(tmp_path, outside):
+    path = inside_a_branch(tmp_path / "m.onnx", outside)
+    seen = json.loads(run("inspect", path, "--json").stdout)
+    assert [(g["kind"], g["count"]) for g in seen["groups"]] == [("ffn", 10)] * (1 + outside)
+    assert seen["params"] == 4 * 6 * 10 + 6 * 3
+    assert outside or [x for x in seen["frozen"] if "inside of a branch" in x["reason"]], seen["frozen"]
+    compact, masked = tmp_path / "compact.onnx", tmp_path / "masked.onnx"
+    run("compress", path, compact, "--prune", "ffn,other", "--method", "magnitude", "--steps", 0,
+        "--save-masked", masked, "-q")
+    check_equal(path, masked, compact)
 
 
 def test_the_group_of_a_depthwise_convolution_follows_its_channels(tmp_path):
