@@ -123,6 +123,21 @@ static PareStatus check_attribute(Diff *d, const Reading *r) {
   return PARE_OK;
 }
 
+/* A Split whose parts were equal because nothing said otherwise is told their sizes: by an input, before opset 13 by an
+ * attribute. */
+static PareStatus tell_sizes(Diff *d, const PareNode *was, const PareNode *is) {
+  if (is->nin == was->nin) return PARE_OK;
+  PareNodeEdit *e = node_edit(d, 0, was->onnx_index);
+  if (!e) return pare_nomem(d->c);
+  if (d->before->opset < 13) {
+    is->in[1]->origin = (PareOrigin){PARE_ORIGIN_ABSENT, was->onnx_index, "split", 0};
+    return pare_vec_push(d->a, &e->attrs, (const PareValue *)is->in[1]) ? PARE_OK : pare_nomem(d->c);
+  }
+  PareRename x = {1, copy_name(d, is->in[1], is->in[1])};
+  e->without = "num_outputs";
+  return x.name && pare_vec_push(d->a, &e->renames, x) ? PARE_OK : pare_nomem(d->c);
+}
+
 /* The one attribute that the IR keeps as such and a cut changes. */
 static PareStatus change_group(Diff *d, const PareNode *was, const PareNode *is) {
   int64_t group = pare_attr_get(&is->attr, group, 1);
@@ -221,6 +236,7 @@ PareStatus pare_edits_find(PareCtx *c, PareArena *a, const PareGraph *before, co
       continue;
     }
     PARE_TRY(change_group(&d, b, is));
+    PARE_TRY(tell_sizes(&d, b, is));
     for (int k = 0; k < b->nin; k++) {
       Reading r = {b->in[k], is->in[k], b, k};
       if (!b->in[k]) continue;

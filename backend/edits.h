@@ -23,7 +23,8 @@ typedef struct PareNodeEdit {
   int of;
   const char *callee; /* the node calls this clone; NULL: what it did */
   const PareValue *constant; /* a Constant node's new tensor */
-  PARE_VEC(PareRename) renames;
+  const char *without; /* an attribute that is left out */
+  PARE_VEC(PareRename) renames; /* of inputs that are there, or behind them */
   PARE_VEC(PareInsert) inserts;
   PARE_VEC(const PareValue *) attrs; /* attributes with new numbers, by origin.attr */
 } PareNodeEdit;

@@ -314,6 +314,7 @@ static void put_node(Writer *w, const PareField *node, const PareNodeEdit *e) {
   int input = 0;
   while (pare_wire_next(&c, &f)) {
     bool dropped = f.num == PARE_NODE_INPUT && e->identity && e->of != input;
+    dropped |= f.num == PARE_NODE_ATTRIBUTE && e->without && name_is(&f, e->without);
     const char *name = f.num == PARE_NODE_INPUT ? renamed(e, input++) : NULL;
     const PareValue *v = f.num == PARE_NODE_ATTRIBUTE ? attr_edit(e, &f) : NULL;
     if (dropped) continue;
@@ -323,6 +324,7 @@ static void put_node(Writer *w, const PareField *node, const PareNodeEdit *e) {
     else if (v) put_attr(w, &b, &f, v);
     else pare_buf_copy(&b, &f);
   }
+  for (const char *name; (name = renamed(e, input)); input++) pare_buf_field_str(&b, PARE_NODE_INPUT, name);
   for (size_t i = 0; i < e->attrs.n; i++)
     if (is_added(e, i)) add_attr(w, &b, e->attrs.at[i]);
   put_message(w, node->num, &b);

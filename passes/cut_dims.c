@@ -535,6 +535,45 @@ static void follow_channels(Cut *x, PareNode *b, const PareNode *traced) {
   pare_attr_set(&x->out_node[b->id]->attr, group, channels);
 }
 
+/* n reads a list of its own as its last input. */
+static PareStatus add_list(Cut *x, PareGraph *g, PareNode *n, int count, const int64_t *numbers) {
+  PareValue **in = PARE_NEW_N(g->arena, 2, PareValue *), *v = pare_const_ints(x->c, g, n->out[0]->name, count, numbers);
+  if (!in || !v) return pare_nomem(x->c);
+  in[0] = n->in[0];
+  in[1] = v;
+  n->in = in;
+  n->nin = 2;
+  return PARE_OK;
+}
+
+/* Sizes of the parts of a Split after the cut. False where it needs none: they are as they were, or equal. */
+static bool parts_differ(Cut *x, const PareNode *traced, int64_t *size) {
+  int64_t axis = pare_attr_get(&traced->attr, axis, 0);
+  if (axis < 0) axis += traced->in[0]->type.rank;
+  bool cut = false, equal = true;
+  for (int o = 0; o < traced->nout; o++) {
+    if (!traced->out[o]) return false;
+    size[o] = pare_axis_type(x->t, traced->out[o]).dim[axis];
+    cut |= size[o] != traced->out[o]->type.dim[axis];
+    equal &= size[o] == size[0];
+  }
+  return cut && !equal;
+}
+
+/* The parts of a Split without sizes are equal. Where they are no longer, it gets sizes. */
+static PareStatus part_unevenly(Cut *x, PareNode *b, const PareNode *traced) {
+  if (b->op != PARE_OP_SPLIT || b->nin > 1 || b->onnx_input) return PARE_OK;
+  PareMark mark = pare_arena_mark(x->c->scratch);
+  int64_t *size = PARE_NEW_N(x->c->scratch, b->nout, int64_t);
+  if (!size) return pare_nomem(x->c);
+  if (parts_differ(x, traced, size)) {
+    PARE_TRY(add_list(x, x->out, x->out_node[b->id], b->nout, size));
+    PARE_TRY(add_list(x, x->bound, b, b->nout, size));
+  }
+  pare_arena_rewind(x->c->scratch, mark);
+  return PARE_OK;
+}
+
 static PareStatus patch_shapes(Cut *x) {
   const PareGraph *traced = x->t->g;
   for (size_t i = 0; i < traced->inputs.n; i++) x->bound->inputs.at[i]->type = traced->inputs.at[i]->type;
@@ -543,6 +582,7 @@ static PareStatus patch_shapes(Cut *x) {
     PARE_TRY(patch_operands(x, b, t));
     PARE_TRY(keep_numbers(x, b, t));
     follow_channels(x, b, t);
+    PARE_TRY(part_unevenly(x, b, t));
     PARE_TRY(pare_bind_node(x->c, x->bound, b));
     PARE_TRY(check_types(x, b, t));
   }

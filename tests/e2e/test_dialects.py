@@ -130,6 +130,30 @@ def test_weights_inside_a_branch_stay_and_the_rest_is_cut(tmp_path, outside):
     check_equal(path, masked, compact)
 
 
+@pytest.mark.parametrize("opset, attrs", [(11, {}), (17, {}), (18, {"num_outputs": 4})])
+def test_a_split_into_equal_parts_is_told_its_sizes_when_they_differ(tmp_path, opset, attrs):
+    """q, k, v and an FFN's channels out of one product: their sizes are equal, until the cut."""
+    b = Build(opset)
+    q, k, v, f = b.op("Split", b.linear("x", HIDDEN, 4 * HIDDEN), axis=-1, nout=4, **attrs)
+    q, k, v = (b.op("Transpose", b.op("Reshape", t, b.const(np.array([0, 0, HEADS, -1]))), perm=[0, 2, 1, 3])
+               for t in (q, k, v))
+    s = b.op("Softmax", b.op("MatMul", q, b.op("Transpose", k, perm=[0, 1, 3, 2])), axis=-1)
+    y = b.op("Transpose", b.op("MatMul", s, v), perm=[0, 2, 1, 3])
+    y = b.op("Concat", b.op("Reshape", y, b.const(np.array([0, 0, HIDDEN]))), b.op("Relu", f), axis=-1)
+    path, compact, masked = (tmp_path / f"{n}.onnx" for n in ("model", "compact", "masked"))
+    b.save(b.op("Add", "x", b.linear(y, 2 * HIDDEN, HIDDEN)), path)
+    run("compress", path, compact, "--prune", "ffn", "--method", "magnitude", "--steps", 0, "--save-masked", masked,
+        "-q")
+    check_equal(path, masked, compact)
+    after = onnx.load(str(compact))
+    split = next(n for n in after.graph.node if n.op_type == "Split")
+    said = {a.name: list(a.ints) or a.i for a in split.attribute}
+    if opset >= 13:
+        sizes = next(t for t in after.graph.initializer if t.name == split.input[1])
+        said["split"] = numpy_helper.to_array(sizes).tolist()
+    assert said == {"axis": -1, "split": [HIDDEN] * 3 + [HIDDEN // 2]}, said
+
+
 def test_the_group_of_a_depthwise_convolution_follows_its_channels(tmp_path):
     node = helper.make_node
     path = save(tmp_path / "m.onnx", [
