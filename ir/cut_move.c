@@ -52,6 +52,17 @@ PareStatus pare_cut_split(PareTracer *t, const PareNode *n) {
   return PARE_OK;
 }
 
+/* Every step-th element, all the way: the axis is pairs (or more) of which one is taken, as Reshape and Gather take it. */
+static bool slice_of_each(PareTracer *t, const PareNode *n, int d, int64_t start, int64_t step) {
+  int64_t size = dim_in(n, 0, d), kept = n->out[0]->type.dim[d];
+  if (step < 2 || start < 0 || start >= step || kept * step != size) return false;
+  PareAxis *axis = pare_axis_in(t, n, 0, d), *part[2] = {pare_axis_leaf(t, kept), pare_axis_leaf(t, step)};
+  pare_axis_tie_lists(t, n, 1, &axis, 2, part);
+  pare_axis_freeze(n, part[1], "is sliced with a step");
+  pare_axis_set(t, n, 0, d, part[0]);
+  return true;
+}
+
 /* Step 1: the axis is what comes before, what is kept, what comes behind. */
 static PareStatus slice_axis(PareTracer *t, const PareNode *n, int entry, int d, int64_t start, int64_t step) {
   int64_t size = dim_in(n, 0, d), kept = n->out[0]->type.dim[d];
@@ -59,6 +70,7 @@ static PareStatus slice_axis(PareTracer *t, const PareNode *n, int entry, int d,
     pare_axis_set(t, n, 0, d, pare_axis_in(t, n, 0, d));
     return PARE_OK;
   }
+  if (slice_of_each(t, n, d, start, step)) return PARE_OK;
   if (step != 1 || kept == 0) {
     freeze_in(t, n, 0, d, "is sliced with a step");
     pare_axis_freeze(n, pare_axis_out(t, n, 0, d), "is sliced with a step");

@@ -154,6 +154,24 @@ def test_a_split_into_equal_parts_is_told_its_sizes_when_they_differ(tmp_path, o
     assert said == {"axis": -1, "split": [HIDDEN] * 3 + [HIDDEN // 2]}, said
 
 
+@pytest.mark.parametrize("end", [2 ** 62, 2 * HIDDEN - 1, -1], ids=["open", "last", "before the last"])
+def test_gate_and_up_side_by_side_go_together(tmp_path, end):
+    """Column 2i is the gate of channel i, column 2i + 1 what it gates."""
+    b = Build()
+    h = b.linear("x", HIDDEN, 2 * HIDDEN)
+    axis, two = b.const(np.array([2])), b.const(np.array([2]))
+    gate = b.op("Slice", h, b.const(np.array([0])), b.const(np.array([end])), axis, two)
+    up = b.op("Slice", h, b.const(np.array([1])), b.const(np.array([2 ** 62])), axis, two)
+    y = b.op("Mul", b.op("Sigmoid", gate), up)
+    path, compact, masked = (tmp_path / f"{n}.onnx" for n in ("model", "compact", "masked"))
+    b.save(b.op("Add", "x", b.linear(y, HIDDEN, HIDDEN)), path)
+    run("compress", path, compact, "--method", "random", "--seed", 3, "--steps", 0, "--save-masked", masked, "-q")
+    check_equal(path, masked, compact)
+    was, now = (numpy_helper.to_array(onnx.load(str(p)).graph.initializer[0]) for p in (path, compact))
+    kept = [i for i in range(HIDDEN) if any((was[:, 2 * i] == column).all() for column in now.T)]
+    assert len(kept) == HIDDEN // 2 and (now == was[:, [2 * i + j for i in kept for j in (0, 1)]]).all()
+
+
 def test_the_group_of_a_depthwise_convolution_follows_its_channels(tmp_path):
     node = helper.make_node
     path = save(tmp_path / "m.onnx", [

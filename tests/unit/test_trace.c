@@ -468,12 +468,21 @@ Test(trace, outputs_and_sums_freeze) {
                 "10: is averaged or summed over: node 'f/mean' (ReduceMean)");
 }
 
-Test(trace, a_slice_with_a_step_freezes) {
-  expect_w1_frozen("input %x : f32[batch=?,6]\nconst %w1 : f32[6,10] = random(1)\nconst %w2 : f32[5,6] = random(3)\n"
-                   "const %a : i64[1] = 0\nconst %e : i64[1] = 10\nconst %ax : i64[1] = 1\nconst %st : i64[1] = 2\n"
-                   "%h = MatMul(%x, %w1) \"f/up\"\n%m = Slice(%h, %a, %e, %ax, %st) \"f/every_other\"\n"
+Test(trace, a_slice_with_a_step_that_does_not_part_the_axis_evenly_freezes) {
+  expect_w1_frozen("input %x : f32[batch=?,6]\nconst %w1 : f32[6,10] = random(1)\nconst %w2 : f32[4,6] = random(3)\n"
+                   "const %a : i64[1] = 0\nconst %e : i64[1] = 10\nconst %ax : i64[1] = 1\nconst %st : i64[1] = 3\n"
+                   "%h = MatMul(%x, %w1) \"f/up\"\n%m = Slice(%h, %a, %e, %ax, %st) \"f/every_third\"\n"
                    "%y = MatMul(%m, %w2) \"f/down\"\noutput %y\n",
-                   "is sliced with a step", "f/every_other");
+                   "is sliced with a step", "f/every_third");
+}
+
+Test(trace, every_other_column_is_one_of_a_pair) {
+  expect_dims("input %x : f32[batch=?,6]\nconst %w1 : f32[6,10] = random(1)\nconst %w2 : f32[5,6] = random(3)\n"
+              "const %a : i64[1] = 0\nconst %b : i64[1] = 1\nconst %e : i64[1] = 10\nconst %ax : i64[1] = 1\n"
+              "const %st : i64[1] = 2\n"
+              "%h = MatMul(%x, %w1) \"f/up\"\n%m = Slice(%h, %a, %e, %ax, %st)\n%n = Slice(%h, %b, %e, %ax, %st)\n"
+              "%g = Mul(%m, %n)\n%d = MatMul(%g, %w2) \"f/down\"\n%y = Add(%x, %d)\noutput %y\n",
+              "f:ffn 5x18");
 }
 
 /* --- shared weights --- */
