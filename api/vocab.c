@@ -10,6 +10,7 @@
 #include "api/plan.h"
 #include "base/file.h"
 #include "base/map.h"
+#include "runtime/data.h"
 
 static const char *const special[] = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"};
 
@@ -70,6 +71,9 @@ static PareStatus read_tokens(Reader *r, const PareFile *f) {
 static PareStatus load_vocab(Reader *r) {
   PareFile f = {0};
   if (!*r->o->vocab) return PARE_OK;
+  if (pare_data_has_suffix(r->o->vocab, ".json"))
+    return pare_error(r->c, PARE_USAGE, "--vocab %s: of tokenizers only a WordPiece's vocab.txt can be written anew; without "
+                      "--vocab, --vocab-keep takes ids", r->o->vocab);
   PARE_TRY(pare_file_map(r->c, r->o->vocab, &f));
   PareStatus s = read_tokens(r, &f);
   pare_file_unmap(&f);
