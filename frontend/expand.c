@@ -165,7 +165,7 @@ PareValue *pare_expand_int(PareExpand *x, int64_t v) {
 
 PareValue *pare_expand_float(PareExpand *x, const PareValue *like, double v) {
   if (x->status != PARE_OK) return NULL;
-  PareFact f = pare_expand_fact(x, like);
+  PareFact f = like ? pare_expand_fact(x, like) : (PareFact){0};
   if (f.typed && !pare_dtype_is_float(f.dtype))
     return pare_expand_fail(x, PARE_UNSUPPORTED, "'%s' is no tensor of floats", like->name);
   char *name = pare_arena_printf(x->g->arena, "%s/number", x->name);
@@ -258,6 +258,33 @@ bool pare_expand_attr_ints(PareExpand *x, const char *name, PareInts *out) {
   if (!read_ints(a, &out->n, &v)) return pare_expand_fail(x, PARE_FORMAT, "attribute '%s' holds no integers", name), false;
   for (int i = 0; i < out->n; i++) out->at[i] = v[i];
   return true;
+}
+
+double pare_expand_attr_number(PareExpand *x, const char *name, int k, double dflt) {
+  const Onnx__AttributeProto *a = find_attr(x, name);
+  return a && (size_t)k < a->n_floats ? (double)a->floats[k] : dflt;
+}
+
+static void copy_ints(PareExpand *x, const char *name, PareAttrs *attr, unsigned id, PareInts *field) {
+  if (pare_expand_attr_ints(x, name, field)) attr->set |= (uint64_t)1 << id;
+}
+
+PareAttrs pare_expand_window_attrs(PareExpand *x) {
+  static const char *const pads[] = {"NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"}; /* the words of auto_pad */
+  PareAttrs attr = {0};
+  copy_ints(x, "dilations", &attr, PARE_ATTR_dilations, &attr.dilations);
+  copy_ints(x, "kernel_shape", &attr, PARE_ATTR_kernel_shape, &attr.kernel_shape);
+  copy_ints(x, "pads", &attr, PARE_ATTR_pads, &attr.pads);
+  copy_ints(x, "strides", &attr, PARE_ATTR_strides, &attr.strides);
+  for (int i = 0; i < 4; i++)
+    if (pare_expand_attr_is(x, "auto_pad", pads[i])) pare_attr_set(&attr, auto_pad, i);
+  return attr;
+}
+
+PareAttrs pare_expand_conv_attrs(PareExpand *x) {
+  PareAttrs attr = pare_expand_window_attrs(x);
+  pare_attr_set(&attr, group, pare_expand_attr_int(x, "group", 1));
+  return attr;
 }
 
 PareValue *pare_expand_list(PareExpand *x, const char *name, int ndflt, const int64_t *dflt) {

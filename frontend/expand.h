@@ -92,7 +92,7 @@ PareValue *pare_expand_op(PareExpand *x, PareOp op, const char *role, const Pare
                  (int)(sizeof((PareValue *[]){__VA_ARGS__}) / sizeof(PareValue *)),      \
                  (PareValue *[]){__VA_ARGS__})
 
-/* Constants of pare's own: a list of integers, a scalar, a scalar of the type that `like` has. */
+/* Constants of pare's own: a list of integers, a scalar, a scalar of the type that `like` has (NULL: f32). */
 PareValue *pare_expand_ints(PareExpand *x, int n, const int64_t *v);
 #define PARE_EXPAND_INTS(x, ...) \
   pare_expand_ints((x), (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__})
@@ -122,8 +122,13 @@ bool pare_expand_has_attr(const PareExpand *x, const char *name);
 int64_t pare_expand_attr_int(PareExpand *x, const char *name, int64_t dflt);
 double pare_expand_attr_float(PareExpand *x, const char *name, double dflt);
 bool pare_expand_attr_is(PareExpand *x, const char *name, const char *word);
+/* Number k of a list of floats; `dflt` where the list ends before. */
+double pare_expand_attr_number(PareExpand *x, const char *name, int k, double dflt);
 /* False where it is absent or a failure. */
 bool pare_expand_attr_ints(PareExpand *x, const char *name, PareInts *out);
+/* Those of a pool; of a convolution. */
+PareAttrs pare_expand_window_attrs(PareExpand *x);
+PareAttrs pare_expand_conv_attrs(PareExpand *x);
 /* The attribute's integers, or `dflt`, as a list that no cut changes. */
 PareValue *pare_expand_list(PareExpand *x, const char *name, int ndflt, const int64_t *dflt);
 /* The attribute as a list of sizes that the cut can change; one that is absent gets

@@ -162,6 +162,9 @@ void pare_expand_multi_head(PareExpand *x) {
   PareValue *qkv[3], *heads = pare_expand_attr(x, "num_heads", 0, NULL);
   static const char *const role[] = {"q", "k", "v"}, *const past[] = {"past_k", "past_v"};
   bool apart;
+  for (int k = 0; k < 2; k++)
+    if (pare_expand_has(x, k) && pare_expand_fact(x, pare_expand_in(x, k)).rank == 5)
+      pare_expand_fail(x, PARE_UNSUPPORTED, "input %d of rank 5 (q, k and v, or k and v, in one) is not supported", k);
   for (int k = 8; k < 10; k++)
     if (pare_expand_has(x, k)) pare_expand_fail(x, PARE_UNSUPPORTED, "input %d (a shared buffer) is not supported", k);
   if (!check_ranks(x, &apart)) return;

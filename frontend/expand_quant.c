@@ -35,24 +35,27 @@ void pare_expand_qlinear_matmul(PareExpand *x) {
   result(x, PARE_EXPAND_OP(x, MATMUL, "product", NULL, a, b), 6, 7);
 }
 
-static void copy_ints(PareExpand *x, const char *name, PareAttrs *attr, unsigned id, PareInts *field) {
-  if (pare_expand_attr_ints(x, name, field)) attr->set |= (uint64_t)1 << id;
-}
-
 /* x, w by filter, y, bias */
 void pare_expand_qlinear_conv(PareExpand *x) {
-  static const char *const pads[] = {"NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"}; /* the words of auto_pad */
-  PareAttrs attr = {0};
-  copy_ints(x, "dilations", &attr, PARE_ATTR_dilations, &attr.dilations);
-  copy_ints(x, "kernel_shape", &attr, PARE_ATTR_kernel_shape, &attr.kernel_shape);
-  copy_ints(x, "pads", &attr, PARE_ATTR_pads, &attr.pads);
-  copy_ints(x, "strides", &attr, PARE_ATTR_strides, &attr.strides);
-  pare_attr_set(&attr, group, pare_expand_attr_int(x, "group", 1));
-  for (int i = 0; i < 4; i++)
-    if (pare_expand_attr_is(x, "auto_pad", pads[i])) pare_attr_set(&attr, auto_pad, i);
+  PareAttrs attr = pare_expand_conv_attrs(x);
   PareValue *in[] = {pare_expand_floats(x, "x", 0, 1, 2, 1), pare_expand_floats(x, "w", 3, 4, 5, 0),
                      pare_expand_has(x, 8) ? bias(x, 8, 1, 4, 1) : NULL};
   result(x, pare_expand_op(x, PARE_OP_CONV, "conv", &attr, in[2] ? 3 : 2, in), 6, 7);
+}
+
+/* The integers at input k less their zero point, which is one for all. */
+static PareValue *centred(PareExpand *x, const char *role, int k, int zero) {
+  PareValue *in[] = {pare_expand_in(x, k), pare_expand_float(x, NULL, 1),
+                     pare_expand_has(x, zero) ? pare_expand_in_of(x, zero, 0) : NULL};
+  return pare_expand_op(x, PARE_OP_DEQUANTIZELINEAR, role, NULL, in[2] ? 3 : 2, in);
+}
+
+/* x, w, their zero points; sums of integers */
+void pare_expand_conv_integer(PareExpand *x) {
+  PareAttrs attr = pare_expand_conv_attrs(x);
+  PareValue *in[] = {centred(x, "x", 0, 2), centred(x, "w", 1, 3)};
+  PareValue *y = pare_expand_op(x, PARE_OP_CONV, "conv", &attr, 2, in);
+  pare_expand_out(x, 0, pare_expand_cast(x, y, PARE_I32));
 }
 
 /* a, b by column, bias, y; alpha·a·b + bias, the bias at the scale alpha·a_scale·b_scale */
@@ -93,6 +96,20 @@ void pare_expand_qlinear_softmax(PareExpand *x) {
   if (old && attr.axis != -1) pare_attr_set(&attr, flatten, 1);
   unary(x, PARE_OP_SOFTMAX, &attr);
 }
+
+/* x [N, C, ...]; the other layout is made at level 'all' alone */
+static void pool(PareExpand *x, PareOp op, const PareAttrs *attr) {
+  if (pare_expand_attr_int(x, "channels_last", 0))
+    pare_expand_fail(x, PARE_UNSUPPORTED, "the value of attribute 'channels_last' is not supported");
+  unary(x, op, attr);
+}
+void pare_expand_qlinear_pool(PareExpand *x) {
+  PareAttrs attr = pare_expand_window_attrs(x);
+  pare_attr_set(&attr, ceil_mode, pare_expand_attr_int(x, "ceil_mode", 0));
+  pare_attr_set(&attr, count_include_pad, pare_expand_attr_int(x, "count_include_pad", 0));
+  pool(x, PARE_OP_AVERAGEPOOL, &attr);
+}
+void pare_expand_qlinear_global_pool(PareExpand *x) { pool(x, PARE_OP_GLOBALAVERAGEPOOL, NULL); }
 
 /* y's scale and zero point, then each part with its own */
 void pare_expand_qlinear_concat(PareExpand *x) {

@@ -8,12 +8,13 @@
 
 enum { MAX_MOVES = 16 };
 
-/* One result that holds elements of input 0, each as it is. */
+/* Results that hold elements of input 0, each as it is: the largest of several is one of them. */
 static bool moves(const PareNode *n) {
   PareCostFn *cost = pare_op_info[n->op].cost;
   PareCutFn *cut = pare_op_info[n->op].cut;
-  return (cost == pare_cost_free || cost == pare_cost_move) && n->nout == 1 && pare_op_info[n->op].max_in >= 0 &&
-         cut != pare_cut_source && cut != pare_cut_fill && cut != pare_cut_opaque;
+  if (n->op == PARE_OP_MAXPOOL || n->op == PARE_OP_GLOBALMAXPOOL) return n->nout == 1;
+  return (cost == pare_cost_free || cost == pare_cost_move) && (n->nout == 1 || n->op == PARE_OP_SPLIT) &&
+         pare_op_info[n->op].max_in >= 0 && cut != pare_cut_source && cut != pare_cut_fill && cut != pare_cut_opaque;
 }
 
 /* Both left out, or the same known numbers. */
@@ -50,20 +51,40 @@ static PareValue *measured_zero(PareCtx *c, PareGraph *g, PareNode *q, PareNode 
   return PARE_EMIT(c, g, before, PARE_OP_CAST, q->name, &to, q->out[2]);
 }
 
+/* dq takes off the zero point that q has measured, and leaves the scale to others: ConvInteger. */
+static bool is_centring(const PareNode *q, const PareNode *dq) {
+  return q->op == PARE_OP_DYNAMICQUANTIZELINEAR && pare_is_number(dq->in[1], 1);
+}
+
 /* dq undoes what q did. */
 static bool is_pair(const PareNode *q, const PareNode *dq, bool moved) {
   if (pare_is_fixed(q->out[0]) || q->in[0]->type.dtype != PARE_F32 || dq->out[0]->type.dtype != PARE_F32) return false;
   if (q->op == PARE_OP_DYNAMICQUANTIZELINEAR)
-    return dq->nin == 3 && dq->in[1] == q->out[1] && dq->in[2] && dq->in[2] == q->out[2];
+    return dq->nin == 3 && (dq->in[1] == q->out[1] || is_centring(q, dq)) && dq->in[2] && dq->in[2] == q->out[2];
   if (q->op != PARE_OP_QUANTIZELINEAR || !same_numbers(q, dq, 1) || !same_numbers(q, dq, 2)) return false;
   if (!pare_is_fixed(q->in[1]) || (q->nin > 2 && q->in[2] && !pare_is_fixed(q->in[2]))) return false;
   return pare_type_count(&q->in[1]->type) == 1 || (!moved && axis_of(q) == axis_of(dq));
 }
 
+/* `was`, made by a node that moves elements, made of x instead. */
+static PareValue *move(PareCtx *c, PareGraph *g, PareNode *before, const PareValue *was, PareValue *x) {
+  const PareNode *m = was->def;
+  PareValue *in[PARE_MAX_RANK];
+  for (int i = 0; i < m->nin; i++) in[i] = i ? m->in[i] : x;
+  PareNode *n = pare_node_add(c, g, before, m->op, m->name, m->nin, in, m->nout);
+  if (!n) return NULL;
+  n->attr = m->attr;
+  if (pare_infer(c, n) != PARE_OK) return NULL;
+  int k = 0;
+  while (m->out[k] != was) k++;
+  return n->out[k];
+}
+
 static PareStatus fuse(PareCtx *c, PareGraph *g, PareNode *dq) {
-  PareNode *chain[MAX_MOVES], *q = dq->in[0]->def;
+  const PareValue *chain[MAX_MOVES], *of = dq->in[0];
   int len = 0;
-  for (; q && len < MAX_MOVES && moves(q); q = q->in[0]->def) chain[len++] = q;
+  for (; of->def && len < MAX_MOVES && moves(of->def); of = of->def->in[0]) chain[len++] = of;
+  PareNode *q = of->def;
   if (!q || q->nin < 1 || !q->out[0] || !is_pair(q, dq, len > 0)) return PARE_OK;
   bool measured = q->op == PARE_OP_DYNAMICQUANTIZELINEAR;
   PareAttrs attr = {0};
@@ -71,12 +92,8 @@ static PareStatus fuse(PareCtx *c, PareGraph *g, PareNode *dq) {
   PareValue *scale = measured ? q->out[1] : as_floats(c, g, q, 1);
   PareValue *zero = !scale ? NULL : measured ? measured_zero(c, g, q, dq) : as_floats(c, g, q, 2);
   PareValue *y = zero ? PARE_EMIT(c, g, dq, PARE_OP_FAKEQUANTIZE, q->name, &attr, q->in[0], scale, zero) : NULL;
-  while (y && len-- > 0) {
-    PareNode *m = chain[len];
-    PareValue *in[PARE_MAX_RANK];
-    for (int i = 0; i < m->nin; i++) in[i] = i ? m->in[i] : y;
-    y = pare_emit(c, g, dq, m->op, m->name, &m->attr, m->nin, in);
-  }
+  while (y && len-- > 0) y = move(c, g, dq, chain[len], y);
+  if (y && is_centring(q, dq)) y = PARE_EMIT(c, g, dq, PARE_OP_DIV, dq->name, NULL, y, scale);
   if (!y) return c->diag.code;
   y->name = dq->out[0]->name;
   pare_fuse_into(g, dq->out[0], y);

@@ -1,6 +1,7 @@
 /* float_products - a MatMulInteger and the scaling of its result become MatMul on what its
  * operands stand for: DequantizeLinear(q)·DequantizeLinear(W). The node keeps its place and
- * its id, so that masks and adapters find it. */
+ * its id, so that masks and adapters find it. A ConvInteger is a convolution on floats since it was
+ * imported; its sums are not rounded to integers on their way to where they are scaled. */
 #include "passes/match.h"
 #include "passes/pass.h"
 #include "passes/quantized.h"
@@ -39,4 +40,23 @@ static PareStatus fuse(PareCtx *c, PareGraph *g, PareNode *n) {
 
 static bool is_root(const PareNode *n) { return n->op == PARE_OP_MATMULINTEGER; }
 
-PareStatus pare_float_products(PareCtx *c, PareGraph *g) { return pare_each_root(c, g, is_root, fuse); }
+/* The Cast to floats of what the expansion of a ConvInteger has cast to integers. */
+static bool is_sum(const PareNode *n) {
+  bool floats = n->op == PARE_OP_CAST && n->attr.to == PARE_F32;
+  const PareNode *sum = floats ? pare_made_by(n->in[0], PARE_OP_CAST) : NULL;
+  bool inside = sum && sum->onnx_input == PARE_INSIDE && sum->attr.to == PARE_I32;
+  return inside && pare_made_by(sum->in[0], PARE_OP_CONV);
+}
+
+static PareStatus unround(PareCtx *c, PareGraph *g, PareNode *n) {
+  (void)c;
+  PareValue *sum = n->in[0]->def->in[0];
+  sum->name = n->out[0]->name;
+  pare_fuse_into(g, n->out[0], sum);
+  return PARE_OK;
+}
+
+PareStatus pare_float_products(PareCtx *c, PareGraph *g) {
+  PARE_TRY(pare_each_root(c, g, is_root, fuse));
+  return pare_each_root(c, g, is_sum, unround);
+}

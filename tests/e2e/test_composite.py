@@ -143,6 +143,40 @@ def fused_gemm_leaky_relu(b):
     return fused_gemm(b, "LeakyRelu", activation_alpha=0.2)
 
 
+def fused_conv(b, plus=False, **attrs):
+    """Over the sequence, as ONNX Runtime saves hybrids."""
+    x = b.op("Unsqueeze", b.op("Transpose", "x", perm=[0, 2, 1]), b.const(np.array([3])))
+    more = [b.op("Conv", x, b.weight(FFN, HIDDEN, 1, 1))] if plus else []
+    h = b.ms("FusedConv", x, b.weight(FFN, HIDDEN, 3, 1), b.weight(FFN), *more, pads=[1, 0, 1, 0], **attrs)
+    h = b.op("Squeeze", b.op("Conv", h, b.weight(HIDDEN, FFN, 1, 1)), b.const(np.array([3])))
+    return b.op("Add", "x", b.op("Transpose", h, perm=[0, 2, 1]))
+
+
+@case("ffn")
+def fused_conv_relu(b):
+    return fused_conv(b, activation="Relu")
+
+
+@case("ffn")
+def fused_conv_leaky_relu(b):
+    return fused_conv(b, activation="LeakyRelu", activation_params=[0.2])
+
+
+@case("ffn")
+def fused_conv_clip(b):
+    return fused_conv(b, activation="Clip", activation_params=[-0.1, 0.3])
+
+
+@case("ffn")
+def fused_conv_hard_sigmoid(b):
+    return fused_conv(b, activation="HardSigmoid", activation_params=[0.3, 0.4])
+
+
+@case("ffn")
+def fused_conv_of_a_sum(b):
+    return fused_conv(b, plus=True, activation="Relu")
+
+
 # --- normalisation ---
 
 def skip(b, kind, *more, **attrs):

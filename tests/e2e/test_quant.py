@@ -35,10 +35,10 @@ class Calibration(tools.CalibrationDataReader):
         return next(self.samples, None)
 
 
-def quantised(path, opset=17, dynamic=False, fused=False, form=tools.QuantFormat.QDQ, **options):
+def quantised(path, opset=17, dynamic=False, fused=False, form=tools.QuantFormat.QDQ, model=tiny.encoder, **options):
     """`fused`: as ONNX Runtime saves it once it has optimised."""
     plain, raw = path.with_suffix(".fp32.onnx"), path.with_suffix(".raw.onnx")
-    onnx.save(tiny.encoder(TensorProto.FLOAT, opset=opset), plain)
+    onnx.save(model(TensorProto.FLOAT, opset=opset), plain)
     if dynamic:
         tools.quantize_dynamic(str(plain), str(raw if fused else path), **options)
     else:
@@ -71,6 +71,14 @@ SMALL = {
     "16-bit-of-microsoft": dict(weight_type=INT8, activation_type=UINT16),
     "16-bit": dict(weight_type=INT8, activation_type=UINT16, opset=21),
 }
+
+
+HYBRID = {"fused": dict(weight_type=INT8, activation_type=UINT8, fused=True),
+          "operators": dict(weight_type=INT8, activation_type=UINT8, form=tools.QuantFormat.QOperator),
+          "operators-per-channel": dict(weight_type=INT8, activation_type=UINT8, form=tools.QuantFormat.QOperator,
+                                        per_channel=True),
+          "dynamic": dict(weight_type=INT8, dynamic=True),
+          "dynamic-with-zero-points": dict(weight_type=UINT8, dynamic=True, fused=True)}
 
 
 def weights(path):
@@ -135,6 +143,20 @@ def test_half_of_a_small_model(name, how, tmp_path):
     assert len(pruned_matrices(path, compact)) == 6  # q, k, v, out, up, down
     if how == "untuned":
         check_untouched(path, compact)
+
+
+@pytest.mark.parametrize("how", TUNING)
+@pytest.mark.parametrize("name", HYBRID)
+def test_half_of_a_hybrid_with_pools_and_packed_qkv(name, how, tmp_path):
+    path = quantised(tmp_path / "model.onnx", model=tiny.hybrid, **HYBRID[name])
+    masked, compact = compress(path, tmp_path, samples(path, tmp_path / "train.npz"), *TUNING[how])
+    check_pair(path, masked, compact)
+    assert len(pruned_matrices(path, compact)) == 4  # q, k and v, out, up, down
+    f = feeds(onnx.load(str(path)), 8, 9)
+    want = session(path, LEVELS[0]).run(None, f)[0]
+    np.savez(tmp_path / "data.npz", labels=want, **f)
+    ours = json.loads(run("eval", path, "--data", tmp_path / "data.npz", "--metric", "mse", "--json").stdout)["value"]
+    assert np.sqrt(ours) <= STEP * np.abs(want).max(), (ours, want)
 
 
 @needs_fixtures

@@ -89,6 +89,35 @@ def feed_forward(b, x):
     return b.dense(h, "ffn.down", FFN, STREAM)
 
 
+def hybrid(elem, opset=17, seed=0):
+    """The same interface behind a stem of convolutions and pools over [sequence, 16], q, k and v out of one product."""
+    b = Builder(elem, seed=seed)
+    conv = lambda x, name, *w: b.node("Conv", x, b.weight(f"{name}.weight", *w, scale=w[1] ** -0.5 / w[2]),
+                                      b.weight(f"{name}.bias", w[0], scale=0.1), pads=[w[2] // 2] * 4)
+    window = {"kernel_shape": [3, 3], "pads": [1] * 4}
+    c = b.node("Relu", conv(b.node("Unsqueeze", "x", b.ints(1)), "stem.first", 8, 1, 3, 3))
+    c = b.node("MaxPool", c, **window)
+    gate = b.node("Sigmoid", conv(b.node("GlobalAveragePool", c), "stem.gate", 8, 8, 1, 1))
+    c = conv(b.node("Mul", c, gate), "stem.last", 1, 8, 1, 1)
+    x = b.node("Add", "x", b.node("Squeeze", b.node("AveragePool", c, **window), b.ints(1)))
+    parts = [f"part_{n}" for n in "qkv"]
+    b.nodes.append(helper.make_node("Split", [b.dense(x, "attention.qkv", STREAM, 3 * STREAM), b.ints(*[STREAM] * 3)],
+                                    parts, name="apart", axis=2))
+    q, k, v = (b.node("Transpose", b.node("Reshape", t, b.ints(0, 0, HEADS, WIDTH)), perm=[0, 2, 1, 3]) for t in parts)
+    p = b.node("Softmax", b.node("MatMul", q, b.node("Transpose", k, perm=[0, 1, 3, 2])), axis=-1)
+    y = b.node("Transpose", b.node("MatMul", p, v), perm=[0, 2, 1, 3])
+    x = b.node("Add", x, b.dense(b.node("Reshape", y, b.ints(0, 0, STREAM)), "attention.out", STREAM, STREAM))
+    x = b.node("Add", x, feed_forward(b, x))
+    y = b.dense(b.node("ReduceMean", x, axes=[1], keepdims=0), "classifier", STREAM, CLASSES)
+    b.nodes.append(helper.make_node("Identity", [y], ["y"], name="last"))
+    graph = helper.make_graph(b.nodes, "hybrid",
+                              [helper.make_tensor_value_info("x", elem, ["batch", "sequence", STREAM])],
+                              [helper.make_tensor_value_info("y", elem, ["batch", CLASSES])], b.initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
 def for_task(task, seed=0):
     """x[batch, sequence, 16] and attention_mask[batch, sequence], which only marks padding -> what the task asks for:
     "sentence" y[batch, 3], "number" y[batch, 1], "tokens" y[batch, sequence, 3], "spans" start_logits and

@@ -204,6 +204,8 @@ Test(expand, inputs_of_the_wrong_rank_or_left_out_are_refused) {
              {"Attention", "x w _ _ _ _ _ flat", "do not fit"},
              {"MultiHeadAttention", "x x flat", "ranks 3, 3 and 1"},
              {"MultiHeadAttention", "x _ x", "input 1 is missing"},
+             {"MultiHeadAttention", "five", "input 0 of rank 5"},
+             {"MultiHeadAttention", "x five", "input 1 of rank 5"},
              {"MultiHeadAttention", "wide wide wide", "ranks 4"},
              {"MultiHeadAttention", "x x x flat", ""},
              {"MultiHeadAttention", "x wide wide flat", "a bias beside"},
@@ -218,6 +220,7 @@ Test(expand, inputs_of_the_wrong_rank_or_left_out_are_refused) {
     onnx_output(f, m, "y", 1, DIMS(-1, 3, HIDDEN));
     weight(f, m, "flat", DIMS(HIDDEN));
     weight(f, m, "wide", DIMS(1, 1, 1, HIDDEN));
+    weight(f, m, "five", DIMS(1, 1, 1, 3, HIDDEN));
     weight(f, m, "w", DIMS(HIDDEN, 3 * HIDDEN));
     Onnx__NodeProto *n = ms(onnx_node(f, m, bad[i].op, "attention", bad[i].inputs, "y"));
     if (strstr(bad[i].op, "Attention")) onnx_attr_int(f, n, "num_heads", HEADS);
