@@ -29,7 +29,7 @@ void pare_forward_free(PareForward *f) {
 }
 
 static const char FUSED[] = "float-products,fold-constants,fake-quantize,drop-noops,fuse-layernorm,fuse-gelu,"
-                            "fuse-linear,fuse-attention";
+                            "fuse-linear,fuse-attention,narrow-rows";
 
 static PareStatus bind(PareCtx *c, PareForward *f, const PareGraph *g, int64_t batch) {
   if (!(f->graph = pare_graph_clone(c, f->arena, g))) return c->diag.code;

@@ -231,6 +231,13 @@ typedef PareStatus PareCutFn(PareTracer *t, const PareNode *n);
  * does not steer shapes. */
 typedef bool PareWantFn(PareTracer *t, const PareNode *n, int k, int64_t *want);
 #define PARE_ANY INT64_MIN
+/* Result 0 at some indices of `axis` alone: which axis of input k it is that must be given at these indices. The
+ * other results are not asked for. */
+typedef int PareRowsFn(const PareNode *n, int axis, int k);
+enum {
+  PARE_ROWS_ALL = -1, /* all of input k is read, whatever the indices */
+  PARE_ROWS_NO = -2   /* the op does not work on a part of the axis */
+};
 
 typedef enum PareKernelKind {
   PARE_KERNEL_NONE, /* never run */
@@ -248,6 +255,7 @@ typedef struct PareOpInfo {
   PareCostFn *cost;
   PareCutFn *cut;
   PareWantFn *want;
+  PareRowsFn *rows;
   PareKernelKind kernel;
   unsigned writes; /* bit i: input i is a state that the op updates in place */
 } PareOpInfo;

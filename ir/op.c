@@ -6,9 +6,9 @@
 _Static_assert((int)PARE_ATTR_COUNT <= 64, "PareAttrs.set has a bit for each attribute");
 
 const PareOpInfo pare_op_info[PARE_OP_COUNT] = {
-#define OP(id, name, domain, in_lo, in_hi, out_lo, out_hi, infer, grad, cost, cut, want, kernel, writes)       \
+#define OP(id, name, domain, in_lo, in_hi, out_lo, out_hi, infer, grad, cost, cut, want, rows, kernel, writes) \
   {#id, name, domain, in_lo, in_hi, out_lo, out_hi, pare_infer_##infer, pare_grad_##grad, pare_cost_##cost,    \
-   pare_cut_##cut, pare_want_##want, PARE_KERNEL_##kernel, writes},
+   pare_cut_##cut, pare_want_##want, pare_rows_##rows, PARE_KERNEL_##kernel, writes},
 #include "ir/ops.def"
 #undef OP
 };

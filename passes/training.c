@@ -500,7 +500,7 @@ static PareStatus check_dump(Build *b) {
   return pare_error(b->c, PARE_USAGE, "--dump-after: there is no pass '%s'; there are train-constants, widen, "
                     "float-products, insert-masks, insert-lora, fold-constants, fake-quantize, drop-noops, "
                     "fuse-layernorm, fuse-gelu, fuse-linear, fuse-attention, fetch-weights, fuse-masks, "
-                    "lower-precision, loss, autodiff, scores, fuse-sums, renorm, fuse-gelu-grad, update, recompute, "
+                    "narrow-rows, lower-precision, loss, autodiff, scores, fuse-sums, renorm, fuse-gelu-grad, update, recompute, "
                     "merge-weights", name);
 }
 
@@ -520,12 +520,13 @@ static PareStatus check_quantized(Build *b) {
   return PARE_OK;
 }
 
-/* Speed alone: nothing that is scored may be fused away, so masks stay apart where their gradients are read. */
+/* Speed alone: nothing that is scored may be fused away, so masks stay apart where their gradients are read, and rows
+ * stay that outputs do not feel where what layers read is scored by itself. */
 static PareStatus fuse(Build *b) {
   const char *dump = b->spec->dump_after;
   PARE_TRY(pare_run_passes(b->c, b->g, "drop-noops,fuse-layernorm,fuse-gelu,fuse-linear,fuse-attention", dump));
   if (!(needs(b) & PARE_NEEDS_APART)) PARE_TRY(pare_run_passes(b->c, b->g, "fuse-masks", dump));
-  return PARE_OK;
+  return needs(b) & PARE_NEEDS_INPUTS ? PARE_OK : pare_run_passes(b->c, b->g, "narrow-rows", dump);
 }
 
 /* Products by adapted weights are looked up when they are what they will be, but for their precision. */

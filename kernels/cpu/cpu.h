@@ -30,7 +30,7 @@
 #define DECLARE_CPU(id) PareKernelFn PARE_CPU(id);
 #define DECLARE_VIEW(id)
 #define DECLARE_NONE(id)
-#define OP(id, name, domain, in_lo, in_hi, out_lo, out_hi, infer, grad, cost, cut, want, kernel, writes) \
+#define OP(id, name, domain, in_lo, in_hi, out_lo, out_hi, infer, grad, cost, cut, want, rows, kernel, writes) \
   DECLARE_##kernel(id)
 #include "ir/ops.def"
 #undef OP

@@ -7,7 +7,7 @@
 #define SLOT_VIEW(id) {.run = NULL}
 #define SLOT_NONE(id) {.run = NULL}
 const PareKernel PARE_CPU(table)[PARE_OP_COUNT] = {
-#define OP(id, name, domain, in_lo, in_hi, out_lo, out_hi, infer, grad, cost, cut, want, kernel, writes) \
+#define OP(id, name, domain, in_lo, in_hi, out_lo, out_hi, infer, grad, cost, cut, want, rows, kernel, writes) \
   [PARE_OP_##id] = SLOT_##kernel(id),
 #include "ir/ops.def"
 #undef OP

@@ -330,6 +330,69 @@ Test(fuse, patches_of_an_input_are_multiplied_in_bf16_and_other_convolutions_are
   fix_free(&f);
 }
 
+/* --- picked rows --- */
+
+/* An encoder's last layer on 6 tokens of 8 numbers, of which `pick` (text; reads %z) takes what is read behind it. */
+static char *last_layer(Fix *f, const char *pick) {
+  return fmt(f, "opset 17\ninput %%x : T[2,6,8]\nconst %%wq : T[8,8] = random(1)\nconst %%wk : T[8,8] = random(2)\n"
+                "const %%wv : T[8,8] = random(3)\nconst %%wo : T[8,8] = random(4)\nconst %%w1 : T[8,16] = random(5)\n"
+                "const %%w2 : T[16,8] = random(6)\nconst %%g : T[8] = random(7)\nconst %%b : T[8] = random(8)\n"
+                "const %%s : i64[4] = 0 0 2 4\nconst %%t : i64[3] = 0 0 8\nconst %%zero : i64[] = 0\n"
+                "const %%one : i64[1] = 1\nconst %%two : i64[1] = 2\nconst %%last : i64[1] = -1\nconst %%ends : i64[2] = 5 0\n"
+                "const %%far : i64[1] = 100\nconst %%minus : i64[1] = -4\n"
+                "%%q = pare.Linear(%%x, %%wq)\n%%k = pare.Linear(%%x, %%wk)\n%%v = pare.Linear(%%x, %%wv)\n"
+                "%%qh = Reshape(%%q, %%s)\n%%kh = Reshape(%%k, %%s)\n%%vh = Reshape(%%v, %%s)\n"
+                "%%a, %%lse = pare.Attention(%%qh, %%kh, %%vh) {heads=[2,2,2,2], scale=0.5}\n%%ar = Reshape(%%a, %%t)\n"
+                "%%o = pare.Linear(%%ar, %%wo)\n%%r = Add(%%x, %%o)\n%%n = LayerNormalization(%%r, %%g, %%b)\n"
+                "%%h = pare.Linear(%%n, %%w1)\n%%u = Gelu(%%h)\n%%d = pare.Linear(%%u, %%w2)\n%%z = Add(%%r, %%d)\n%s", pick);
+}
+
+/* How many products have so many rows in each sample. */
+static int products_of(const PareGraph *g, int64_t rows) {
+  int n = 0;
+  for (const PareNode *x = g->first; x; x = x->next)
+    n += x->op == PARE_OP_LINEAR && x->out[0]->type.rank == 3 && x->out[0]->type.dim[1] == rows;
+  return n;
+}
+
+Test(fuse, of_the_last_layer_only_the_tokens_are_made_that_are_read) {
+  static const struct { const char *pick; int rows; } cases[] = {
+      {"%y = Gather(%z, %zero) {axis=1}\noutput %y\n", 1},
+      {"%y = Gather(%z, %last) {axis=-2}\noutput %y\n", 1},
+      {"%y = Slice(%z, %one, %two, %one)\noutput %y\n", 1},
+      {"%y = Slice(%z, %minus, %far, %one, %two)\noutput %y\n", 2},                                      /* 2 and 4 */
+      {"%y = Gather(%z, %ends) {axis=1}\noutput %y\n", 2},                                             /* the other way round */
+      {"%c = Gather(%z, %zero) {axis=1}\n%e = Slice(%z, %one, %two, %one)\n%f = Squeeze(%e, %one)\n" /* DeiT's two */
+       "%y = Add(%c, %f)\noutput %y\n", 2},
+  };
+  static const char *const types[] = {"f32", "f64"};
+  for (size_t i = 0; i < 2 * sizeof cases / sizeof *cases; i++) {
+    Fix f;
+    fix_init(&f);
+    PareGraph *g = check(&f, last_layer(&f, cases[i / 2].pick), types[i % 2], "narrow-rows");
+    int few = products_of(g, cases[i / 2].rows), all = products_of(g, 6);
+    cr_expect(few == 4 && all == 2, "%d layers make %d rows and %d make 6; of q, k, v, o and two more all but k and v "
+              "are asked for less\n%s", few, cases[i / 2].rows, all, cases[i / 2].pick);
+    fix_free(&f);
+  }
+}
+
+Test(fuse, rows_that_are_read_are_made) {
+  static const char *const picks[] = {
+      "%y = Gather(%z, %zero) {axis=1}\noutput %y\noutput %z\n",                                     /* an output */
+      "%c = Gather(%z, %zero) {axis=1}\n%m = ReduceMean(%z, %one) {keepdims=0}\n%y = Add(%c, %m)\noutput %y\n",
+      "%y = Slice(%z, %one, %far, %one)\noutput %y\n",                                                /* 5 of 6 */
+      "%y = Gather(%z, %zero) {axis=2}\noutput %y\n",                                                 /* a channel */
+  };
+  for (size_t i = 0; i < sizeof picks / sizeof *picks; i++) {
+    Fix f;
+    fix_init(&f);
+    PareGraph *g = check(&f, last_layer(&f, picks[i]), "f64", "narrow-rows");
+    cr_expect_eq(products_of(g, 6), 6, "%d of 6 products are whole\n%s", products_of(g, 6), picks[i]);
+    fix_free(&f);
+  }
+}
+
 /* --- residual sums --- */
 
 #define SUM_HEAD                                                                                              \

@@ -1741,7 +1741,7 @@ Test(table, every_row_that_promises_a_kernel_has_one_at_every_level) {
 #define KIND_CPU true
 #define KIND_VIEW false
 #define KIND_NONE false
-#define OP(id, name, domain, in_lo, in_hi, out_lo, out_hi, infer, grad, cost, cut, want, kernel, writes) \
+#define OP(id, name, domain, in_lo, in_hi, out_lo, out_hi, infer, grad, cost, cut, want, rows, kernel, writes) \
   cr_assert_eq(level(l)[PARE_OP_##id].run != NULL, KIND_##kernel, "%s at level %d", name, l);
 #include "ir/ops.def"
 #undef OP
