@@ -43,7 +43,7 @@ static size_t up(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
 /* Elements of the factors that merging reads: [rows, r] and panels of [r, at most PARE_BLOCK] of W as it is stored. */
 static int64_t factors(const PareLinear *l) { return (l->k + l->n + PARE_BLOCK) * l->r; }
 
-/* Workspace: [merged W'][factors][scratch], or what linear_bf16 takes. f64 has no primitive. */
+/* Workspace: [merged W'][factors][scratch], or what linear_bf16 and linear_parts take. f64 has no primitive. */
 static size_t factor_bytes(const PareLinear *l, PareDtype d) {
   return up((size_t)factors(l) * (d == PARE_F64 ? sizeof(double) : sizeof(float)));
 }
@@ -60,6 +60,10 @@ static PareStatus plan_product(PareKernelArgs *args, const PareLinear *l, bool b
   }
   if (d == PARE_BF16 && PARE_CPU(linear_fits_bf16)(l, backward)) {
     args->workspace_bytes = PARE_CPU(linear_bytes_bf16)(l, backward);
+    return PARE_OK;
+  }
+  if (d == PARE_F32 && PARE_CPU(linear_fits_parts)(l)) {
+    args->workspace_bytes = PARE_CPU(linear_bytes_parts)(l, backward);
     return PARE_OK;
   }
   if (d == PARE_F32 || d == PARE_BF16) {
@@ -277,8 +281,10 @@ static void FN(merge)(const PareLinear *l, bool transpose, const PareOrder *o, C
 static PareStatus FN(multiply)(PareKernelArgs *args, const PareLinear *l, bool backward, const void *in,
                                const void *bias, const void *add, void *out) {
   int64_t from = backward ? l->n : l->k, to = backward ? l->k : l->n;
-  if (sizeof(T) != sizeof(C) && !args->state) {
-    PARE_CPU(linear_bf16)(l, backward, in, bias, add, args->workspace, args->workspace_bytes, out);
+  if (sizeof(T) < sizeof(double) && !args->state) {
+    if (sizeof(T) == sizeof(float))
+      PARE_CPU(linear_parts)(l, backward, in, bias, add, args->workspace, args->workspace_bytes, out);
+    else PARE_CPU(linear_bf16)(l, backward, in, bias, add, args->workspace, args->workspace_bytes, out);
     return PARE_OK;
   }
   if (add && add != out) memcpy(out, add, (size_t)(l->m * to) * sizeof(T));

@@ -1,4 +1,4 @@
-/* linear.h - the operands of Linear and LinearGrad, for linear.c, linear_bf16.c, lora.c (f32, f64) and
+/* linear.h - the operands of Linear and LinearGrad, for linear.c, linear_bf16.c, linear_parts.c, lora.c (f32, f64) and
  * lora_bf16.c. */
 #ifndef PARE_KERNELS_CPU_LINEAR_H
 #define PARE_KERNELS_CPU_LINEAR_H
@@ -30,5 +30,11 @@ bool PARE_CPU(linear_fits_bf16)(const PareLinear *l, bool backward);
 size_t PARE_CPU(linear_bytes_bf16)(const PareLinear *l, bool backward);
 void PARE_CPU(linear_bf16)(const PareLinear *l, bool backward, const uint16_t *in, const float *bias,
                            const uint16_t *add, void *work, size_t bytes, uint16_t *out);
+
+/* The same in f32: linear_parts.c, where it fits. work: linear_bytes_parts of them, 64-aligned. */
+bool PARE_CPU(linear_fits_parts)(const PareLinear *l);
+size_t PARE_CPU(linear_bytes_parts)(const PareLinear *l, bool backward);
+void PARE_CPU(linear_parts)(const PareLinear *l, bool backward, const float *in, const float *bias, const float *add,
+                            void *work, size_t bytes, float *out);
 
 #endif

@@ -34,7 +34,7 @@ static void plain_multiply(const PareTileArgs *p) {
     for (int64_t j = 0; j < p->n; j += PARE_TILE) plain_block(p, i, j);
 }
 
-static const PareTiles plain = {"plain", nothing, plain_multiply, nothing, false};
+static const PareTiles plain = {"plain", nothing, plain_multiply, nothing, false, NULL};
 
 #if defined __AVX512BW__ && defined __x86_64__
 #include <immintrin.h>
@@ -74,7 +74,7 @@ DOT static void dot_multiply(const PareTileArgs *p) {
   }
 }
 
-static const PareTiles dot = {"avx512_bf16", nothing, dot_multiply, nothing, false};
+static const PareTiles dot = {"avx512_bf16", nothing, dot_multiply, nothing, false, NULL};
 
 /* --- AMX: tiles of 16 rows of 64 bytes: 0 to 3 hold two by two blocks of c, 4 and 5 rows of a, 6 and 7 pairs of b --- */
 #ifdef __linux__
@@ -146,7 +146,62 @@ AMX static void amx_multiply(const PareTileArgs *p) {
   FENCE;
 }
 
-static const PareTiles amx = {"amx", amx_open, amx_multiply, amx_close, true};
+/* Two by two tiles of c stay in 0 to 3; of a's parts p and b's parts q, both tiles are in 4 and 5, 6 and 7. From one
+ * product to the next one of p and q changes. */
+#define LOAD(one, two, from, next, part)                        \
+  do {                                                          \
+    _tile_loadd(one, (from) + (part) * PARE_PART, 64);          \
+    _tile_loadd(two, (from) + (next) + (part) * PARE_PART, 64); \
+  } while (0)
+#define LOAD_A(part) LOAD(4, 5, a, p->next_a, part)
+#define LOAD_B(part) LOAD(6, 7, b, p->next_b, part)
+#define MULTIPLY             \
+  do {                       \
+    _tile_dpbf16ps(0, 4, 6); \
+    _tile_dpbf16ps(1, 4, 7); \
+    _tile_dpbf16ps(2, 5, 6); \
+    _tile_dpbf16ps(3, 5, 7); \
+  } while (0)
+AMX static void amx_multiply_parts(const ParePartsArgs *p) {
+  enum { HIGH, MIDDLE, LOW, STEP = PARE_PARTS_OF_F32 * PARE_PART };
+  const uint16_t *a = p->a, *b = p->b;
+  float *c = p->c, *c1 = c + PARE_TILE * p->ldc;
+  int64_t next = p->ldc * (int64_t)sizeof *c;
+  FENCE;
+  if (p->add) {
+    _tile_loadd(0, c, next);
+    _tile_loadd(1, c + PARE_TILE, next);
+    _tile_loadd(2, c1, next);
+    _tile_loadd(3, c1 + PARE_TILE, next);
+  } else {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+  }
+  for (int64_t t = 0; t < p->depth; t++, a += STEP, b += STEP) {
+    LOAD_A(HIGH);
+    LOAD_B(LOW);
+    MULTIPLY;
+    LOAD_B(MIDDLE);
+    MULTIPLY;
+    LOAD_A(MIDDLE);
+    MULTIPLY;
+    LOAD_B(HIGH);
+    MULTIPLY;
+    LOAD_A(LOW);
+    MULTIPLY;
+    LOAD_A(HIGH);
+    MULTIPLY;
+  }
+  _tile_stored(0, c, next);
+  _tile_stored(1, c + PARE_TILE, next);
+  _tile_stored(2, c1, next);
+  _tile_stored(3, c1 + PARE_TILE, next);
+  FENCE;
+}
+
+static const PareTiles amx = {"amx", amx_open, amx_multiply, amx_close, true, amx_multiply_parts};
 
 /* Linux keeps the tiles from a process until it asks (arch_prctl(2)), and refuses where there are none; asking again
  * costs nothing. Whatever has tiles multiplies bf16 in them. */
@@ -230,4 +285,54 @@ void PARE_CPU(tile_copy)(int64_t rows, int64_t cols, const uint16_t *x, int64_t 
     memcpy(out, x + i * ldx, (size_t)n * sizeof *x);
     memset(out + n, 0, (size_t)(width - n) * sizeof *out);
   }
+}
+
+/* --- floats in parts --- */
+static PARE_INLINE uint16_t next_part(float *rest) {
+  uint16_t part = pare_f32_to_bf16(*rest);
+  *rest -= pare_bf16_to_f32(part);
+  return part;
+}
+
+void PARE_CPU(tile_parts)(int64_t rows, int64_t cols, const float *x, int64_t ldx, uint16_t *out) {
+  bool whole = rows >= PARE_TILE && cols >= PARE_TILE_DEPTH;
+  float padded[PARE_TILE][PARE_TILE_DEPTH];
+  if (!whole) {
+    memset(padded, 0, sizeof padded);
+    for (int64_t i = 0; i < pare_min_i64(rows, PARE_TILE); i++)
+      memcpy(padded[i], x + i * ldx, (size_t)pare_min_i64(cols, PARE_TILE_DEPTH) * sizeof *x);
+    x = padded[0], ldx = PARE_TILE_DEPTH;
+  }
+  for (int64_t i = 0; i < PARE_TILE; i++, x += ldx, out += PARE_TILE_DEPTH)
+#pragma omp simd
+    for (int64_t j = 0; j < PARE_TILE_DEPTH; j++) {
+      float rest = x[j];
+      out[j] = next_part(&rest);
+      out[PARE_PART + j] = next_part(&rest);
+      out[2 * PARE_PART + j] = next_part(&rest);
+    }
+}
+
+void PARE_CPU(tile_parts_pairs)(const float *x, uint16_t *out, int64_t next) {
+  enum { ROW = 2 * PARE_TILE, WORDS = PARE_PART / 2 };
+  for (int64_t t = 0; t < PARE_TILE / 2; t++, x += 2 * ROW)
+    for (int64_t c = 0; c < 2; c++) {
+      uint32_t *to = (uint32_t *)(void *)(out + c * next) + t * PARE_TILE;
+      const float *even = x + c * PARE_TILE, *odd = even + ROW;
+#pragma omp simd
+      for (int64_t j = 0; j < PARE_TILE; j++) {
+        float low = even[j], high = odd[j];
+        for (int64_t p = 0; p < PARE_PARTS_OF_F32; p++) {
+          uint32_t word = next_part(&low);
+          to[p * WORDS + j] = word | (uint32_t)next_part(&high) << 16;
+        }
+      }
+    }
+}
+
+void PARE_CPU(tile_parts_turned)(const float *x, uint16_t *out) {
+  uint16_t part[PARE_PARTS_OF_F32 * PARE_PART];
+  PARE_CPU(tile_parts)(PARE_TILE, PARE_TILE_DEPTH, x, PARE_TILE_DEPTH, part);
+  for (int64_t p = 0; p < PARE_PARTS_OF_F32; p++)
+    PARE_CPU(tile_turn)(part + p * PARE_PART, PARE_TILE, out + p * PARE_PART, PARE_TILE);
 }

@@ -1506,7 +1506,7 @@ static void linear(Call *c, PareDtype d, int64_t m, int64_t k, int64_t n, int64_
 Test(layers, linear_of_every_type_agrees_with_float64) {
   static const char *const name[] = {"y", "dx", "dA", "dB", "dx + add"};
   static const int64_t all[][4] = {{7, 33, 20, 3}, {130, 40, 300, 11}, {1, 1, 1, 1}, {300, 96, 64, 8},
-                                   {37, 2050, 70, 8}, {33, 50, 2111, 3}};
+                                   {37, 2050, 70, 8}, {33, 50, 2111, 3}, {67, 1610, 170, 8}, {64, 150, 800, 3}};
   const PareDtype types[] = {PARE_F32, PARE_BF16};
   EACH_LEVEL(c) for (size_t k = 0; k < sizeof all / sizeof *all; k++) for (int t = 0; t < 2; t++) for (int d = 0; d < 2; d++) {
     PareTensor want[5], got[5];
