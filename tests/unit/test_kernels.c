@@ -1465,7 +1465,8 @@ Test(layers, attention_of_every_type_agrees_with_float64) {
   static const char *const name[] = {"y", "lse", "dq", "dk", "dv"};
   static const Heads all[] = {{32, 32, 32, 32, {1, 1, 1, 32}, false}, {5, 7, 4, 6, {2, 1, 1, 7}, true},
                               {33, 45, 40, 24, {2, 3, 33, 45}, false}, {50, 17, 67, 33, {1, 1, 50, 17}, true},
-                              {1, 1, 1, 1, {1, 1, 1, 1}, true},        {64, 130, 64, 64, {2, 1, 64, 1}, false}};
+                              {1, 1, 1, 1, {1, 1, 1, 1}, true},        {64, 130, 64, 64, {2, 1, 64, 1}, false},
+                              {1, 130, 64, 64, {2, 1, 1, 130}, false}};
   const PareDtype types[] = {PARE_F32, PARE_BF16};
   EACH_LEVEL(c) for (size_t k = 0; k < sizeof all / sizeof *all; k++) for (int d = 0; d < 2; d++) {
     PareTensor want[5], got[5];
