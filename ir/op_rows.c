@@ -56,7 +56,8 @@ int pare_rows_matmul(const PareNode *n, int axis, int k) {
   int rank = n->out[0]->type.rank, of = rank_in(n, k);
   if (rank_in(n, 0) < 2 || rank_in(n, 1) < 2) return PARE_ROWS_NO;
   if (axis < rank - 2) return aligned(n, rank, axis, k);
-  bool cols = axis == rank - 1, transposed = k ? pare_attr_get(&n->attr, transB, 0) : pare_attr_get(&n->attr, transA, 0);
+  bool cols = axis == rank - 1;
+  bool transposed = k ? pare_attr_get(&n->attr, transB, 0) : pare_attr_get(&n->attr, transA, 0);
   if (cols != (k == 1)) return PARE_ROWS_ALL;
   return of - 2 + (cols != transposed);
 }

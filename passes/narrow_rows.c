@@ -104,7 +104,7 @@ static PareValue *indices(PareCtx *c, PareGraph *g, int rank, int64_t n, const i
   return pare_const_add(c, g, "pare.rows", (PareType){PARE_I64, rank, {n}}, data);
 }
 
-/* v at the picked indices: right behind what makes v, so that every reader finds the one Gather. NULL: out of memory. */
+/* v at the picked indices: right behind what makes v, so that all readers find one Gather. NULL: out of memory. */
 static PareValue *picked_of(PareCtx *c, PareGraph *g, PareValue *v, const PareNode *reader, const Pick *p) {
   PareNode *behind = v->def ? v->def->next : g->first;
   PareAttrs attr = {0};

@@ -1,7 +1,7 @@
-/* linear_parts.c - Linear and dx of LinearGrad in f32 as products of bf16 parts (tile.h), where a processor has tiles for
- * those: AVX-512 makes about half as many products of floats a second. x is taken apart first, by all threads. Then the
- * columns of the result are shared out among them; a thread merges and takes apart W' = m∘(W + s·A·B), a panel of some
- * columns and a part of the sum at a time, which stays in its cache while all rows are multiplied by it. */
+/* linear_parts.c - Linear and dx of LinearGrad in f32 as products of bf16 parts (tile.h), where a processor has tiles
+ * for those: AVX-512 makes two thirds as many products of floats a second. x is taken apart first, by all threads. Then
+ * the columns of the result are shared out among them; a thread merges and takes apart W' = m∘(W + s·A·B), a panel of
+ * some columns and a part of the sum at a time, which stays in its cache while all rows are multiplied by it. */
 #include "kernels/cpu/linear_merge.h"
 
 /* A panel is STRIPS strips of STRIP columns, CHUNK deep: 576 KB. BLOCK rows are multiplied at a time. */
@@ -89,8 +89,9 @@ static void multiply_block(const Product *p, const Panel *panel, int64_t i, int6
   int64_t next = tile_next(panel->depth);
   bool whole = rows == BLOCK && cols == STRIP, first = !panel->p0, add = !first || p->bias || p->add;
   float *out = p->out + i * g->to + q, *c = whole ? out : edge;
-  ParePartsArgs t = {panel->depth / PARE_TILE_DEPTH, p->x + i / PARE_TILE * p->next + panel->p0 / PARE_TILE_DEPTH * STEP,
-                     panel->parts + 2 * s * next, p->next, next, c, whole ? g->to : STRIP, add};
+  const uint16_t *x = p->x + i / PARE_TILE * p->next + panel->p0 / PARE_TILE_DEPTH * STEP;
+  ParePartsArgs t = {panel->depth / PARE_TILE_DEPTH, x, panel->parts + 2 * s * next, p->next, next, c,
+                     whole ? g->to : STRIP, add};
   if (first && add) begin_block(p, i, q, rows, cols, c, t.ldc);
   for (int64_t r = 0; !first && !whole && r < rows; r++)
     memcpy(c + r * STRIP, out + r * g->to, (size_t)cols * sizeof *c);
@@ -115,7 +116,10 @@ static void multiply_strips(const Product *p, int64_t lo, int64_t hi, uint16_t *
   while (lo < hi) {
     Panel next = panel;
     next.p0 += panel.depth;
-    if (next.p0 == g->depth) lo += STRIPS, next.p0 = 0, next.q0 = lo * STRIP, next.strips = pare_min_i64(STRIPS, hi - lo);
+    if (next.p0 == g->depth) {
+      lo += STRIPS;
+      next.p0 = 0, next.q0 = lo * STRIP, next.strips = pare_min_i64(STRIPS, hi - lo);
+    }
     next.depth = chunk_of(g->depth - next.p0);
     if (lo >= hi) next.strips = 0;
     multiply_panel(p, &panel, &next);
@@ -128,7 +132,8 @@ void PARE_CPU(linear_parts)(const PareLinear *l, bool backward, const float *in,
   Merge g = merge_of(l, backward, work);
   uint16_t *x = (uint16_t *)(void *)((float *)work + factor_words(l)), *panels = x + 2 * x_words(l->m, g.depth);
   Product p = {g, PARE_CPU(tiles)(), l->m, tile_next(g.depth), x, bias, add, out};
-  int64_t strips = pare_ceil_div(g.to, STRIP), each = panel_words(g.depth), tiles = pare_tile_up(l->m, BLOCK) / PARE_TILE;
+  int64_t strips = pare_ceil_div(g.to, STRIP), tiles = pare_tile_up(l->m, BLOCK) / PARE_TILE;
+  int64_t each = panel_words(g.depth);
   int64_t planned = ((int64_t)(bytes / sizeof(float)) - factor_words(l) - x_words(l->m, g.depth)) / each;
   int64_t threads = pare_min_i64(strips, pare_min_i64(omp_get_max_threads(), planned));
 #pragma omp parallel num_threads((int)threads) if (pare_threaded(g.rows * g.cols))

@@ -19,8 +19,8 @@ typedef struct PareTileArgs {
   bool add; /* c += a·b, else c = a·b */
 } PareTileArgs;
 
-/* A float is the sum of three bf16, of which each is the rest of what went before, rounded: all 24 bits, but for what is
- * below bf16's smallest normal number. A product of two sums is nine products; the six that matter are made, the others
+/* A float is the sum of three bf16, of which each is the rest of what went before, rounded: all 24 bits, but for what
+ * is below bf16's smallest normal number. A product of two sums is nine products; the six that matter are made, the others
  * are 2^-24 of it at most, with either sign: as exact as products in f32, at six times the cost of one in bf16.
  * An operand lies in tiles of parts, 16 rows (columns) by PARE_TILE_DEPTH each: [tile][depth / PARE_TILE_DEPTH]
  * [PARE_PARTS_OF_F32][16][32], b's in pairs [16][16 words]. */
@@ -61,7 +61,8 @@ void PARE_CPU(tile_pairs_turned)(int64_t rows, int64_t cols, const uint16_t *x, 
 void PARE_CPU(tile_turn)(const void *x, int64_t ldx, void *out, int64_t ldo);
 /* The tile [rows, cols] of x, padded with zeros, in parts: out [PARE_PARTS_OF_F32][16][32]. */
 void PARE_CPU(tile_parts)(int64_t rows, int64_t cols, const float *x, int64_t ldx, uint16_t *out);
-/* The same of x [16, 32], whose rows are the sum's: pairs of them, half of a tile, for two tiles of columns `next` apart. */
+/* The same of x [16, 32], whose rows are the sum's: pairs of them, half of a tile, for two tiles of columns, `next`
+ * elements apart. */
 void PARE_CPU(tile_parts_pairs)(const float *x, uint16_t *out, int64_t next);
 /* The same of x [16, 32], whose rows are columns: a whole tile of pairs. */
 void PARE_CPU(tile_parts_turned)(const float *x, uint16_t *out);

@@ -140,7 +140,8 @@ Test(tile, operands_come_into_pairs_with_zeros_around_them) {
 static float *floats(int64_t n, uint64_t key) {
   float *x = room(n, sizeof *x);
   for (int64_t i = 0; i < n; i++) /* magnitudes from 2^-20 to 2^20 */
-    x[i] = (float)ldexp(2 * pare_rng_uniform(key, (uint64_t)i) - 1, (int)(pare_rng_uniform(key + 1, (uint64_t)i) * 41) - 20);
+    x[i] = (float)ldexp(2 * pare_rng_uniform(key, (uint64_t)i) - 1,
+                        (int)(pare_rng_uniform(key + 1, (uint64_t)i) * 41) - 20);
   return x;
 }
 
@@ -208,7 +209,10 @@ static double parts_error(const Level *l, const PareTiles *t, int64_t depth, boo
     for (int64_t j = 0; j < BLOCK; j++) {
       double want = add ? 7 : 0;
       float sum = (float)want;
-      for (int64_t s = 0; s < k; s++) want += (double)a[i * k + s] * (double)b[j * k + s], sum += a[i * k + s] * b[j * k + s];
+      for (int64_t s = 0; s < k; s++) {
+        want += (double)a[i * k + s] * (double)b[j * k + s];
+        sum += a[i * k + s] * b[j * k + s];
+      }
       err = fmax(err, fabs((double)c[i * (BLOCK + 3) + j] - want)), *loop = fmax(*loop, fabs((double)sum - want));
     }
   for (int64_t i = 0; i < BLOCK; i++) cr_assert_eq(c[i * (BLOCK + 3) + BLOCK], 7, "wrote beyond a row");
