@@ -4,20 +4,12 @@
 #include <utf8proc.h>
 
 #include "base/map.h"
-
-enum { BYTES = 256 };
-
-/* Two ids that stand side by side, what they become, and how early. */
-typedef struct Pair {
-  int64_t left, right, made; /* left -1: an empty place of the table */
-  size_t rank;
-} Pair;
+#include "runtime/merges.h"
 
 struct PareBpe {
   PareMap ids;
-  int64_t of_byte[BYTES]; /* -1: not in the vocabulary */
-  Pair *pair;             /* open addressing */
-  size_t npairs;          /* a power of two */
+  int64_t of_byte[PARE_BYTES]; /* -1: not in the vocabulary */
+  PareMerges *merges;
   const PareAddedToken *added;
   size_t nadded;
   bool prefix_space;
@@ -25,30 +17,22 @@ struct PareBpe {
 
 /* ---- making one ---- */
 
-/* GPT-2's bytes_to_unicode: printable bytes are themselves, the others U+0100 and on, in their order. */
 static bool is_printable(int byte) {
   return (byte >= '!' && byte <= '~') || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
 }
 
-static void number_bytes(PareBpe *b) {
+void pare_bpe_alphabet(char text[PARE_BYTES][PARE_BYTE_TEXT]) {
   int others = 0;
-  for (int byte = 0; byte < BYTES; byte++) {
-    char text[5] = {0};
-    utf8proc_encode_char(is_printable(byte) ? byte : BYTES + others++, (uint8_t *)text);
-    b->of_byte[byte] = pare_map_get(&b->ids, text);
+  for (int byte = 0; byte < PARE_BYTES; byte++) {
+    memset(text[byte], 0, PARE_BYTE_TEXT);
+    utf8proc_encode_char(is_printable(byte) ? byte : PARE_BYTES + others++, (uint8_t *)text[byte]);
   }
 }
 
-static size_t pair_place(const PareBpe *b, int64_t left, int64_t right) {
-  uint64_t h = (uint64_t)left * 0x9e3779b97f4a7c15u ^ ((uint64_t)right + 0x7f4a7c15u) * 0xc2b2ae3d27d4eb4fu;
-  size_t i = (size_t)(h ^ h >> 29) & (b->npairs - 1);
-  while (b->pair[i].left >= 0 && (b->pair[i].left != left || b->pair[i].right != right)) i = (i + 1) & (b->npairs - 1);
-  return i;
-}
-
-static const Pair *find_pair(const PareBpe *b, int64_t left, int64_t right) {
-  const Pair *p = &b->pair[pair_place(b, left, right)];
-  return p->left >= 0 ? p : NULL;
+static void number_bytes(PareBpe *b) {
+  char text[PARE_BYTES][PARE_BYTE_TEXT];
+  pare_bpe_alphabet(text);
+  for (int byte = 0; byte < PARE_BYTES; byte++) b->of_byte[byte] = pare_map_get(&b->ids, text[byte]);
 }
 
 static PareStatus merge_error(PareCtx *c, const char *file, int64_t line, size_t merge, const char *token) {
@@ -59,7 +43,11 @@ static PareStatus merge_error(PareCtx *c, const char *file, int64_t line, size_t
                        "that belong to it", where, merge + 1, token);
 }
 
-static PareStatus add_merges(PareCtx *c, PareBpe *b, const PareBpeParts *p, const char *file, int64_t line) {
+static PareStatus add_merges(PareCtx *c, PareArena *a, PareBpe *b, const PareBpeParts *p, const char *file,
+                             int64_t line) {
+  PareMark all = pare_arena_mark(c->scratch);
+  PareMergeIds *list = PARE_NEW_N(c->scratch, p->nmerges + 1, PareMergeIds);
+  if (!list) return pare_nomem(c);
   for (size_t i = 0; i < p->nmerges; i++) {
     const PareMerge *m = &p->merges[i];
     PareMark mark = pare_arena_mark(c->scratch);
@@ -69,108 +57,36 @@ static PareStatus add_merges(PareCtx *c, PareBpe *b, const PareBpeParts *p, cons
     int64_t id[3];
     for (int k = 0; k < 3; k++)
       if ((id[k] = pare_map_get(&b->ids, part[k])) < 0) return merge_error(c, file, line, i, part[k]);
-    b->pair[pair_place(b, id[0], id[1])] = (Pair){id[0], id[1], id[2], i}; /* of equal ones the last counts */
+    list[i] = (PareMergeIds){id[0], id[1], id[2]};
     pare_arena_rewind(c->scratch, mark);
   }
-  return PARE_OK;
+  b->merges = pare_merges_new(a, p->nmerges, list);
+  pare_arena_rewind(c->scratch, all);
+  return b->merges ? PARE_OK : pare_nomem(c);
 }
 
 PareStatus pare_bpe_make(PareCtx *c, PareArena *a, const PareBpeParts *p, const char *file, int64_t line,
                          PareBpe **out) {
   PareBpe *b = PARE_NEW(a, PareBpe);
   if (!b) return pare_nomem(c);
-  *b = (PareBpe){.ids.arena = a, .npairs = 16, .added = p->added, .nadded = p->nadded, .prefix_space = p->prefix_space};
+  *b = (PareBpe){.ids.arena = a, .added = p->added, .nadded = p->nadded, .prefix_space = p->prefix_space};
   for (size_t i = 0; i < p->nvocab; i++)
     if (!pare_map_put(&b->ids, p->vocab[i].token, p->vocab[i].id)) return pare_nomem(c);
-  while (b->npairs < 2 * p->nmerges) b->npairs *= 2;
-  if (!(b->pair = PARE_NEW_N(a, b->npairs, Pair))) return pare_nomem(c);
-  for (size_t i = 0; i < b->npairs; i++) b->pair[i].left = -1;
   number_bytes(b);
   *out = b;
-  return add_merges(c, b, p, file, line);
+  return add_merges(c, a, b, p, file, line);
 }
 
 int64_t pare_bpe_id(const PareBpe *b, const char *token) { return pare_map_get(&b->ids, token); }
 
-/* ---- one word: the earliest pair first, of equal ones the leftmost ---- */
-
-typedef struct Symbol {
-  int64_t id; /* -1: gone into the one before it */
-  size_t from, to;
-  int64_t before, behind; /* -1: none */
-} Symbol;
-
-typedef struct Candidate {
-  size_t rank;
-  int64_t at, made;
-} Candidate;
-
 typedef struct Word {
   const PareBpe *b;
-  PareArena *a;
-  PARE_VEC(Symbol) symbols;
-  PARE_VEC(Candidate) heap;
+  PareMergeWord m;
 } Word;
 
-static bool earlier(const Candidate *x, const Candidate *y) {
-  return x->rank != y->rank ? x->rank < y->rank : x->at < y->at;
-}
-
-static bool heap_push(Word *w, Candidate x) {
-  if (!pare_vec_push(w->a, &w->heap, x)) return false;
-  size_t i = w->heap.n - 1;
-  for (; i && earlier(&x, &w->heap.at[(i - 1) / 2]); i = (i - 1) / 2) w->heap.at[i] = w->heap.at[(i - 1) / 2];
-  w->heap.at[i] = x;
-  return true;
-}
-
-static Candidate heap_pop(Word *w) {
-  Candidate top = w->heap.at[0], last = w->heap.at[--w->heap.n];
-  size_t i = 0;
-  for (size_t k; (k = 2 * i + 1) < w->heap.n; i = k) {
-    if (k + 1 < w->heap.n && earlier(&w->heap.at[k + 1], &w->heap.at[k])) k++;
-    if (!earlier(&w->heap.at[k], &last)) break;
-    w->heap.at[i] = w->heap.at[k];
-  }
-  if (w->heap.n) w->heap.at[i] = last;
-  return top;
-}
-
-/* The pair of symbol `at` and the one behind it, if the list has it. */
-static bool consider(Word *w, int64_t at) {
-  if (at < 0 || w->symbols.at[at].behind < 0) return true;
-  const Pair *p = find_pair(w->b, w->symbols.at[at].id, w->symbols.at[w->symbols.at[at].behind].id);
-  return !p || heap_push(w, (Candidate){p->rank, at, p->made});
-}
-
-static bool merge(Word *w, Candidate x) {
-  Symbol *s = &w->symbols.at[x.at];
-  if (s->id < 0 || s->behind < 0) return true;
-  Symbol *next = &w->symbols.at[s->behind];
-  const Pair *p = find_pair(w->b, s->id, next->id);
-  if (!p || p->made != x.made) return true; /* what stood there has been merged otherwise */
-  s->id = x.made;
-  s->to = next->to;
-  next->id = -1;
-  s->behind = next->behind;
-  if (s->behind >= 0) w->symbols.at[s->behind].before = x.at;
-  return consider(w, s->before) && consider(w, x.at);
-}
-
-static bool merge_word(Word *w) {
-  w->heap.n = 0;
-  for (int64_t i = 0; i < (int64_t)w->symbols.n; i++)
-    if (!consider(w, i)) return false;
-  while (w->heap.n)
-    if (!merge(w, heap_pop(w))) return false;
-  return true;
-}
-
 static bool add_byte(Word *w, uint8_t byte, size_t from, size_t to) {
-  int64_t id = w->b->of_byte[byte], at = (int64_t)w->symbols.n;
-  if (id < 0) return true;
-  if (at) w->symbols.at[at - 1].behind = at;
-  return pare_vec_push(w->a, &w->symbols, ((Symbol){id, from, to, at - 1, -1}));
+  int64_t id = w->b->of_byte[byte];
+  return id < 0 || pare_merge_add(&w->m, id, from, to);
 }
 
 /* ---- GPT-2's pattern: 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+ ---- */
@@ -228,15 +144,15 @@ static PareStatus encode_plain(PareCtx *c, Word *w, PareArena *a, const char *te
                                PareTokens *out) {
   for (size_t i = 0, end; i < n; i = end) {
     end = piece_end(text, n, i);
-    w->symbols.n = 0;
+    pare_merge_begin(&w->m);
     for (size_t k = i; k < end; k++) {
       size_t at = k < shift ? base : base + k - shift;
       if (!add_byte(w, (uint8_t)text[k], at, k < shift ? at : at + 1)) return pare_nomem(c);
     }
-    if (!merge_word(w)) return pare_nomem(c);
-    for (int64_t s = w->symbols.n ? 0 : -1; s >= 0; s = w->symbols.at[s].behind) {
-      PareToken t = {w->symbols.at[s].id, w->symbols.at[s].from, w->symbols.at[s].to};
-      if (!pare_vec_push(a, out, t)) return pare_nomem(c);
+    if (!pare_merge_run(&w->m)) return pare_nomem(c);
+    for (int64_t s = w->m.symbols.n ? 0 : -1; s >= 0; s = w->m.symbols.at[s].behind) {
+      const PareSymbol *x = &w->m.symbols.at[s];
+      if (!pare_vec_push(a, out, ((PareToken){x->id, x->from, x->to}))) return pare_nomem(c);
     }
   }
   return PARE_OK;
@@ -291,7 +207,7 @@ static PareStatus encode(PareCtx *c, Word *w, PareArena *a, const char *text, si
 PareStatus pare_bpe_encode(PareCtx *c, const PareBpe *b, PareArena *a, const char *text, size_t n, bool word,
                            PareTokens *out) {
   PareMark m = pare_arena_mark(c->scratch);
-  Word w = {.b = b, .a = c->scratch};
+  Word w = {b, {.merges = b->merges, .a = c->scratch}};
   PareStatus s = encode(c, &w, a, text, n, word || b->prefix_space, out);
   pare_arena_rewind(c->scratch, m);
   return s;

@@ -33,6 +33,12 @@ typedef struct PareBpeParts {
 PARE_MUST_USE PareStatus pare_bpe_make(PareCtx *c, PareArena *a, const PareBpeParts *parts, const char *file,
                                        int64_t line, PareBpe **out);
 
+enum { PARE_BYTES = 256, PARE_BYTE_TEXT = 5 };
+
+/* GPT-2's bytes_to_unicode: how the vocabulary writes a byte. Printable ones are themselves, the others U+0100 and on,
+ * in their order. */
+void pare_bpe_alphabet(char text[PARE_BYTES][PARE_BYTE_TEXT]);
+
 /* -1 when there is none. */
 int64_t pare_bpe_id(const PareBpe *b, const char *token);
 
