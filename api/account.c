@@ -121,6 +121,22 @@ static PareStatus list_uneven(PareCtx *c, PareArena *a, const PareTuner *t, Pare
   return pare_align_uneven(c, t->dims, t->keep, t->o->align, name, &r->alignment.nuneven);
 }
 
+static PareStatus tell_vocabulary(PareCtx *c, PareArena *a, const PareVocab *v, PareReport *r) {
+  if (!v) return PARE_OK;
+  PareReportCount *added = PARE_NEW_N(a, PARE_NEED_COUNT, PareReportCount);
+  if (!added) return pare_nomem(c);
+  for (int i = 0; i < PARE_NEED_COUNT; i++) added[i] = (PareReportCount){pare_need_name((PareNeed)i), v->added.n[i]};
+  r->vocabulary.tokens = v->count;
+  r->vocabulary.left = v->left;
+  r->vocabulary.merges = v->texts.merges;
+  r->vocabulary.merges_left = v->texts.merges_left;
+  r->vocabulary.nadded = PARE_NEED_COUNT;
+  r->vocabulary.added = added;
+  r->vocabulary.nfiles = v->texts.n;
+  r->vocabulary.files = v->path;
+  return PARE_OK;
+}
+
 static PareReportModel model_of(const PareModelInfo *m) {
   return (PareReportModel){m->path, m->sha256, m->opset, m->params, m->macs, m->bytes, 0};
 }
@@ -159,5 +175,6 @@ PareStatus pare_account_write(PareCtx *c, const PareTuner *t, const PareAccount 
   PARE_TRY(list_curves(c, a, t, &r));
   PARE_TRY(tell_latency(c, a, t, account, &r));
   PARE_TRY(list_uneven(c, a, t, &r));
+  PARE_TRY(tell_vocabulary(c, a, account->vocab, &r));
   return pare_report_write(c, t->o->report, &r);
 }

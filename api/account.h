@@ -3,6 +3,7 @@
 #define PARE_API_ACCOUNT_H
 
 #include "api/tuner.h"
+#include "api/vocab.h"
 
 /* What a run has come to, beside what its tuner knows. */
 typedef struct PareAccount {
@@ -10,6 +11,7 @@ typedef struct PareAccount {
   int64_t proof_samples;
   const PareLatency *latency; /* NULL: another target */
   PareTiming dense, compact;  /* at the end */
+  const PareVocab *vocab;     /* NULL: all tokens stay */
 } PareAccount;
 
 /* Writes both into o->report. */

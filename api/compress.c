@@ -116,6 +116,7 @@ static PareStatus load(Compress *k) {
   if (k->vocab && (*k->o->teacher || *k->o->adapters))
     return pare_error(c, PARE_USAGE, "--%s is for the whole vocabulary, and tokens go: leave one of them out",
                       *k->o->teacher ? "teacher" : "adapters");
+  if (k->vocab) PARE_TRY(pare_vocab_place(c, k->arena, k->vocab, k->o, k->out));
   if (k->vocab) PARE_TRY(take_tokens(k));
   if (k->train && !k->eval) PARE_TRY(pare_data_split(c, k->arena, k->train, (uint64_t)k->o->seed, &k->split));
   return PARE_OK;
@@ -419,7 +420,8 @@ static PareStatus account(Compress *k) {
 }
 
 static PareStatus report(Compress *k) {
-  PareAccount a = {k->result, k->proof.samples, is_timed(k) ? &k->latency : NULL, k->dense_timing, k->timing};
+  PareAccount a = {k->result, k->proof.samples, is_timed(k) ? &k->latency : NULL, k->dense_timing, k->timing,
+                   k->vocab};
   return pare_account_write(k->c, &k->tuner, &a);
 }
 
@@ -476,6 +478,7 @@ static PareStatus choose_out(Compress *k) {
 }
 
 static PareStatus sync_stages(Compress *k) {
+  if (k->vocab) PARE_TRY(pare_vocab_stage(k->c, k->arena, k->vocab));
   PARE_TRY(pare_stage_sync(k->c, &k->stage));
   PARE_TRY(pare_stage_sync(k->c, &k->masked_stage));
   return pare_stage_sync(k->c, &k->base_stage);
@@ -510,10 +513,10 @@ static PareStatus run(Compress *k) {
   end_span(k, PARE_SPAN_SYNC);
   if (*k->o->report) PARE_TRY(report(k));
   if (*k->o->save_plan) PARE_TRY(pare_plan_save(k->c, k->o->save_plan, k->dims, k->tuner.keep));
-  if (k->vocab) PARE_TRY(pare_vocab_write(k->c, k->vocab, k->o->vocab, k->out));
   if (*k->o->save_adapters) PARE_TRY(save_adapters(k));
   if (*k->o->save_masked) PARE_TRY(pare_stage_commit(k->c, &k->masked_stage));
   if (k->base) PARE_TRY(pare_stage_commit(k->c, &k->base_stage));
+  if (k->vocab) PARE_TRY(pare_vocab_commit(k->c, k->vocab));
   return k->adapters_only ? PARE_OK : pare_stage_commit(k->c, &k->stage);
 }
 
@@ -523,6 +526,7 @@ static void clean_up(Compress *k) {
   pare_stage_remove(&k->masked_stage);
   pare_clock_stop(&k->clock);
   pare_stage_remove(&k->base_stage);
+  pare_vocab_abort(k->vocab);
   pare_tuner_free(&k->tuner);
   pare_arena_free(k->edited);
   pare_model_free(k->emitted);

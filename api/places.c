@@ -21,6 +21,8 @@ PareStatus pare_place_check(PareCtx *c, PareArena *a, const PareCompressOptions 
   if (access(folder, W_OK | X_OK)) return pare_error(c, PARE_IO, "cannot write '%s': %s", path, strerror(errno));
   if (same_file(path, o->train) || same_file(path, o->eval))
     return pare_error(c, PARE_USAGE, "'%s' would overwrite the data", path);
+  if (!o->overwrite && (same_file(path, o->vocab) || same_file(path, o->vocab_keep)))
+    return pare_error(c, PARE_USAGE, "'%s' would overwrite the vocabulary: give OUT another name, or --overwrite", path);
   return PARE_OK;
 }
 

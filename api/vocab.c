@@ -8,29 +8,10 @@
 
 #include "api/options.h"
 #include "api/plan.h"
-#include "base/file.h"
-#include "base/map.h"
+#include "base/lines.h"
 #include "runtime/data.h"
 
-static const char *const special[] = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"};
-
-/* --- files of lines --- */
-
-typedef struct Line {
-  const char *at;
-  size_t n; /* without the blanks at its end */
-} Line;
-
-static bool next_line(const char **at, const char *end, Line *out) {
-  if (*at >= end) return false;
-  const char *eol = memchr(*at, '\n', (size_t)(end - *at));
-  *out = (Line){*at, (size_t)((eol ? eol : end) - *at)};
-  while (out->n && isspace((unsigned char)out->at[out->n - 1])) out->n--;
-  *at = eol ? eol + 1 : end;
-  return true;
-}
-
-static bool is_id(Line l) {
+static bool is_id(PareLine l) {
   for (size_t i = 0; i < l.n; i++)
     if (!isdigit((unsigned char)l.at[i])) return false;
   return l.n > 0 && l.n < 12;
@@ -38,8 +19,8 @@ static bool is_id(Line l) {
 
 static bool all_ids(const PareFile *f) {
   const char *at = (const char *)f->data, *end = at + f->len;
-  Line l;
-  while (next_line(&at, end, &l))
+  PareLine l;
+  while (pare_line_next(&at, end, &l))
     if (l.n && !is_id(l)) return false;
   return true;
 }
@@ -50,40 +31,18 @@ typedef struct Reader {
   PareCtx *c;
   PareArena *a;
   const PareCompressOptions *o;
-  PareMap ids; /* by token; empty without --vocab */
+  PareTokenFile file; /* --vocab; its map is empty without */
   bool *keep;
-  int64_t count, tokens; /* rows of the table; lines of --vocab */
+  int64_t count; /* rows of the table */
 } Reader;
 
 #define at_line(r, path, ...) \
   pare_diag_set(&(r)->c->diag, PARE_DATA, (path), NULL, NULL, __FILE__, __LINE__, __VA_ARGS__)
 
-static PareStatus read_tokens(Reader *r, const PareFile *f) {
-  const char *at = (const char *)f->data, *end = at + f->len;
-  for (Line l; next_line(&at, end, &l); r->tokens++) {
-    const char *token = pare_arena_strndup(r->a, l.at, l.n);
-    if (!token || !pare_map_put(&r->ids, token, r->tokens)) return pare_nomem(r->c);
-  }
-  if (r->tokens <= r->count) return PARE_OK;
-  return at_line(r, r->o->vocab, "has %" PRId64 " tokens, but the model's table has %" PRId64 " rows", r->tokens, r->count);
-}
-
-static PareStatus load_vocab(Reader *r) {
-  PareFile f = {0};
-  if (!*r->o->vocab) return PARE_OK;
-  if (pare_data_has_suffix(r->o->vocab, ".json"))
-    return pare_error(r->c, PARE_USAGE, "--vocab %s: of tokenizers only a WordPiece's vocab.txt can be written anew; without "
-                      "--vocab, --vocab-keep takes ids", r->o->vocab);
-  PARE_TRY(pare_file_map(r->c, r->o->vocab, &f));
-  PareStatus s = read_tokens(r, &f);
-  pare_file_unmap(&f);
-  return s;
-}
-
-static PareStatus keep_line(Reader *r, Line l, bool ids, int64_t number) {
+static PareStatus keep_line(Reader *r, PareLine l, bool ids, int64_t number) {
   const char *text = pare_arena_strndup(r->a, l.at, l.n);
   if (!text) return pare_nomem(r->c);
-  int64_t id = ids ? (int64_t)strtoll(text, NULL, 10) : pare_map_get(&r->ids, text);
+  int64_t id = ids ? (int64_t)strtoll(text, NULL, 10) : pare_map_get(&r->file.ids, text);
   if (!ids && id < 0)
     return at_line(r, r->o->vocab_keep, "line %" PRId64 ": '%s' is no token of %s", number, text, r->o->vocab);
   if (id >= r->count)
@@ -93,20 +52,16 @@ static PareStatus keep_line(Reader *r, Line l, bool ids, int64_t number) {
   return PARE_OK;
 }
 
-/* A file of numbers alone says exactly which ids stay; one of tokens keeps the special ones as well. */
+/* A file of numbers alone is one of ids. */
 static PareStatus keep_lines(Reader *r, const PareFile *f) {
   const char *at = (const char *)f->data, *end = at + f->len;
   bool ids = all_ids(f);
-  Line l;
+  PareLine l;
   if (!ids && !*r->o->vocab)
     return pare_error(r->c, PARE_USAGE, "--vocab-keep %s names tokens: give --vocab, the file that numbers them",
                       r->o->vocab_keep);
-  for (int64_t number = 1; next_line(&at, end, &l); number++)
+  for (int64_t number = 1; pare_line_next(&at, end, &l); number++)
     if (l.n) PARE_TRY(keep_line(r, l, ids, number));
-  for (size_t i = 0; !ids && i < sizeof special / sizeof *special; i++) {
-    int64_t id = pare_map_get(&r->ids, special[i]);
-    if (id >= 0) r->keep[id] = true;
-  }
   return PARE_OK;
 }
 
@@ -129,17 +84,67 @@ static PareStatus take_plan(Reader *r, const PareDims *d, size_t dim, bool *foun
 }
 
 static PareStatus number(Reader *r, PareVocab *v) {
-  int64_t unknown = pare_map_get(&r->ids, "[UNK]");
+  int64_t unknown = *r->o->vocab ? r->file.unknown : -1;
   v->new_id = PARE_NEW_N(r->a, v->count, int64_t);
   v->old_id = PARE_NEW_N(r->a, v->count, int64_t);
   if (!v->new_id || !v->old_id) return pare_nomem(r->c);
   for (int64_t i = 0; i < v->count; i++)
     if (v->keep[i]) v->new_id[i] = v->left, v->old_id[v->left++] = i;
-  int64_t lost = unknown >= 0 && v->keep[unknown] ? v->new_id[unknown] : -1;
   for (int64_t i = 0; i < v->count; i++)
-    if (!v->keep[i]) v->new_id[i] = lost;
+    if (!v->keep[i]) v->new_id[i] = unknown < 0 ? -1 : v->new_id[unknown];
+  if (unknown >= 0 && !(v->unknown = pare_arena_strdup(r->a, r->file.token[unknown]))) return pare_nomem(r->c);
   return v->left ? PARE_OK : at_line(r, r->o->vocab_keep, "keeps no token");
 }
+
+/* --- what the tokenizer takes beside them --- */
+
+/* "5 special and 243 bytes" */
+static const char *added_text(Reader *r, const PareTokensAdded *added) {
+  const char *text = "";
+  for (int i = 0, last = PARE_NEED_COUNT - 1; i < PARE_NEED_COUNT && text; i++) {
+    if (!added->n[i]) continue;
+    while (last > i && !added->n[last]) last--;
+    text = pare_arena_printf(r->a, "%s%s%" PRId64 " %s", text, !*text ? "" : i == last ? " and " : ", ", added->n[i],
+                             pare_need_text((PareNeed)i));
+  }
+  return text;
+}
+
+static PareStatus refuse_plan(Reader *r, const PareTokensAdded *added) {
+  int why = 0;
+  while (!added->n[why]) why++;
+  return pare_error(r->c, PARE_TARGET, "the plan %s lets tokens go that the tokenizer %s needs (%s): '%.60s' for one. Cut the "
+                    "vocabulary by --vocab-keep, or leave out --vocab", r->o->plan, r->o->vocab, added_text(r, added),
+                    r->file.token[added->first[why]]);
+}
+
+static PareStatus complete(Reader *r, PareVocab *v) {
+  const char *path = r->o->vocab;
+  PARE_TRY(pare_token_file_complete(r->c, &r->file, r->keep, &v->added));
+  const char *text = added_text(r, &v->added);
+  if (!text) return pare_nomem(r->c);
+  if (*text && *r->o->plan) return refuse_plan(r, &v->added);
+  if (*text) pare_log(r->c, 0, "%s: the tokenizer needs tokens that were not asked for, which stay as well: %s", path, text);
+  if (r->file.unknown < 0 && !r->file.spells)
+    pare_log(r->c, 0, "%s names no token for unknown text: text that needs a token that goes cannot be told", path);
+  return PARE_OK;
+}
+
+/* The texts are made now, so that what is wrong with them is told before anything is tuned. */
+static PareStatus shorten(Reader *r, PareVocab *v) {
+  int64_t bare = 0;
+  PARE_TRY(pare_token_file_cut(r->c, r->a, &r->file, v->keep, v->new_id, &v->texts));
+  if (v->texts.merges)
+    pare_log(r->c, 0, "%s: %" PRId64 " of %" PRId64 " merges stay: those whose parts and result do", r->o->vocab,
+             v->texts.merges_left, v->texts.merges);
+  for (int64_t i = 0; i < r->count; i++) bare += !r->file.token[i];
+  if (bare)
+    pare_log(r->c, 0, "%s: %" PRId64 " of the %" PRId64 " rows of the model's table have no token there", r->o->vocab, bare,
+             r->count);
+  return PARE_OK;
+}
+
+/* --- who is to know --- */
 
 /* Labels are tokens where the first output of floats, which tuning looks at, ends in the vocabulary. */
 static bool labels_are_tokens(const PareDims *d, const PareAxis *leaf) {
@@ -163,24 +168,25 @@ static void give(PareDims *d, PareVocab *v) {
 }
 
 static PareStatus read_keep(Reader *r, PareDims *d, size_t dim, PareVocab *v) {
-  bool found = true;
+  bool found = true, named = *r->o->vocab;
   r->count = v->count = d->dims.at[dim].count;
   if (!(v->keep = r->keep = PARE_NEW_N(r->a, r->count, bool))) return pare_nomem(r->c);
-  PARE_TRY(load_vocab(r));
+  if (named) PARE_TRY(pare_token_file_open(r->c, r->a, r->o->vocab, r->count, &r->file));
   if (*r->o->plan) PARE_TRY(take_plan(r, d, dim, &found));
   else PARE_TRY(load_keep(r));
-  if (!found && *r->o->vocab)
+  if (!found && named)
     return pare_error(r->c, PARE_USAGE, "--vocab has no meaning: the plan %s says nothing about tokens", r->o->plan);
   if (!found) return v->keep = NULL, PARE_OK;
+  if (named) PARE_TRY(complete(r, v));
   PARE_TRY(number(r, v));
   give(d, v);
   pare_log(r->c, 0, "%" PRId64 " of %" PRId64 " tokens stay and are numbered anew%s", v->left, v->count,
            v->outputs ? ", in the outputs too" : "");
-  return PARE_OK;
+  return named ? shorten(r, v) : PARE_OK;
 }
 
 PareStatus pare_vocab_read(PareCtx *c, PareArena *a, const PareCompressOptions *o, PareDims *d, PareVocab **out) {
-  Reader r = {.c = c, .a = a, .o = o, .ids = {.arena = a}};
+  Reader r = {.c = c, .a = a, .o = o};
   size_t dim = 0;
   *out = NULL;
   if (!(pare_option_kinds(o) & PARE_KIND_BIT(PARE_KIND_VOCAB))) return PARE_OK;
@@ -191,9 +197,10 @@ PareStatus pare_vocab_read(PareCtx *c, PareArena *a, const PareCompressOptions *
   PareVocab *v = PARE_NEW(a, PareVocab);
   if (!v) return pare_nomem(c);
   v->dims = d;
-  PARE_TRY(read_keep(&r, d, dim, v));
-  if (v->keep) *out = v;
-  return PARE_OK;
+  PareStatus s = read_keep(&r, d, dim, v);
+  pare_token_file_close(&r.file);
+  if (s == PARE_OK && v->keep) *out = v;
+  return s;
 }
 
 /* --- samples --- */
@@ -281,12 +288,14 @@ PareStatus pare_vocab_renumber(PareCtx *c, const PareVocab *v, const PareData *d
   int64_t *index = a ? PARE_NEW_N(a, d->nsamples + 1, int64_t) : NULL;
   PareStatus s = index ? choose(c, v, d, index, &n, &lost) : pare_nomem(c);
   if (s == PARE_OK && n == 0)
-    s = pare_data_error(c, d, PARE_DATA, "every sample holds a token that goes: keep more, or give --vocab with [UNK]");
+    s = pare_data_error(c, d, PARE_DATA, "every sample holds a token that goes: keep more, or give a --vocab that has a token for "
+                        "unknown text");
   if (s == PARE_OK) s = copy_samples(c, v, d, index, n, v->new_id, out);
   if (s == PARE_OK) s = copy_samples(c, v, d, index, n, NULL, raw);
   if (s == PARE_OK && lost)
-    pare_log(c, 0, "%s: %" PRId64 " ids are of tokens that go: %" PRId64 " of %" PRId64 " samples are left out, the rest "
-             "read [UNK] there", d->file, lost, d->nsamples - n, d->nsamples);
+    pare_log(c, 0, "%s: %" PRId64 " ids are of tokens that go: %" PRId64 " of %" PRId64 " samples are left out%s%s%s", d->file,
+             lost, d->nsamples - n, d->nsamples, v->unknown ? ", the rest read " : "", v->unknown ? v->unknown : "",
+             v->unknown ? " there" : "");
   pare_arena_free(a);
   return s;
 }
@@ -297,37 +306,5 @@ PareStatus pare_vocab_restore(PareCtx *c, const PareVocab *v, const PareData *d,
   for (int64_t i = 0; index && i < d->nsamples; i++) index[i] = i;
   PareStatus s = index ? copy_samples(c, v, d, index, d->nsamples, v->old_id, out) : pare_nomem(c);
   pare_arena_free(a);
-  return s;
-}
-
-/* --- the file --- */
-
-static PareStatus write_lines(PareCtx *c, const PareVocab *v, const PareFile *f, const char *path) {
-  const char *at = (const char *)f->data, *end = at + f->len;
-  PareArena *a = pare_arena_new(1 << 12);
-  char *text = a ? pare_arena_alloc(a, f->len + 1, 1) : NULL;
-  size_t n = 0;
-  Line l;
-  for (int64_t id = 0; text && id < v->count && next_line(&at, end, &l); id++) {
-    if (!v->keep[id]) continue;
-    memcpy(text + n, l.at, l.n);
-    n += l.n;
-    text[n++] = '\n';
-  }
-  PareStatus s = text ? pare_file_write(c, path, text, n) : pare_nomem(c);
-  pare_arena_free(a);
-  return s;
-}
-
-PareStatus pare_vocab_write(PareCtx *c, const PareVocab *v, const char *vocab, const char *out) {
-  PareFile f = {0};
-  if (!*vocab) return PARE_OK;
-  PareMark mark = pare_arena_mark(c->scratch);
-  const char *path = pare_arena_printf(c->scratch, "%s.vocab.txt", out);
-  if (!path) return pare_nomem(c);
-  PARE_TRY(pare_file_map(c, vocab, &f));
-  PareStatus s = write_lines(c, v, &f, path);
-  pare_file_unmap(&f);
-  pare_arena_rewind(c->scratch, mark);
   return s;
 }

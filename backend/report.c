@@ -57,6 +57,16 @@ static json_t *alignment_json(const PareReport *r) {
   return json_pack("{s:I, s:o}", "multiple", (json_int_t)r->alignment.align, "not_aligned", uneven);
 }
 
+static json_t *vocabulary_json(const PareReport *r) {
+  json_t *added = json_object(), *files = json_array();
+  for (size_t i = 0; i < r->vocabulary.nadded; i++)
+    json_object_set_new(added, r->vocabulary.added[i].name, json_integer((json_int_t)r->vocabulary.added[i].n));
+  for (size_t i = 0; i < r->vocabulary.nfiles; i++) json_array_append_new(files, pare_json_text(r->vocabulary.files[i]));
+  return json_pack("{s:I, s:I, s:o, s:I, s:I, s:o}", "tokens", (json_int_t)r->vocabulary.tokens, "left",
+                   (json_int_t)r->vocabulary.left, "added", added, "merges", (json_int_t)r->vocabulary.merges, "merges_left",
+                   (json_int_t)r->vocabulary.merges_left, "files", files);
+}
+
 /* `kept` lists the indices that are left, where some are gone; `scores` has a number for each that there was. */
 static json_t *group_json(const PareReportGroup *g) {
   json_t *o = json_pack("{s:o, s:o, s:I, s:I}", "name", pare_json_text(g->name), "kind", pare_json_text(g->kind),
@@ -144,13 +154,15 @@ static json_t *options_json(const PareReport *r) {
 }
 
 static json_t *report_json(const PareReport *r) {
-  return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o}", "input", model_json(&r->input),
+  json_t *o = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o}", "input", model_json(&r->input),
                    "exporter", pare_fingerprint_json(r->fingerprint), "output", model_json(&r->output), "target", target_json(r), "latency",
                    latency_json(r), "alignment", alignment_json(r), "groups", groups_json(r), "metrics",
                    metrics_json(r), "validation", validation_json(r), "training", training_json(r), "seconds",
                    spans_json(r), "adapters",
                    adapters_json(r), "curves", curves_json(r), "seed", (json_int_t)r->seed, "options", options_json(r), "version",
                    pare_json_text(r->version));
+  if (r->vocabulary.tokens) json_object_set_new(o, "vocabulary", vocabulary_json(r));
+  return o;
 }
 
 /* --- files --- */

@@ -43,6 +43,11 @@ typedef struct PareReportAdapter {
   double scale;
 } PareReportAdapter;
 
+typedef struct PareReportCount {
+  const char *name;
+  int64_t n;
+} PareReportCount;
+
 typedef struct PareReportSpan {
   const char *name;
   double seconds;
@@ -86,6 +91,13 @@ typedef struct PareReport {
     size_t nuneven;
     const char *const *uneven; /* dimensions that have no such size, or were told another */
   } alignment;
+  struct {
+    int64_t tokens, left;        /* tokens 0: all of them stay */
+    int64_t merges, merges_left; /* of BPE; 0: there are none */
+    size_t nadded, nfiles;
+    const PareReportCount *added; /* that stay for the tokenizer's sake, by its reasons */
+    const char *const *files;     /* that number what is left */
+  } vocabulary;
   size_t ngroups;
   const PareReportGroup *groups;
   struct {

@@ -203,6 +203,17 @@ static void budget_facts(FILE *f, const PareReport *r) {
   fputs(".</p>\n", f);
 }
 
+static void vocabulary_facts(FILE *f, const PareReport *r) {
+  if (!r->vocabulary.tokens) return;
+  fprintf(f, "<p>%" PRId64 " of %" PRId64 " tokens are left", r->vocabulary.left, r->vocabulary.tokens);
+  for (size_t i = 0; i < r->vocabulary.nfiles; i++) {
+    fputs(i ? ", <code>" : ", numbered by <code>", f);
+    pare_page_text(f, r->vocabulary.files[i]);
+    fputs("</code>", f);
+  }
+  fputs(".</p>\n", f);
+}
+
 static void facts(FILE *f, const PareReport *r) {
   fputs("<h2>How</h2>\n<div class=\"panel\">\n<p>Target: ", f);
   pare_page_text(f, r->target.kind);
@@ -214,6 +225,7 @@ static void facts(FILE *f, const PareReport *r) {
   }
   fprintf(f, "%s.</p>\n", r->target.nclasses ? ")" : "");
   budget_facts(f, r);
+  vocabulary_facts(f, r);
   fprintf(f, "<p>%s and cut model, run side by side on %" PRId64 " samples, differ by at most %.2g (%.2g relative): "
           "<span class=\"%s\">%s</span>.</p>\n<p>", r->validation.exact ? "Pruned" : "Re-specialised",
           r->validation.samples,

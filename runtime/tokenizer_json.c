@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "runtime/token_file.h"
 
 typedef struct Reader {
   PareCtx *c;
@@ -346,7 +347,7 @@ PareStatus pare_tokenizer_load_json(PareCtx *c, PareArena *a, const char *path, 
   Reader r = {.c = c, .a = a, .path = path, .t = out};
   PareFile f = {0};
   json_error_t e;
-  r.merges_path = merges ? merges : pare_path_beside(a, path, "merges.txt");
+  r.merges_path = merges ? merges : pare_merges_beside(a, path);
   if (!r.merges_path) return pare_nomem(c);
   PARE_TRY(pare_file_map(c, path, &f));
   json_t *root = json_loadb((const char *)f.data, f.len, 0, &e);

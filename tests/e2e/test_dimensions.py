@@ -370,9 +370,8 @@ def test_labels_that_are_tokens_follow_the_vocabulary(tmp_path):
     ("1\n40\n", [], 4, "line 2: there is no id 40"),
     ("w7\n", [], 2, "give --vocab"),
     ("w7\nw99\n", ["--vocab", "vocab.txt"], 4, "line 2: 'w99' is no token"),
-    ("1\n7\n", ["--vocab", "vocab.json"], 2, "only a WordPiece's vocab.txt"),
     ("\n", [], 4, "keeps no token"),
-], ids=["no-such-id", "tokens-without-a-vocabulary", "no-such-token", "another-vocabulary", "nothing"])
+], ids=["no-such-id", "tokens-without-a-vocabulary", "no-such-token", "nothing"])
 def test_a_list_that_does_not_fit_is_refused_by_line(tmp_path, lines, options, code, says):
     vocab_file(tmp_path / "vocab.txt")
     (tmp_path / "keep.txt").write_text(lines)
