@@ -55,14 +55,16 @@ static PareStatus keep_line(Reader *r, PareLine l, bool ids, int64_t number) {
 /* A file of numbers alone is one of ids. */
 static PareStatus keep_lines(Reader *r, const PareFile *f) {
   const char *at = (const char *)f->data, *end = at + f->len;
-  bool ids = all_ids(f);
+  bool ids = all_ids(f), any = false;
   PareLine l;
   if (!ids && !*r->o->vocab)
     return pare_error(r->c, PARE_USAGE, "--vocab-keep %s names tokens: give --vocab, the file that numbers them",
                       r->o->vocab_keep);
-  for (int64_t number = 1; pare_line_next(&at, end, &l); number++)
+  for (int64_t number = 1; pare_line_next(&at, end, &l); number++) {
     if (l.n) PARE_TRY(keep_line(r, l, ids, number));
-  return PARE_OK;
+    any |= l.n > 0;
+  }
+  return any ? PARE_OK : at_line(r, r->o->vocab_keep, "keeps no token");
 }
 
 static PareStatus load_keep(Reader *r) {
@@ -93,7 +95,7 @@ static PareStatus number(Reader *r, PareVocab *v) {
   for (int64_t i = 0; i < v->count; i++)
     if (!v->keep[i]) v->new_id[i] = unknown < 0 ? -1 : v->new_id[unknown];
   if (unknown >= 0 && !(v->unknown = pare_arena_strdup(r->a, r->file.token[unknown]))) return pare_nomem(r->c);
-  return v->left ? PARE_OK : at_line(r, r->o->vocab_keep, "keeps no token");
+  return PARE_OK;
 }
 
 /* --- what the tokenizer takes beside them --- */
@@ -110,11 +112,11 @@ static const char *added_text(Reader *r, const PareTokensAdded *added) {
   return text;
 }
 
-static PareStatus refuse_plan(Reader *r, const PareTokensAdded *added) {
+static PareStatus refuse_plan(Reader *r, const PareTokensAdded *added, const char *text) {
   int why = 0;
   while (!added->n[why]) why++;
   return pare_error(r->c, PARE_TARGET, "the plan %s lets tokens go that the tokenizer %s needs (%s): '%.60s' for one. Cut the "
-                    "vocabulary by --vocab-keep, or leave out --vocab", r->o->plan, r->o->vocab, added_text(r, added),
+                    "vocabulary by --vocab-keep, or leave out --vocab", r->o->plan, r->o->vocab, text,
                     r->file.token[added->first[why]]);
 }
 
@@ -123,7 +125,7 @@ static PareStatus complete(Reader *r, PareVocab *v) {
   PARE_TRY(pare_token_file_complete(r->c, &r->file, r->keep, &v->added));
   const char *text = added_text(r, &v->added);
   if (!text) return pare_nomem(r->c);
-  if (*text && *r->o->plan) return refuse_plan(r, &v->added);
+  if (*text && *r->o->plan) return refuse_plan(r, &v->added, text);
   if (*text) pare_log(r->c, 0, "%s: the tokenizer needs tokens that were not asked for, which stay as well: %s", path, text);
   if (r->file.unknown < 0 && !r->file.spells)
     pare_log(r->c, 0, "%s names no token for unknown text: text that needs a token that goes cannot be told", path);

@@ -55,7 +55,7 @@ static int text(int argc, char **argv, const volatile sig_atomic_t *stop) {
       {"output", 'o', CLI_TEXT, "OUT.npz", "", "the file to write", &out},
       {"vocab", 0, CLI_TEXT, "FILE", "", "the model's: WordPiece's vocab.txt, byte-level BPE's vocab.json, or "
        "tokenizer.json", &o.vocab},
-      {"merges", 0, CLI_TEXT, "FILE", "", "of a vocab.json; merges.txt beside it, unless given", &o.merges},
+      {"merges", 0, CLI_TEXT, "FILE", "", "of a vocab.json; X.merges.txt beside X.vocab.json or merges.txt, unless given", &o.merges},
       {"task", 0, CLI_TEXT, "NAME", "", "GLUE's columns and classes: cola mnli mrpc qnli qqp rte sst-2 sts-b wnli; CoNLL's "
        "words and tags: ner; SQuAD's JSON: squad", &o.task},
       {"max-length", 0, CLI_WHOLE, "TOKENS", "128", "longer texts are cut, of two the longer one first", &o.max_length},

@@ -24,7 +24,7 @@ typedef struct PareTokenizer {
   PareTemplate single, pair; /* for one text, for two */
 } PareTokenizer;
 
-/* Reads `vocab`, told by its name and what is in it. `merges` (NULL: merges.txt beside it) belongs to a vocab.json;
+/* Reads `vocab`, told by its name and what is in it. `merges` (NULL: pare_merges_beside) belongs to a vocab.json;
  * `lower_case` to a vocab.txt. PARE_IO; PARE_FORMAT naming file and line, or what a tokenizer.json asks for that is not
  * here. Lives in a. */
 PARE_MUST_USE PareStatus pare_tokenizer_load(PareCtx *c, PareArena *a, const char *vocab, const char *merges,

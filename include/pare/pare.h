@@ -332,7 +332,7 @@ typedef struct PareDataOptions {
   const char *resample;   /* images: "bilinear" or "bicubic" */
   const char *labels;    /* IDX: the label file */
   const char *vocab;     /* text: vocab.txt, vocab.json or tokenizer.json */
-  const char *merges;    /* text: of a vocab.json; merges.txt beside it */
+  const char *merges;    /* text: of a vocab.json; X.merges.txt or merges.txt beside it */
   const char *task;      /* text: a known task's columns, classes and form */
   const char *label_names; /* text: classes in their order, joined by ',' */
   int64_t max_length;

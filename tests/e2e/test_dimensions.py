@@ -371,7 +371,8 @@ def test_labels_that_are_tokens_follow_the_vocabulary(tmp_path):
     ("w7\n", [], 2, "give --vocab"),
     ("w7\nw99\n", ["--vocab", "vocab.txt"], 4, "line 2: 'w99' is no token"),
     ("\n", [], 4, "keeps no token"),
-], ids=["no-such-id", "tokens-without-a-vocabulary", "no-such-token", "nothing"])
+    ("\n", ["--vocab", "vocab.txt"], 4, "keeps no token"),
+], ids=["no-such-id", "tokens-without-a-vocabulary", "no-such-token", "nothing", "nothing-of-a-vocabulary"])
 def test_a_list_that_does_not_fit_is_refused_by_line(tmp_path, lines, options, code, says):
     vocab_file(tmp_path / "vocab.txt")
     (tmp_path / "keep.txt").write_text(lines)

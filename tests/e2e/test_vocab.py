@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from check_tokenizer import differences, reference, roberta
-from conftest import run
+from conftest import FIXTURES, run
 from test_compress import LEVELS, session
 from tiny import CLASSES, STREAM, Builder, layers
 
@@ -341,6 +341,32 @@ def check_data(folder, vocab):
 
 def pare_merges(vocab):
     return vocab.with_name(vocab.name.replace("vocab.json", "merges.txt"))
+
+
+@pytest.mark.skipif(not FIXTURES.exists(), reason="no fixtures beside the project")
+def test_the_tokenizer_of_a_real_model_is_cut_with_it(tmp_path):
+    model = FIXTURES / "tinybert-sst2-ts-op17" / "model.onnx"
+    vocab = FIXTURES / "vocab-bert-base-uncased" / "tokenizer.json"
+    old = Tokenizer.from_file(str(vocab))
+    words = {t for e in old.encode_batch(TEXTS[:20], add_special_tokens=False) for t in e.tokens}
+    (tmp_path / "keep.txt").write_text("".join(f"{w}\n" for w in sorted(words)))
+    run("compress", model, tmp_path / "c.onnx", "--prune", "vocab", "--vocab-keep", tmp_path / "keep.txt", "--vocab", vocab,
+        "--steps", 0)
+    after = Tokenizer.from_file(str(tmp_path / "c.onnx.tokenizer.json"))
+    assert after.get_vocab().keys() == words | {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"}
+    for t in (old, after):
+        t.no_truncation()
+        t.enable_padding(pad_id=t.token_to_id("[PAD]"), pad_token="[PAD]")
+    for level in LEVELS:
+        got = []
+        for path, t in ((model, old), (tmp_path / "c.onnx", after)):
+            e = t.encode_batch(TEXTS[:20])
+            feed = {"input_ids": [x.ids for x in e], "attention_mask": [x.attention_mask for x in e],
+                    "token_type_ids": [x.type_ids for x in e]}
+            s = session(path, level)
+            got.append(s.run(None, {i.name: np.array(feed[i.name]) for i in s.get_inputs()})[0])
+        assert np.array_equal(*got), got
+    check_data(tmp_path, tmp_path / "c.onnx.tokenizer.json")
 
 
 # --- vocab.json and merges.txt ---
