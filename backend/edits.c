@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "backend/sums.h"
 #include "base/map.h"
 #include "ir/slices.h"
 
@@ -17,6 +18,8 @@ typedef struct Diff {
   PareArena *a;
   const PareGraph *before;
   PareEdits *out;
+  PareNode **is; /* the nodes that are left, by id */
+  PARE_VEC(const char *) results; /* names of results that are new */
   PARE_VEC(Reading) readings;
   uint32_t *first; /* readings of constant id: indices chained through next */
   uint32_t *next;
@@ -72,6 +75,8 @@ static PareStatus change_in_place(Diff *d, const PareValue *was, const PareValue
 static bool taken(const Diff *d, const char *name) {
   for (size_t i = 0; i < d->out->added.n; i++)
     if (!strcmp(d->out->added.at[i].name, name)) return true;
+  for (size_t i = 0; i < d->results.n; i++)
+    if (!strcmp(d->results.at[i], name)) return true;
   return pare_graph_find(d->before, name) != NULL;
 }
 
@@ -86,7 +91,7 @@ static const char *copy_name(Diff *d, const PareValue *was, const PareValue *is)
 }
 
 static PareStatus rename_reading(Diff *d, const Reading *r) {
-  if (r->node->onnx_input == PARE_INSIDE) return refuse(d, r);
+  if (r->node->onnx_input < 0) return refuse(d, r);
   PareRename x = {r->node->onnx_input ? r->node->onnx_input - 1 : r->input, copy_name(d, r->was, r->is)};
   PareNodeEdit *e = node_edit(d, 0, r->node->onnx_index);
   return x.name && e && pare_vec_push(d->a, &e->renames, x) ? PARE_OK : pare_nomem(d->c);
@@ -158,7 +163,7 @@ static const char *new_result(Diff *d, const char *name) {
   const char *s = NULL;
   for (int i = 1; !s || taken(d, s); i++)
     if (!(s = pare_arena_printf(d->a, "%s.pare%d", name, i))) return NULL;
-  return s;
+  return pare_vec_push(d->a, &d->results, s) ? s : NULL;
 }
 
 /* Its one reader, which stands behind it. */
@@ -174,8 +179,8 @@ static PareStatus insert_gather(Diff *d, const PareNode *was, const PareNode *is
   const PareNode *reader = reader_of(was, &input);
   if (!reader || same(was->in[1], is->in[1])) return PARE_OK;
   PareNodeEdit *e = node_edit(d, 0, reader->onnx_index);
-  PareInsert x = {.data = was->in[0]->name, .indices = copy_name(d, was->in[1], is->in[1]), .axis = is->attr.axis};
-  if (!e || !x.indices || !(x.name = new_result(d, was->name))) return pare_nomem(d->c);
+  PareInsert x = {.op = "Gather", .in = {was->in[0]->name, copy_name(d, was->in[1], is->in[1])}, .axis = &is->attr.axis};
+  if (!e || !x.in[1] || !(x.out = x.name = new_result(d, was->name))) return pare_nomem(d->c);
   PareRename r = {input, x.name};
   return pare_vec_push(d->a, &e->inserts, x) && pare_vec_push(d->a, &e->renames, r) ? PARE_OK : pare_nomem(d->c);
 }
@@ -192,9 +197,12 @@ static PareStatus rename_calls(Diff *d) {
   return PARE_OK;
 }
 
-/* The node is gone; of one that was expanded into several, all are. */
+/* --- nodes that go, and what others become --- */
+
+/* The node is gone; of one that was expanded into several, all are, or the sum is left. */
 static PareStatus remove_node(Diff *d, const PareNode *n) {
-  if (n->onnx_index == PARE_NO_INDEX) return PARE_OK; /* stood nowhere in the file */
+  const PareNode *sum = n->onnx_index == PARE_NO_INDEX ? NULL : pare_sum_of(n);
+  if (n->onnx_index == PARE_NO_INDEX || (sum && d->is[sum->id])) return PARE_OK; /* stood nowhere in the file */
   PareNodeEdit *e = node_edit(d, 0, n->onnx_index);
   if (!e) return pare_nomem(d->c);
   return e->gone = d->out->removes = true, PARE_OK;
@@ -202,10 +210,24 @@ static PareStatus remove_node(Diff *d, const PareNode *n) {
 
 /* A sum that has become the Identity of its stream, which is its one input now. */
 static PareStatus change_op(Diff *d, const PareNode *was, const PareNode *is) {
-  PareNodeEdit *e = node_edit(d, 0, was->onnx_index);
+  PareNodeEdit *e = was->onnx_input == PARE_IN_SUM ? NULL : node_edit(d, 0, was->onnx_index);
+  if (was->onnx_input == PARE_IN_SUM) return PARE_OK;
   if (!e) return pare_nomem(d->c);
-  e->identity = true;
-  e->of = was->in[0] && is->in[0]->id == was->in[0]->id ? 0 : 1;
+  e->op = "Identity";
+  e->cut_in = ~(1u << (is->in[0]->id != was->in[0]->id));
+  return PARE_OK;
+}
+
+/* Ops of a sum and a norm, once it is known what constants are called. */
+static PareStatus change_sums(Diff *d) {
+  for (const PareNode *n = d->before->first; n; n = n->next) {
+    if (pare_sum_of(n) != n || !pare_sum_changes(n, d->is)) continue;
+    PareNodeEdit *e = node_edit(d, 0, n->onnx_index);
+    const char *fresh = new_result(d, n->name);
+    if (!e || !fresh) return pare_nomem(d->c);
+    PARE_TRY(pare_sum_edit(d->c, d->a, d->before, n, d->is, fresh, e));
+    d->out->removes = true;
+  }
   return PARE_OK;
 }
 
@@ -218,7 +240,9 @@ PareStatus pare_edits_find(PareCtx *c, PareArena *a, const PareGraph *before, co
   out->body = PARE_NEW_N(a, before->bodies.n + 1, PareNodeEdit **);
   Diff d = {.c = c, .a = a, .before = before, .out = out};
   d.first = PARE_NEW_N(a, before->values.n + 1, uint32_t);
-  if (!out->initializer || !out->sparse || !out->node || !out->body || !d.first) return pare_nomem(c);
+  d.is = PARE_NEW_N(a, before->nnodes + 1, PareNode *);
+  if (!out->initializer || !out->sparse || !out->node || !out->body || !d.first || !d.is) return pare_nomem(c);
+  for (PareNode *left = after->first; left; left = left->next) d.is[left->id] = left;
   const PareNode *n = after->first;
   for (const PareNode *b = before->first; b; b = b->next) {
     if (!n || n->id != b->id) {
@@ -253,5 +277,6 @@ PareStatus pare_edits_find(PareCtx *c, PareArena *a, const PareGraph *before, co
   for (size_t i = 0; i < before->values.n; i++)
     if (before->values.at[i]->role == PARE_CONST) PARE_TRY(settle(&d, before->values.at[i]));
   for (size_t i = 0; i < d.readings.n; i++) PARE_TRY(check_attribute(&d, &d.readings.at[i]));
+  PARE_TRY(change_sums(&d));
   return rename_calls(&d);
 }

@@ -11,16 +11,16 @@ typedef struct PareRename {
   const char *name;
 } PareRename;
 
-/* A Gather that is put before a node, of the elements `indices` (an initializer) of axis `axis`. */
+/* A node of the default domain that is put before another. */
 typedef struct PareInsert {
-  const char *data, *indices, *name; /* names; its result has that of the node */
-  int64_t axis;
+  const char *op, *in[2], *out, *name; /* in[1] NULL: it has one input */
+  const int64_t *axis;                 /* an attribute; NULL: it has none */
 } PareInsert;
 
 typedef struct PareNodeEdit {
   bool gone;       /* the node is left out */
-  bool identity;   /* it becomes the Identity of its input `of` */
-  int of;
+  const char *op;  /* it becomes this op of the default domain, and has no attributes but `attrs`; NULL: it stays what it is */
+  unsigned cut_in, cut_out; /* bits of inputs and outputs that it is left without */
   const char *callee; /* the node calls this clone; NULL: what it did */
   const PareValue *constant; /* a Constant node's new tensor */
   const char *without; /* an attribute that is left out */
@@ -52,7 +52,10 @@ typedef struct PareEdits {
 /* `after` has the nodes of `before`, but for those of branches that went (passes/drop_branches); constants may differ. A constant that
  * all its readers see changed alike is changed in its place; where they differ,
  * copies are added under new names. A Gather that the file does not have (passes/untie)
- * is put before the node that reads it where its indices differ. */
+ * is put before the node that reads it where its indices differ. Of an op that was expanded into several nodes, some go
+ * where backend/sums knows what the op becomes. */
+/* Is the input, or output, one of these? */
+static inline bool pare_edit_cuts(unsigned cut, int k) { return k < 32 && (cut >> k & 1); }
 PARE_MUST_USE PareStatus pare_edits_find(PareCtx *c, PareArena *a, const PareGraph *before, const PareGraph *after,
                                          PareFileCounts n, PareEdits *out);
 

@@ -11,7 +11,7 @@
 #include "base/map.h"
 #include "proto/wire.h"
 
-enum { EXTERNAL_MIN = 1024, DATA_ALIGN = 64, ONNX_INT = 2, ONNX_INTS = 7 /* AttributeProto.AttributeType */ };
+enum { EXTERNAL_MIN = 1024, DATA_ALIGN = 64, ONNX_FLOAT = 1, ONNX_INT = 2, ONNX_INTS = 7 /* AttributeProto.AttributeType */ };
 static const size_t MODEL_LIMIT = (size_t)INT32_MAX; /* protobuf's, which other readers keep */
 
 typedef struct Writer {
@@ -286,14 +286,15 @@ static const char *renamed(const PareNodeEdit *e, int input) {
   return NULL;
 }
 
-/* A list of integers under a name that the node does not have yet, or one number, a function's default. */
+/* A list of integers under a name that the node does not have yet, or one number. */
 static void add_attr(Writer *w, PareBuf *out, const PareValue *v) {
   PareBuf b = buf(w);
-  bool number = pare_type_count(&v->type) == 1;
+  bool number = pare_type_count(&v->type) == 1, real = number && v->type.dtype == PARE_F32;
   pare_buf_field_str(&b, PARE_ATTR_NAME, v->origin.attr);
-  if (number) pare_buf_field_varint(&b, PARE_ATTR_I, (uint64_t)pare_data_int(v, 0));
+  if (real) pare_buf_tag(&b, PARE_ATTR_F, PARE_WIRE_32), pare_buf_put(&b, v->data, sizeof(float));
+  else if (number) pare_buf_field_varint(&b, PARE_ATTR_I, (uint64_t)pare_data_int(v, 0));
   else put_list(&b, PARE_ATTR_INTS, v);
-  pare_buf_field_varint(&b, PARE_ATTR_TYPE, number ? ONNX_INT : ONNX_INTS);
+  pare_buf_field_varint(&b, PARE_ATTR_TYPE, real ? ONNX_FLOAT : number ? ONNX_INT : ONNX_INTS);
   if (b.failed) out->failed = true;
   else pare_buf_field_bytes(out, PARE_NODE_ATTRIBUTE, b.at, b.n);
 }
@@ -306,20 +307,30 @@ static bool is_added(const PareNodeEdit *e, size_t at) {
   return o->kind == PARE_ORIGIN_ABSENT;
 }
 
+/* Is the field, of a node's input or output number `at`, left out? */
+static bool is_dropped(const PareNodeEdit *e, const PareField *f, int at) {
+  switch (f->num) {
+    case PARE_NODE_INPUT: return pare_edit_cuts(e->cut_in, at);
+    case PARE_NODE_OUTPUT: return pare_edit_cuts(e->cut_out, at);
+    case PARE_NODE_DOMAIN: return e->op && f->len;
+    case PARE_NODE_ATTRIBUTE: return e->op || (e->without && name_is(f, e->without));
+    default: return false;
+  }
+}
+
 /* A node of the graph or of a function. */
 static void put_node(Writer *w, const PareField *node, const PareNodeEdit *e) {
   PareBuf b = buf(w);
   PareCursor c = pare_wire_inside(node);
   PareField f;
-  int input = 0;
+  int input = 0, output = 0;
   while (pare_wire_next(&c, &f)) {
-    bool dropped = f.num == PARE_NODE_INPUT && e->identity && e->of != input;
-    dropped |= f.num == PARE_NODE_ATTRIBUTE && e->without && name_is(&f, e->without);
+    bool dropped = is_dropped(e, &f, f.num == PARE_NODE_OUTPUT ? output++ : input);
     const char *name = f.num == PARE_NODE_INPUT ? renamed(e, input++) : NULL;
     const PareValue *v = f.num == PARE_NODE_ATTRIBUTE ? attr_edit(e, &f) : NULL;
     if (dropped) continue;
     if (name) pare_buf_field_str(&b, PARE_NODE_INPUT, name);
-    else if (f.num == PARE_NODE_OP && e->identity) pare_buf_field_str(&b, PARE_NODE_OP, "Identity");
+    else if (f.num == PARE_NODE_OP && e->op) pare_buf_field_str(&b, PARE_NODE_OP, e->op);
     else if (f.num == PARE_NODE_OP && e->callee) pare_buf_field_str(&b, PARE_NODE_OP, e->callee);
     else if (v) put_attr(w, &b, &f, v);
     else pare_buf_copy(&b, &f);
@@ -332,16 +343,17 @@ static void put_node(Writer *w, const PareField *node, const PareNodeEdit *e) {
 
 static void put_insert(Writer *w, const PareInsert *x) {
   PareBuf b = buf(w), attr = buf(w);
-  pare_buf_field_str(&b, PARE_NODE_INPUT, x->data);
-  pare_buf_field_str(&b, PARE_NODE_INPUT, x->indices);
-  pare_buf_field_str(&b, PARE_NODE_OUTPUT, x->name);
+  for (int i = 0; i < 2 && x->in[i]; i++) pare_buf_field_str(&b, PARE_NODE_INPUT, x->in[i]);
+  pare_buf_field_str(&b, PARE_NODE_OUTPUT, x->out);
   pare_buf_field_str(&b, PARE_NODE_NAME, x->name);
-  pare_buf_field_str(&b, PARE_NODE_OP, "Gather");
-  pare_buf_field_str(&attr, PARE_ATTR_NAME, "axis");
-  pare_buf_field_varint(&attr, PARE_ATTR_I, (uint64_t)x->axis);
-  pare_buf_field_varint(&attr, PARE_ATTR_TYPE, ONNX_INT);
+  pare_buf_field_str(&b, PARE_NODE_OP, x->op);
+  if (x->axis) {
+    pare_buf_field_str(&attr, PARE_ATTR_NAME, "axis");
+    pare_buf_field_varint(&attr, PARE_ATTR_I, (uint64_t)*x->axis);
+    pare_buf_field_varint(&attr, PARE_ATTR_TYPE, ONNX_INT);
+  }
   if (attr.failed) b.failed = true;
-  else pare_buf_field_bytes(&b, PARE_NODE_ATTRIBUTE, attr.at, attr.n);
+  else if (x->axis) pare_buf_field_bytes(&b, PARE_NODE_ATTRIBUTE, attr.at, attr.n);
   put_message(w, PARE_GRAPH_NODE, &b);
 }
 

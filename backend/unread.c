@@ -31,16 +31,28 @@ static bool reads(const PareNodeEdit *e, int input) {
   if (!e) return true;
   for (size_t i = 0; i < e->renames.n; i++)
     if (e->renames.at[i].input == input) return false;
-  return !e->identity || e->of == input;
+  return !pare_edit_cuts(e->cut_in, input);
+}
+
+/* Is output number `at`, of this name, made neither by the node any more nor by what is put before it? */
+static bool loses(const PareNodeEdit *e, int at, const PareField *name) {
+  if (!e || !pare_edit_cuts(e->cut_out, at)) return false;
+  for (size_t i = 0; i < e->inserts.n; i++)
+    if (strlen(e->inserts.at[i].out) == name->len && !memcmp(e->inserts.at[i].out, name->body, name->len)) return false;
+  return true;
 }
 
 /* Names that a node which stays reads, edited so (NULL: not at all), and those of bodies inside of it. */
 static void read_node(Walk *w, const PareField *node, const PareNodeEdit *e) {
   PareCursor c = pare_wire_inside(node);
   PareField f, g;
-  int input = 0;
+  int input = 0, output = 0;
+  for (size_t i = 0; e && i < e->inserts.n; i++)
+    for (int k = 0; k < 2 && e->inserts.at[i].in[k]; k++)
+      if (!pare_map_put(&w->read, e->inserts.at[i].in[k], 1)) w->failed = true;
   while (pare_wire_next(&c, &f)) {
     if (is_bytes(&f, PARE_NODE_INPUT)) put(w, reads(e, input++) ? &w->read : &w->missed, &f);
+    if (is_bytes(&f, PARE_NODE_OUTPUT) && loses(e, output++, &f)) put(w, &w->lost, &f);
     if (!is_bytes(&f, PARE_NODE_ATTRIBUTE)) continue;
     PareCursor inside = pare_wire_inside(&f);
     while (pare_wire_next(&inside, &g))

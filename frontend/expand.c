@@ -81,7 +81,27 @@ static void check_arity(PareExpand *x) {
     if (!pare_expand_has(x, k)) pare_expand_fail(x, PARE_FORMAT, "input %d is missing", k);
 }
 
+/* Is it read by a node behind it, or an output of the op? */
+static bool is_used(const PareExpand *x, const PareNode *n) {
+  bool used = false;
+  for (int o = 0; o < n->nout; o++) {
+    for (int k = 0; k < x->nout; k++) used |= n->out[o] && x->out[k] == n->out[o];
+    for (const PareNode *m = n->next; m && !used; m = m->next)
+      for (int k = 0; k < m->nin; k++) used |= m->in[k] && m->in[k] == n->out[o];
+  }
+  return used;
+}
+
+/* Nodes that were made and not needed in the end would keep the op from going with a branch that it is all of. */
+static void drop_unused(const PareExpand *x, const PareNode *before) {
+  for (PareNode *n = x->g->last, *prev; n && n != before; n = prev) {
+    prev = n->prev;
+    if (!is_used(x, n)) pare_node_remove(x->g, n);
+  }
+}
+
 PareStatus pare_expand(PareExpand *x) {
+  const PareNode *before = x->g->last;
   x->in = PARE_NEW_N(x->g->arena, x->nin + 1, PareValue *);
   x->out = PARE_NEW_N(x->g->arena, x->nout + 1, PareValue *);
   if (!x->in || !x->out) return pare_nomem(x->c);
@@ -91,6 +111,7 @@ PareStatus pare_expand(PareExpand *x) {
   for (int k = 0; k < x->nout; k++)
     if (pare_expand_wants(x, k) && !x->out[k])
       pare_expand_fail(x, PARE_UNSUPPORTED, "its output %d ('%s') is not supported", k, x->p->output[k]);
+  if (x->status == PARE_OK) drop_unused(x, before);
   return x->status;
 }
 

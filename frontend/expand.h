@@ -5,8 +5,9 @@
  * Emission edits the ONNX node, so the nodes of an expansion remember what they
  * stand for: every constant that is an input of the ONNX node is read by one
  * Identity (PareNode.onnx_input), and an attribute that steers shapes is a
- * constant that knows its attribute, one a name. What can be expressed neither
- * way is refused by backend/edits.c.
+ * constant that knows its attribute, one a name. Where an op begins with the sum of
+ * a stream and a branch, its Adds say so (PARE_IN_SUM). What can be expressed in none
+ * of these ways is refused by backend/edits.c.
  *
  * An expansion that has failed goes on with NULLs; `status` keeps the failure. */
 #ifndef PARE_FRONTEND_EXPAND_H

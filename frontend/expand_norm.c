@@ -78,10 +78,17 @@ void pare_expand_mean_variance(PareExpand *x) {
   pare_expand_out(x, 0, PARE_EXPAND_OP(x, DIV, "normal", NULL, d, sum));
 }
 
+/* One of its parts is that which a branch is. */
+static PareValue *add_up(PareExpand *x, const char *role, PareValue *a, PareValue *b) {
+  PareValue *sum = PARE_EXPAND_OP(x, ADD, role, NULL, a, b);
+  if (sum && !x->call) sum->def->onnx_input = PARE_IN_SUM;
+  return sum;
+}
+
 /* Input 0 + input 1 + bias. */
 static PareValue *skip_sum(PareExpand *x, int bias) {
-  PareValue *sum = PARE_EXPAND_OP(x, ADD, "skip", NULL, pare_expand_in(x, 0), pare_expand_in(x, 1));
-  return pare_expand_has(x, bias) ? PARE_EXPAND_OP(x, ADD, "bias", NULL, sum, pare_expand_in(x, bias)) : sum;
+  PareValue *sum = add_up(x, "skip", pare_expand_in(x, 0), pare_expand_in(x, 1));
+  return pare_expand_has(x, bias) ? add_up(x, "bias", sum, pare_expand_in(x, bias)) : sum;
 }
 
 void pare_expand_skip_layer_norm(PareExpand *x) {

@@ -45,6 +45,7 @@ typedef struct PareMember {
 /* A branch of a residual stream: what is added to the stream a sum. */
 typedef struct PareBranch {
   PareContraction sum; /* the Add; `input` goes, `weight` is the stream; axis: the last one */
+  PareUse bias;        /* where an op adds the branch's last bias to the sum: that Add and its operand; node NULL: nowhere */
   PARE_VEC(PareNode *) nodes; /* that nobody needs without it, in order */
   PARE_VEC(PareUse) ends;     /* constants: with these zero, so is the branch */
   const PareAxis *leaf;       /* its group: index `number` of this leaf, which is no axis of any tensor */

@@ -124,13 +124,16 @@ struct PareNode {
   const char *name;    /* ONNX's own: every error shows it */
   uint32_t onnx_index; /* number among GraphProto.node, or PARE_NO_INDEX */
   int onnx_input;      /* 0: in[] are the ONNX node's inputs; k + 1: one of the nodes that a composite op was expanded
-                          into, in[0] is ONNX's input k; PARE_INSIDE: such a node that reads none as a constant */
+                          into, in[0] is ONNX's input k; PARE_INSIDE: such a node that reads none as a constant;
+                          PARE_IN_SUM: the same, of the sum of a stream and a branch with which an op begins: the
+                          branch may go, or what reads the sum inside of the op (backend/sums) */
   uint8_t phase;       /* 0: each micro-batch; 1: once an optimiser step */
   PareNode *prev, *next;
 };
 
 #define PARE_NO_INDEX UINT32_MAX
 #define PARE_INSIDE (-1)
+#define PARE_IN_SUM (-2)
 
 struct PareGraph {
   PareArena *arena;

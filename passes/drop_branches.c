@@ -9,7 +9,7 @@ typedef struct Drop {
   PareUses uses;
   PareNode **by_id;
   bool *gone;      /* by node id */
-  int *dropped;    /* by node id: the operand of a sum that goes, or -1 */
+  int *dropped;    /* by node id: the operand of a sum that goes, its bias's too, or -1 */
 } Drop;
 
 static bool is_needed(const Drop *d, const PareNode *n) {
@@ -36,7 +36,9 @@ static PareStatus start(Drop *d, const PareDims *dims) {
   for (size_t i = 0; i < dims->dims.n; i++)
     for (size_t b = 0; b < dims->dims.at[i].branches.n; b++) {
       const PareBranch *branch = &dims->dims.at[i].branches.at[b];
-      if (pare_branch_dead(branch)) d->dropped[branch->sum.node->id] = branch->sum.input;
+      if (!pare_branch_dead(branch)) continue;
+      d->dropped[branch->sum.node->id] = branch->sum.input;
+      if (branch->bias.node) d->dropped[branch->bias.node->id] = branch->bias.input;
     }
   return pare_uses(d->c, d->c->scratch, d->g, &d->uses);
 }

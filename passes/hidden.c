@@ -6,6 +6,12 @@
 
 /* --- where --- */
 
+/* The bias that an op of sum and norm adds behind the residual sum v belongs to the block. */
+static const PareValue *behind_bias(const PareGraph *g, const PareValue *v) {
+  const PareNode *n = v->def->onnx_input == PARE_IN_SUM ? pare_sole_reader_op(g, v, PARE_OP_ADD) : NULL;
+  return n && n->onnx_input == PARE_IN_SUM && n->onnx_index == v->def->onnx_index ? n->out[0] : v;
+}
+
 /* The value behind biases, casts and the residual sum: the first that more than one node reads, or the sum itself. */
 static const PareValue *end_of_block(const PareGraph *g, const PareNode *product) {
   const PareValue *v = product->out[0];
@@ -19,7 +25,7 @@ static const PareValue *end_of_block(const PareGraph *g, const PareNode *product
     const PareValue *other = n->op == PARE_OP_ADD ? pare_other_operand(n, v) : NULL;
     if (!other || !pare_type_equal(&n->out[0]->type, &v->type)) return v;
     v = n->out[0];
-    if (!pare_is_fixed(other)) return v;
+    if (!pare_is_fixed(other)) return behind_bias(g, v);
   }
 }
 

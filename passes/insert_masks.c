@@ -26,6 +26,24 @@ static PareStatus insert_mask(PareCtx *c, PareGraph *g, const PareDims *d, int d
   return pare_vec_push(g->arena, &out->at, m) ? PARE_OK : pare_nomem(c);
 }
 
+/* A bias that an op adds behind the sum is the branch's, and is masked with it: x + (y + b) for (x + y) + b. */
+static PareStatus gather_bias(PareCtx *c, PareGraph *g, const PareBranch *b, PareNode *sum, PareNode *behind) {
+  PareValue *bias = behind->in[b->bias.input], **y = &sum->in[b->sum.input];
+  if (bias->def && bias->def->onnx_index == behind->onnx_index) bias = bias->def->in[0]; /* which is made too late */
+  if (!(*y = PARE_EMIT(c, g, sum, PARE_OP_ADD, behind->name, NULL, *y, bias))) return c->diag.code;
+  behind->in[0] = sum->out[0];
+  behind->nin = 1;
+  behind->op = PARE_OP_IDENTITY;
+  return PARE_OK;
+}
+
+static PareStatus mask_branch(PareCtx *c, PareGraph *g, const PareDims *d, int dim, const PareBranch *b,
+                              PareNode *const *by_id, PareMasks *out) {
+  PareNode *sum = by_id[b->sum.node->id];
+  if (b->bias.node) PARE_TRY(gather_bias(c, g, b, sum, by_id[b->bias.node->id]));
+  return insert_mask(c, g, d, dim, &b->sum, b, sum, out);
+}
+
 static bool is_masked(const PareDims *d, size_t i, const bool *pruned) {
   return pare_kind_is_block(d->dims.at[i].kind) || (pruned && pruned[i]);
 }
@@ -39,10 +57,8 @@ PareStatus pare_insert_masks(PareCtx *c, PareGraph *g, const PareDims *d, const 
   for (size_t i = 0; i < d->dims.n; i++) {
     const PareDim *dim = &d->dims.at[i];
     if (!is_masked(d, i, pruned)) continue;
-    for (size_t k = 0; k < dim->branches.n; k++) {
-      const PareBranch *b = &dim->branches.at[k];
-      PARE_TRY(insert_mask(c, g, d, (int)i, &b->sum, b, by_id[b->sum.node->id], out));
-    }
+    for (size_t k = 0; k < dim->branches.n; k++)
+      PARE_TRY(mask_branch(c, g, d, (int)i, &dim->branches.at[k], by_id, out));
     for (size_t r = 0; r < dim->readers.n; r++)
       PARE_TRY(insert_mask(c, g, d, (int)i, &dim->readers.at[r], NULL, by_id[dim->readers.at[r].node->id], out));
   }

@@ -1,5 +1,6 @@
 /* trace_branches - whole layers: the branches of residual streams. A branch is what is
- * made of x, by a weight at least, and then added to x; without it the sum is x.
+ * made of x, by a weight at least, and then added to x; without it the sum is x. The sum
+ * is a node of its own, or the first thing that an op of sum and norm does.
  * Attention and feed-forward are a branch each: the smallest thing whose loss leaves
  * the stream as it is. Branches that weigh the same are the groups of one dimension. */
 #include <string.h>
@@ -79,12 +80,23 @@ static bool needed_without(const Search *s, const PareNode *n, const PareNode *a
   return readers == 0; /* was dead before */
 }
 
-/* The nodes of one ONNX node go together. */
+/* The nodes of one ONNX node go together, but for what reads a sum that stays. */
 static bool splits_a_node(const Search *s) {
   for (const PareNode *n = s->g->first; n && n->next; n = n->next)
-    if (n->onnx_index == n->next->onnx_index && n->onnx_index != PARE_NO_INDEX && s->goes[n->id] != s->goes[n->next->id])
+    if (n->onnx_index == n->next->onnx_index && n->onnx_index != PARE_NO_INDEX && s->goes[n->id] != s->goes[n->next->id] &&
+        n->onnx_input != PARE_IN_SUM)
       return true;
   return false;
+}
+
+/* The op that holds `add` adds a bias to the sum; node NULL: it does not. */
+static PareUse bias_behind(PareNode *add) {
+  PareUse none = {NULL, 0};
+  if (add->onnx_input != PARE_IN_SUM) return none;
+  for (PareNode *n = add->next; n && n->onnx_index == add->onnx_index; n = n->next)
+    for (int k = 0; k < n->nin && n->onnx_input == PARE_IN_SUM; k++)
+      if (n->in[k] == add->out[0]) return (PareUse){n, 1 - k};
+  return none;
 }
 
 /* Marks what goes; false when something of the branch has to stay. */
@@ -159,11 +171,21 @@ static PareStatus find_ends(Search *s, const PareValue *v, PareBranch *b, int de
   return moves && n->nin ? find_ends(s, n->in[0], b, depth + 1, found) : PARE_OK;
 }
 
+/* The bias that is added behind the sum, which goes as well. */
+static PareStatus zero_bias(Search *s, PareBranch *b, bool *found) {
+  const PareValue *v = b->bias.node->in[b->bias.input];
+  *found = false;
+  if (!s->d->tracer->constant[v->id]) return PARE_OK;
+  if (v->role == PARE_RESULT && v->def->onnx_index == b->bias.node->onnx_index) s->goes[v->def->id] = true;
+  return add_end(s, b->bias.node, b->bias.input, b, found);
+}
+
 /* --- branches --- */
 
-/* A weight goes when all that read it do. */
+/* A weight goes when all that read it do. A number inside of an op is none. */
 static void weigh(const Search *s, const PareValue *w, const PareNode *reader, int input, Found *f) {
   size_t bytes;
+  if (reader->onnx_input == PARE_INSIDE && w->origin.kind == PARE_ORIGIN_NONE && w->type.rank == 0) return;
   for (uint32_t u = s->uses.first[w->id]; u < s->uses.first[w->id + 1]; u++) {
     if (!s->goes[s->uses.at[u].node->id]) return;
     if (u == s->uses.first[w->id] && (s->uses.at[u].node != reader || s->uses.at[u].input != input)) return; /* once */
@@ -173,7 +195,8 @@ static void weigh(const Search *s, const PareValue *w, const PareNode *reader, i
 }
 
 static PareStatus describe(Search *s, Found *f) {
-  for (uint32_t i = 0; i < s->place[f->branch.sum.node->id]; i++) {
+  const PareNode *last = f->branch.bias.node ? f->branch.bias.node : f->branch.sum.node;
+  for (uint32_t i = 0; i < s->place[last->id]; i++) {
     PareNode *n = s->order[i];
     if (!s->goes[n->id]) continue;
     if (!pare_vec_push(s->a, &f->branch.nodes, n)) return pare_nomem(s->c);
@@ -193,10 +216,11 @@ static PareStatus try_branch(Search *s, PareNode *add, int input) {
   if (s->place[y->def->id] < from) return PARE_OK;
   memset(s->between, 0, s->g->nnodes * sizeof *s->between);
   if (mark_between(s, x, y, from) < 1 || !mark_goes(s, add, input)) return PARE_OK;
-  Found f = {.branch = {.sum = {add, input, y->type.rank - 1, 1 - input, y->type.rank - 1}}};
-  bool zero;
+  Found f = {.branch = {.sum = {add, input, y->type.rank - 1, 1 - input, y->type.rank - 1}, .bias = bias_behind(add)}};
+  bool zero, no_bias = true;
   PARE_TRY(find_ends(s, y, &f.branch, 0, &zero));
-  if (!zero) return PARE_OK;
+  if (zero && f.branch.bias.node) PARE_TRY(zero_bias(s, &f.branch, &no_bias));
+  if (!zero || !no_bias) return PARE_OK;
   PARE_TRY(describe(s, &f));
   s->is_sum[add->id] = true;
   return pare_vec_push(s->a, &s->found, f) ? PARE_OK : pare_nomem(s->c);
@@ -263,7 +287,7 @@ PareStatus pare_trace_branches(PareCtx *c, PareArena *a, PareDims *d) {
   size_t first = d->dims.n;
   PARE_TRY(start(&s));
   for (PareNode *n = s.g->first; n; n = n->next) {
-    if (n->op != PARE_OP_ADD || n->onnx_input != 0 || !is_number(n->out[0])) continue;
+    if (n->op != PARE_OP_ADD || (n->onnx_input && n->onnx_input != PARE_IN_SUM) || !is_number(n->out[0])) continue;
     for (int k = 0; k < 2 && !s.is_sum[n->id]; k++) PARE_TRY(try_branch(&s, n, k));
   }
   for (size_t i = 0; i < s.found.n; i++) {

@@ -71,6 +71,9 @@ def choose(rng):
     d["batch"], d["length"] = rng.randint(1, 4), rng.randint(2, 9)
     if d["input"] == "image":
         d["length"] = 4 + 1  # patches and a class token
+    d["fused"] = rng.choice(["no", "no", "plain", "bias"])  # sums and norms in one op, layers of one size
+    if d["fused"] != "no":
+        d["sizes"] = d["sizes"][:1] * d["layers"]
     return d
 
 
@@ -82,6 +85,7 @@ class Transformer(Builder):
         self.d, self.opset = dialect, dialect["opset"]
         self.inputs = []
         self.shared, self.place = {}, None  # weights by their place in a layer, and by their size
+        self.normal = {}  # of a sum, where one op has made both
         self.batch = None if dialect["axes"] != "fixed" else dialect["batch"]
         self.length = None if dialect["axes"] == "dynamic" and dialect["input"] != "image" else dialect["length"]
 
@@ -361,8 +365,27 @@ class Transformer(Builder):
 
     # --- the rest of a layer ---
 
+    def skip_norm(self, x, y):
+        """The sum of x and y, which come in either order; its norm is kept for who asks for it."""
+        n, rms = self.d["stream"], self.is_("norm", "rms")
+        if self.rng.random() < 0.5:
+            x, y = y, x
+        scales = [self.floats(1 + 0.1 * self.rng.standard_normal(n))]
+        if not rms:
+            scales.append(self.floats(0.1 * self.rng.standard_normal(n)))
+        if self.is_("fused", "bias"):
+            scales.append(self.new_parameter(n, scale=0.3))
+        names = [f"Skip_{len(self.nodes)}_{i}" for i in range(2)]
+        self.nodes.append(helper.make_node("SkipSimplifiedLayerNormalization" if rms else "SkipLayerNormalization",
+                                           [x, y, *scales], [names[0], "", "", names[1]], name=names[0] + "_node",
+                                           domain="com.microsoft", epsilon=1e-5))
+        self.normal[names[1]] = names[0]
+        return names[1]
+
     def norm(self, x, n):
         form = self.d["norm"]
+        if x in self.normal:
+            return self.normal[x]
         gamma = self.floats(1 + 0.1 * self.rng.standard_normal(n))
         beta = self.floats(0.1 * self.rng.standard_normal(n))
         if form == "layer":
@@ -411,7 +434,13 @@ class Transformer(Builder):
         return self.linear(self.noise(y), f, n)
 
     def add(self, *parts):
-        if self.is_("residual", "sum"):
+        if self.is_("fused", "no"):
+            return self.add_up(*parts)
+        *parts, last = parts
+        return self.skip_norm(self.add_up(*parts), last)
+
+    def add_up(self, *parts):
+        if self.is_("residual", "sum") and len(parts) > 1:
             return self.node("Sum", *parts)
         y = parts[0]
         for p in parts[1:]:
@@ -485,7 +514,8 @@ class Transformer(Builder):
         shape = [self.batch or "batch"] + ([self.length or "length"] if self.is_("pool", "tokens") else []) + [3]
         graph = helper.make_graph(self.nodes, "random", self.inputs,
                                   [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)], self.initializers)
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)],
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)] +
+                                 ([] if self.is_("fused", "no") else [helper.make_opsetid("com.microsoft", 1)]),
                                  ir_version=4 if self.opset < 13 else 8 if self.opset < 21 else 10)
 
 
@@ -553,8 +583,8 @@ def violation(pare, seed, folder):
             return f"{kind}: {have} found, {want} put in"
     sparsity = random.Random(seed + 1).choice(["0.25", "0.5", "0.75"])
     r = subprocess.run([pare, "compress", path, compact, "--method", "random", "--ranking", "global", "--sparsity",
-                        sparsity, "--seed", str(seed), "--steps", "0", "--threads", "1", "--save-masked", masked, "-q"],
-                       capture_output=True, text=True)
+                        sparsity, "--seed", str(seed), "--steps", "0", "--threads", "1", "--save-masked", masked, "-q",
+                        *([] if dialect["fused"] == "no" else ["--prune", "heads,ffn,depth"])], capture_output=True, text=True)
     if r.returncode:
         return f"compress: exit {r.returncode}: {r.stderr.strip()}"
     onnx.checker.check_model(str(compact), full_check=True)

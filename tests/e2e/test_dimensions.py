@@ -231,6 +231,75 @@ def test_a_branch_that_goes_is_not_added_and_leaves_nothing_behind(tmp_path, pos
          and n.op_type == "Add" and n.name in {m.name for m in after.graph.node}]
 
 
+def fused(model, path):
+    """As ONNX Runtime's optimizer fuses it: residual sum, the bias before it and the norm behind it become one
+    SkipLayerNormalization, which hands out the sum where others read it."""
+    m = onnx.load(model)
+    nodes, gone = list(m.graph.node), set()
+    by = {n.output[0]: n for n in nodes}
+    for norm in (n for n in nodes if n.op_type == "LayerNormalization"):
+        add = by[norm.input[0]]
+        bias = by.get(add.input[1]) if add.op_type == "Add" else None
+        if bias is None or bias.op_type != "Add":
+            continue
+        gone |= {add.name, bias.name}
+        norm.input[:] = [bias.input[0], add.input[0], *norm.input[1:], bias.input[1]]
+        if any(add.output[0] in n.input for n in nodes):
+            norm.output.extend(["", "", add.output[0]])
+        norm.op_type, norm.domain = "SkipLayerNormalization", "com.microsoft"
+        del norm.attribute[:]
+        norm.attribute.append(helper.make_attribute("epsilon", 1e-5))
+    left = [n for n in nodes if n.name not in gone]
+    del m.graph.node[:]
+    m.graph.node.extend(left)
+    m.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    onnx.save(m, path)
+    return path
+
+
+def skips(path):
+    return {n.name: n for n in onnx.load(path).graph.node if n.op_type == "SkipLayerNormalization"}
+
+
+@pytest.mark.parametrize("post", [False, True], ids=["pre-norm", "post-norm"])
+@pytest.mark.parametrize("options", [[], ["--method", "fisher"], ["--steps", 6, "--prune-every", 2, "--distill", "both",
+                                                                 "--trainable", "lora,bias,norm"]], ids=["gate", "fisher", "tuned"])
+def test_a_branch_that_goes_out_of_a_fused_sum_leaves_a_norm(tmp_path, post, options):
+    plain = text_model(tmp_path / "m.onnx", post_norm=post)
+    model = fused(plain, tmp_path / "fused.onnx")
+    assert len(skips(model)) == 2 * LAYERS and any(n.input[4:] for n in skips(model).values())
+    report = compress(model, tmp_path / "c.onnx", "--prune", "depth", "--train", train(tmp_path / "t.npz"), "--steps", 0,
+                      "--reconstruct", "off", "--save-masked", tmp_path / "masked.onnx", *options)
+    attentions, feeds = kept(report, "depth")
+    gone = {2 * i for i in range(LAYERS) if i not in attentions} | {2 * i + 1 for i in range(LAYERS) if i not in feeds}
+    assert len(gone) == LAYERS and report["validation"]["exact"]
+    expect_same(lambda ids: outputs(tmp_path / "masked.onnx", ids), tmp_path / "c.onnx")
+    after = onnx.load(tmp_path / "c.onnx")
+    onnx.checker.check_model(after, full_check=True)
+    read = {i for n in after.graph.node for i in n.input} | {o.name for o in after.graph.output}
+    made = {n.output[0] for n in after.graph.node} | set(weights(tmp_path / "c.onnx"))
+    assert made <= read, f"nobody reads {made - read}"
+    assert not any(n.op_type == "Sub" for n in after.graph.node) and len(skips(tmp_path / "c.onnx")) < len(skips(model))
+    if "--trainable" not in options:
+        truth = text_model(tmp_path / "truth.onnx", skip=gone, post_norm=post)
+        expect_same(lambda ids: outputs(truth, ids), tmp_path / "c.onnx")
+
+
+FUSED = ["tinybert-sst2-ortpy-fused", "deit-fashion-ortpy-fused"]  # post-norm of opset 11, pre-norm of opset 17
+
+
+@pytest.mark.parametrize("kinds", ["depth", "heads,ffn,depth"])
+@pytest.mark.parametrize("share", [0.25, 0.5])
+@pytest.mark.parametrize("fixture", models(FUSED))
+def test_fused_exports_less_branches_equal_their_masked_form(fixture, share, kinds, tmp_path):
+    _, path = fixture
+    report = compress(path, tmp_path / "c.onnx", "--prune", kinds, "--steps", 0, "--method", "magnitude", "--ranking", "global",
+                      "--sparsity", share, "--save-masked", tmp_path / "masked.onnx")
+    branches = [g for g in report["groups"] if g["kind"] == "depth"]
+    assert sum(g["after"] for g in branches) < sum(g["before"] for g in branches)
+    check_equal(path, tmp_path / "masked.onnx", tmp_path / "c.onnx")
+
+
 def test_heads_of_a_branch_that_went_are_no_groups_any_more(tmp_path):
     model = text_model(tmp_path / "m.onnx")
     report = compress(model, tmp_path / "c.onnx", "--prune", "heads,ffn,depth", "--train", train(tmp_path / "t.npz"),

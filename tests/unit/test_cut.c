@@ -513,6 +513,18 @@ Test(cut, of_q_and_k_and_of_whole_branches_equals_their_masked_form) {
   fix_free(f);
 }
 
+/* As ONNX Runtime fuses them: the sum of a branch stands inside of an op. */
+Test(cut, of_branches_whose_sum_is_part_of_an_op_equals_their_masked_form) {
+  Fix fix, *f = &fix;
+  fix_init(f);
+  static const char *const names[] = {"tinybert-sst2-ortpy-fused", "deit-fashion-ortpy-fused"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    Row row = {.name = names[i], .path = fixture(f, names[i]), .set = 'A'};
+    for (uint64_t seed = 1; seed <= 3; seed++) check_fixture_classes(f, &row, seed, true, EXACT);
+  }
+  fix_free(f);
+}
+
 /* Weights in f16 and, behind DequantizeLinear, in 8 bits. */
 Test(cut, of_half_and_quantised_fixtures_equals_their_masked_form) {
   Fix fix, *f = &fix;
