@@ -219,16 +219,13 @@ static PareStatus choose_yardstick(Compress *k) {
 
 /* What is to be reached, in the units of the target. */
 static PareStatus aim(Compress *k) {
-  PareArena *tmp = pare_arena_new(1 << 16);
+  PareTuner *t = &k->tuner;
   PareGraph *sized;
-  if (k->tuner.planned) k->target.requested = pare_tuner_share(&k->tuner);
-  PareStatus s = tmp ? size_up(k, tmp, &sized) : pare_nomem(k->c);
-  if (s == PARE_OK) {
-    PareMeasures m = {sized, pare_model_bytes(k->model), &k->latency};
-    s = pare_target_ratio(k->c, k->arena, &k->target, k->dims, k->tuner.pruned, &m, &k->tuner.ratio, &k->tuner.goal);
-  }
-  pare_arena_free(tmp);
-  return s;
+  if (t->planned) k->target.requested = pare_tuner_share(t);
+  PARE_TRY(size_up(k, k->arena, &sized));
+  PareMeasures m = {sized, pare_model_bytes(k->model), &k->latency};
+  PARE_TRY(pare_target_ratio(k->c, k->arena, &k->target, k->dims, t->pruned, &m, &t->ratio, &t->goal));
+  return t->goal.overlaps ? pare_tuner_fit(t) : PARE_OK;
 }
 
 static PareStatus prepare(Compress *k) {

@@ -29,6 +29,12 @@ bool pare_option_cuts(const char *name) {
 
 static bool given(const PareCompressOptions *o, int id) { return pare_option_source(o, id) != PARE_FROM_DEFAULT; }
 
+static bool is_latency(const PareCompressOptions *o) {
+  const char *kind;
+  double left;
+  return pare_option_target(o, &kind, &left) && !strcmp(kind, "latency");
+}
+
 /* What classes of --prune need, and what they cannot have beside them. */
 static PareStatus check_classes(PareCtx *c, const PareCompressOptions *o) {
   unsigned kinds = pare_option_kinds(o);
@@ -40,9 +46,9 @@ static PareStatus check_classes(PareCtx *c, const PareCompressOptions *o) {
   if (*o->plan && *o->vocab_keep)
     return pare_error(c, PARE_USAGE, "--plan says which tokens stay, so --vocab-keep has no meaning beside it");
   bool nested = (kinds & PARE_KIND_BIT(PARE_KIND_DEPTH)) && (kinds & ~PARE_KIND_BIT(PARE_KIND_DEPTH));
-  if (nested && !*o->plan && (*o->target || o->ranking == PARE_RANK_COST))
+  if (nested && !*o->plan && (is_latency(o) || o->ranking == PARE_RANK_COST))
     return pare_error(c, PARE_USAGE, "branches hold groups of the other classes, so what they cost cannot be told apart: "
-                      "with --target or --ranking cost, depth stands alone in --prune");
+                      "with --target latency= or --ranking cost, depth stands alone in --prune");
   enum { SEQUENTIAL = 1 };
   if ((kinds & PARE_KIND_BIT(PARE_KIND_WIDTH)) && (o->regrow || o->adapter == SEQUENTIAL) && !*o->plan)
     return pare_error(c, PARE_USAGE, "the width of a stream is cut, not masked, and %s keeps the program whole: leave "
@@ -107,12 +113,6 @@ static PareStatus check_new_head(PareCtx *c, const PareCompressOptions *o) {
   if (!*o->train || !o->steps)
     return pare_error(c, PARE_USAGE, "--num-labels makes a classifier that knows nothing yet: it needs --train DATA and steps");
   return PARE_OK;
-}
-
-static bool is_latency(const PareCompressOptions *o) {
-  const char *kind;
-  double left;
-  return pare_option_target(o, &kind, &left) && !strcmp(kind, "latency");
 }
 
 /* What has a meaning where times are measured only. */

@@ -5,6 +5,7 @@
 
 #include "api/align.h"
 #include "api/costs.h"
+#include "api/cut_cost.h"
 #include "api/options.h"
 #include "runtime/rank.h"
 
@@ -105,6 +106,14 @@ static PareStatus add_layer(Reach *r, size_t i) {
   return PARE_OK;
 }
 
+/* Of bytes, all but the weights. */
+static PareStatus add_up_later(Reach *r, double added) {
+  PareWeights w;
+  PARE_TRY(pare_graph_weights(r->c, r->m->sized, &w));
+  r->goal->fixed = is(r, "bytes") ? (double)r->m->file_bytes - (double)w.bytes + added : 0;
+  return PARE_OK;
+}
+
 static PareStatus reach(Reach *r, const bool *pruned, double *ratio) {
   PareGoal *goal = r->goal;
   PARE_TRY(whole_cost(r, &goal->fixed));
@@ -115,15 +124,18 @@ static PareStatus reach(Reach *r, const bool *pruned, double *ratio) {
   }
   for (size_t i = 0; i < r->d->dims.n; i++)
     if (pruned[i]) PARE_TRY(add_layer(r, i));
-  if (is(r, "bytes")) goal->fixed += ADDED_BYTES + ADDED_BYTES_A_DIM * (double)r->nlayers;
+  double added = is(r, "bytes") ? ADDED_BYTES + ADDED_BYTES_A_DIM * (double)r->nlayers : 0;
+  if (goal->overlaps) return add_up_later(r, added);
+  goal->fixed += added;
   return pare_rank_budget(r->c, r->nlayers, r->layer, goal->fixed, goal->budget, ratio);
 }
 
 PareStatus pare_target_ratio(PareCtx *c, PareArena *a, const PareTarget *t, const PareDims *d, const bool *pruned,
                              const PareMeasures *m, double *ratio, PareGoal *goal) {
   *ratio = t->requested;
-  *goal = (PareGoal){0};
+  *goal = (PareGoal){.kind = t->kind, .sized = m->sized};
   if (!strcmp(t->kind, "sparsity") || !strcmp(t->kind, "plan")) return PARE_OK;
+  if (strcmp(t->kind, "latency")) PARE_TRY(pare_dims_overlap(c, d, pruned, &goal->overlaps));
   PareMark mark = pare_arena_mark(c->scratch);
   Reach r = {.c = c, .t = t, .d = d, .m = m, .goal = goal};
   r.layer = PARE_NEW_N(c->scratch, d->dims.n + 1, PareLayer);
@@ -131,5 +143,13 @@ PareStatus pare_target_ratio(PareCtx *c, PareArena *a, const PareTarget *t, cons
   if (!r.layer || !goal->cost) return pare_nomem(c);
   PARE_TRY(reach(&r, pruned, ratio));
   pare_arena_rewind(c->scratch, mark);
+  return PARE_OK;
+}
+
+PareStatus pare_goal_cost(PareCtx *c, const PareGoal *goal, const PareDims *d, double *out) {
+  PareWeights w;
+  if (!strcmp(goal->kind, "macs")) return pare_cut_macs(c, d, goal->sized, out);
+  PARE_TRY(pare_cut_weights(c, d, &w));
+  *out = goal->fixed + (double)(strcmp(goal->kind, "bytes") ? w.params : w.bytes);
   return PARE_OK;
 }

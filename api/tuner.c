@@ -3,7 +3,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "api/align.h"
 #include "api/call.h"
 #include "api/checkpoint.h"
 #include "api/forward.h"
@@ -82,59 +81,6 @@ static PareStatus tune_step(PareTuner *t) {
 
 /* --- pruning --- */
 
-/* The whole branches that may be ranked, or all else; *n of them. */
-static PareStatus list_layers(const PareTuner *t, bool branches, PareLayer *layer, size_t *n) {
-  *n = 0;
-  for (size_t i = 0; i < t->dims->dims.n; i++) {
-    const PareDim *d = &t->dims->dims.at[i];
-    if (!pare_tuner_ranks(t, t->keep, i) || (d->kind == PARE_KIND_DEPTH) != branches) continue;
-    if (t->o->regrow) memset(t->keep[i], 1, (size_t)d->count * sizeof(bool));
-    PareLayer *l = &layer[(*n)++];
-    *l = (PareLayer){.kind = (int)d->kind, .count = d->count, .score = t->score[i], .keep = t->keep[i],
-                     .cost = pare_tuner_cost(t, i), .least = pare_rank_least(d->count, t->o->floor),
-                     .curve = t->goal.curve ? t->goal.curve[i] : NULL};
-    PARE_TRY(pare_align_multiple(t->c, t->dims, d, t->o->align, &l->multiple));
-  }
-  return PARE_OK;
-}
-
-/* What all groups cost. */
-static double whole_cost(size_t n, const PareLayer *layer) {
-  double cost = 0;
-  for (size_t i = 0; i < n; i++) cost += pare_layer_cost(&layer[i], layer[i].count);
-  return cost;
-}
-
-/* Drops branches, or other groups, to a share, 0 to 1, of what shall go in the end. Under global ranking the scores decide how many groups
- * that takes, where they cost unlike much. */
-static PareStatus prune_layers(PareTuner *t, double share, bool branches) {
-  double ratio = t->ratio;
-  const PareGoal *goal = &t->goal;
-  PareRanking ranking = t->ranking;
-  PareMark mark = pare_arena_mark(t->c->scratch);
-  PareLayer *layer = PARE_NEW_N(t->c->scratch, t->dims->dims.n + 1, PareLayer);
-  if (!layer) return pare_nomem(t->c);
-  size_t n;
-  PARE_TRY(list_layers(t, branches, layer, &n));
-  if (!n) return PARE_OK;
-  if (ranking == PARE_RANK_GLOBAL && goal->cost)
-    PARE_TRY(pare_rank_budget_global(t->c, n, layer, goal->fixed, goal->budget, &ratio));
-  double all = whole_cost(n, layer), amount = goal->cost ? all + goal->fixed - goal->budget : ratio * all;
-  if (ranking == PARE_RANK_COST && goal->curve) PARE_TRY(pare_rank_curve(t->c, n, layer, share * amount));
-  else if (ranking == PARE_RANK_COST) PARE_TRY(pare_rank_cost(t->c, n, layer, share * amount, goal->cost != NULL));
-  else PARE_TRY(pare_rank_ratio(t->c, n, layer, share * ratio, ratio, ranking == PARE_RANK_GLOBAL));
-  pare_arena_rewind(t->c->scratch, mark);
-  return PARE_OK;
-}
-
-/* Branches first: what they hold goes with them and is not ranked. */
-static PareStatus prune(PareTuner *t, double share) {
-  if (t->program) PARE_TRY(pare_tuner_carry_scores(t, false));
-  if (t->element) return pare_tuner_prune_elements(t, share);
-  PARE_TRY(prune_layers(t, share, true));
-  return prune_layers(t, share, false);
-}
-
 /* Groups died that no mask stands for: the program is compiled anew without them. */
 static bool must_cut(const PareTuner *t) {
   for (size_t i = 0; i < t->dims->dims.n; i++) {
@@ -195,7 +141,7 @@ static PareStatus prune_at_once(PareTuner *t) {
   if (t->planned) return PARE_OK;
   if (t->program && t->spec.criterion != t->criterion) PARE_TRY(restage(t, true));
   if (t->program) PARE_TRY(score_batches(t));
-  PARE_TRY(prune(t, 1));
+  PARE_TRY(pare_tuner_prune(t, 1));
   return t->step < t->schedule.steps ? restage(t, false) : hand_over(t);
 }
 
@@ -210,7 +156,7 @@ static PareStatus prune_now(PareTuner *t) {
   int64_t all, before, after;
   if (t->schedule.kind != PARE_GRADUAL) return prune_at_once(t);
   pare_tuner_count(t, &all, &before);
-  PARE_TRY(prune(t, pare_schedule_sparsity(&t->schedule, t->step)));
+  PARE_TRY(pare_tuner_prune(t, pare_schedule_sparsity(&t->schedule, t->step)));
   pare_tuner_count(t, &all, &after);
   if (t->step >= t->schedule.steps) return hand_over(t);
   if (pruning_is_over(t)) return restage(t, false);

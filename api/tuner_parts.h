@@ -13,6 +13,9 @@ bool pare_tuner_ranks(const PareTuner *t, bool *const *keep, size_t dim);
 /* pare_tuner_count by other flags. */
 void pare_tuner_count_in(const PareTuner *t, bool *const *keep, int64_t *all, int64_t *dead);
 
+/* Kills groups by their scores, to a share, 0 to 1, of what shall go in the end. */
+PARE_MUST_USE PareStatus pare_tuner_prune(PareTuner *t, double share);
+
 /* Compiles the program on what the leaves' flags leave and fills it from the host. */
 PARE_MUST_USE PareStatus pare_tuner_enter_stage(PareTuner *t);
 /* Brings scores and params to the host; the leaves' flags are still the program's. */

@@ -210,8 +210,8 @@ static PareStatus remove_node(Diff *d, const PareNode *n) {
 
 /* A sum that has become the Identity of its stream, which is its one input now. */
 static PareStatus change_op(Diff *d, const PareNode *was, const PareNode *is) {
-  PareNodeEdit *e = was->onnx_input == PARE_IN_SUM ? NULL : node_edit(d, 0, was->onnx_index);
-  if (was->onnx_input == PARE_IN_SUM) return PARE_OK;
+  if (was->onnx_input == PARE_IN_SUM) return PARE_OK; /* change_sums */
+  PareNodeEdit *e = node_edit(d, 0, was->onnx_index);
   if (!e) return pare_nomem(d->c);
   e->op = "Identity";
   e->cut_in = ~(1u << (is->in[0]->id != was->in[0]->id));
@@ -240,7 +240,7 @@ PareStatus pare_edits_find(PareCtx *c, PareArena *a, const PareGraph *before, co
   out->body = PARE_NEW_N(a, before->bodies.n + 1, PareNodeEdit **);
   Diff d = {.c = c, .a = a, .before = before, .out = out};
   d.first = PARE_NEW_N(a, before->values.n + 1, uint32_t);
-  d.is = PARE_NEW_N(a, before->nnodes + 1, PareNode *);
+  d.is = PARE_NEW_N(a, (before->nnodes > after->nnodes ? before : after)->nnodes + 1, PareNode *);
   if (!out->initializer || !out->sparse || !out->node || !out->body || !d.first || !d.is) return pare_nomem(c);
   for (PareNode *left = after->first; left; left = left->next) d.is[left->id] = left;
   const PareNode *n = after->first;

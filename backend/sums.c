@@ -7,8 +7,8 @@
  *     branch   norm    the node becomes
  *     goes     goes    sum = Identity(stream)
  *     stays    goes    sum = Add(input, skip), behind it a second Add where there is a bias
- *     goes     stays   normal, mean, deviation = LayerNormalization(stream, gamma, beta), which opset 17 has, and beside
- *                      it sum = Identity(stream)
+ *     goes     stays   normal, mean, deviation = LayerNormalization(stream, gamma, beta), which opset 17 has, and
+ *                      beside it sum = Identity(stream)
  *                      where the file's opset has no such op: itself, of the stream and of stream - stream, a zero of
  *                      its size (ONNX Runtime before 1.15 takes no smaller one) */
 #include "backend/sums.h"
@@ -33,7 +33,7 @@ const PareNode *pare_sum_of(const PareNode *n) {
 static Sum look(const PareNode *add, PareNode *const *after) {
   const PareNode *is = after[add->id];
   Sum s = {.add = add, .dropped = -1};
-  if (is && is->op == PARE_OP_IDENTITY) s.dropped = is->in[0]->id == add->in[0]->id;
+  if (is && is->op == PARE_OP_IDENTITY) s.dropped = is->in[0]->id == add->in[0]->id ? 1 : 0; /* the other one */
   for (const PareNode *n = add->next; n && n->onnx_index == add->onnx_index; n = n->next) {
     if (n->onnx_input == PARE_IN_SUM) s.bias = n, s.norm_goes = false; /* what stands before was the bias's */
     else s.norm_goes |= !after[n->id];

@@ -11,8 +11,8 @@ const PareNode *pare_sum_of(const PareNode *n);
 /* Is the op in the file to be another, its first Add being `sum`? after: the nodes that are left, by id. */
 bool pare_sum_changes(const PareNode *sum, PareNode *const *after);
 
-/* Fills the edit of such an op, in which readings of constants are renamed already; `fresh` is a name that the file does
- * not have. Lives in a. */
+/* Fills the edit of such an op, in which readings of constants are renamed already; `fresh` is a name that the file
+ * does not have. Lives in a. */
 PARE_MUST_USE PareStatus pare_sum_edit(PareCtx *c, PareArena *a, const PareGraph *before, const PareNode *sum,
                                        PareNode *const *after, const char *fresh, PareNodeEdit *e);
 

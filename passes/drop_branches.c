@@ -4,11 +4,10 @@
 #include "passes/edit.h"
 
 typedef struct Drop {
-  PareCtx *c;
-  PareGraph *g;
+  const PareGraph *g;
   PareUses uses;
-  PareNode **by_id;
   bool *gone;      /* by node id */
+  bool *inside;    /* by node id: part of a dead branch */
   int *dropped;    /* by node id: the operand of a sum that goes, its bias's too, or -1 */
 } Drop;
 
@@ -23,33 +22,43 @@ static bool is_needed(const Drop *d, const PareNode *n) {
       if (!d->gone[use->node->id] && d->dropped[use->node->id] != use->input) return true;
     }
   }
-  return readers == 0; /* was dead before, and is none of our business */
+  return readers == 0 && !d->inside[n->id]; /* was dead before, and is none of our business */
 }
 
-static PareStatus start(Drop *d, const PareDims *dims) {
-  size_t n = d->g->nnodes + 1;
-  d->by_id = PARE_NEW_N(d->c->scratch, n, PareNode *);
-  d->gone = PARE_NEW_N(d->c->scratch, n, bool);
-  d->dropped = PARE_NEW_N(d->c->scratch, n, int);
-  if (!d->by_id || !d->gone || !d->dropped) return pare_nomem(d->c);
-  for (PareNode *p = d->g->first; p; p = p->next) d->by_id[p->id] = p, d->dropped[p->id] = -1;
+/* Fills gone[], and the other lists, which are in scratch. */
+static PareStatus find(PareCtx *c, const PareDims *dims, Drop *d) {
+  d->dropped = PARE_NEW_N(c->scratch, d->g->nnodes + 1, int);
+  d->inside = PARE_NEW_N(c->scratch, d->g->nnodes + 1, bool);
+  if (!d->dropped || !d->inside) return pare_nomem(c);
+  for (uint32_t i = 0; i <= d->g->nnodes; i++) d->dropped[i] = -1;
   for (size_t i = 0; i < dims->dims.n; i++)
     for (size_t b = 0; b < dims->dims.at[i].branches.n; b++) {
       const PareBranch *branch = &dims->dims.at[i].branches.at[b];
       if (!pare_branch_dead(branch)) continue;
       d->dropped[branch->sum.node->id] = branch->sum.input;
       if (branch->bias.node) d->dropped[branch->bias.node->id] = branch->bias.input;
+      for (size_t k = 0; k < branch->nodes.n; k++) d->inside[branch->nodes.at[k]->id] = true;
     }
-  return pare_uses(d->c, d->c->scratch, d->g, &d->uses);
+  PARE_TRY(pare_uses(c, c->scratch, d->g, &d->uses));
+  for (const PareNode *n = d->g->last; n; n = n->prev) d->gone[n->id] = !is_needed(d, n);
+  return PARE_OK;
+}
+
+PareStatus pare_find_dropped(PareCtx *c, const PareGraph *g, const PareDims *dims, bool *gone) {
+  Drop d = {.g = g, .gone = gone};
+  PareMark mark = pare_arena_mark(c->scratch);
+  PARE_TRY(find(c, dims, &d));
+  pare_arena_rewind(c->scratch, mark);
+  return PARE_OK;
 }
 
 PareStatus pare_drop_branches(PareCtx *c, PareGraph *g, const PareDims *dims) {
-  Drop d = {.c = c, .g = g};
   PareMark mark = pare_arena_mark(c->scratch);
-  PARE_TRY(start(&d, dims));
+  Drop d = {.g = g, .gone = PARE_NEW_N(c->scratch, g->nnodes + 1, bool)};
+  if (!d.gone) return pare_nomem(c);
+  PARE_TRY(find(c, dims, &d));
   for (PareNode *n = g->last, *before; n; n = before) {
     before = n->prev;
-    d.gone[n->id] = !is_needed(&d, n);
     if (d.gone[n->id]) pare_node_remove(g, n);
     if (d.gone[n->id] || d.dropped[n->id] < 0) continue;
     n->in[0] = n->in[1 - d.dropped[n->id]];

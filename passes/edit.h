@@ -72,6 +72,8 @@ PARE_MUST_USE PareStatus pare_zero_fan_in_thin(PareCtx *c, PareArena *a, const P
 /* Takes dead branches out of g, a clone of the graph that was traced or of its cut: the one edit that removes nodes.
  * A sum becomes the Identity of its stream. */
 PARE_MUST_USE PareStatus pare_drop_branches(PareCtx *c, PareGraph *g, const PareDims *d);
+/* The nodes that it would take out: gone[g->nnodes], by id. */
+PARE_MUST_USE PareStatus pare_find_dropped(PareCtx *c, const PareGraph *g, const PareDims *d, bool *gone);
 
 /* Cuts only the dimensions that are not exact: what the cut graph is compared with is
  * specialised to them like itself. */

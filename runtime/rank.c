@@ -155,7 +155,7 @@ static const char *amount_text(double v, char buf[32]) {
   return buf;
 }
 
-static PareStatus unreachable(PareCtx *c, double least, double budget) {
+PareStatus pare_rank_unreachable(PareCtx *c, double least, double budget) {
   char a[32], b[32];
   return pare_error(c, PARE_TARGET, "the target cannot be reached: at least %s would be left, %s are asked for; "
                     "one group of each layer always stays, and what --floor and --align say", amount_text(least, a),
@@ -168,7 +168,7 @@ PareStatus pare_rank_budget(PareCtx *c, size_t n, const PareLayer *layer, double
   if (!dead) return pare_nomem(c);
   PARE_TRY(pare_rank_quota(c, n, layer, 1.0, dead));
   double least = cost_at(n, layer, dead, fixed);
-  if (least > budget) return unreachable(c, least, budget);
+  if (least > budget) return pare_rank_unreachable(c, least, budget);
   double lo = 0, hi = 1;
   for (int i = 0; i < BISECTIONS; i++) { /* the cost falls with the ratio in steps: bisection finds the step */
     double mid = 0.5 * (lo + hi);
@@ -235,7 +235,7 @@ PareStatus pare_rank_budget_global(PareCtx *c, size_t n, const PareLayer *layer,
   }
   pare_arena_rewind(c->scratch, mark);
   *ratio = hi;
-  return least <= budget ? PARE_OK : unreachable(c, least, budget);
+  return least <= budget ? PARE_OK : pare_rank_unreachable(c, least, budget);
 }
 
 PareStatus pare_rank_cost(PareCtx *c, size_t n, PareLayer *layer, double amount, bool reach) {

@@ -34,6 +34,9 @@ int64_t pare_rank_least(int64_t count, double share);
 PARE_MUST_USE PareStatus pare_rank_ratio(PareCtx *c, size_t n, PareLayer *layer, double ratio, double final,
                                          bool global);
 
+/* PARE_TARGET: at least so much would be left. */
+PARE_MUST_USE PareStatus pare_rank_unreachable(PareCtx *c, double least, double budget);
+
 /* The smallest ratio at which what is left costs at most `budget`, `fixed` being
  * the cost of what cannot go. PARE_TARGET when the layers' floors
  * prevent it, naming what can be reached. */

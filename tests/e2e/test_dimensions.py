@@ -321,15 +321,80 @@ def test_a_branch_whose_insides_are_an_output_stays(tmp_path):
     assert [g["before"] for g in report["groups"] if g["kind"] == "depth"] == [LAYERS, LAYERS - 1]
 
 
-def test_depth_beside_other_classes_has_no_target(tmp_path):
-    r = run("compress", text_model(tmp_path / "m.onnx"), tmp_path / "c.onnx", "--prune", "heads,depth", "--target",
-            "params=0.5", code=2)
+@pytest.mark.parametrize("options", [["--target", "latency=0.5"], ["--ranking", "cost"]], ids=["latency", "cost"])
+def test_depth_beside_other_classes_has_no_cost_of_its_own(tmp_path, options):
+    r = run("compress", text_model(tmp_path / "m.onnx"), tmp_path / "c.onnx", "--prune", "heads,depth", *options, code=2)
     assert "depth stands alone" in r.stderr
+
+
+# --- targets where groups overlap ---
+
+def params_of(path):
+    return sum(t.size for t in weights(path).values() if t.dtype == np.float32)
+
+
+def macs_of(path, length=7):
+    """Multiply-adds of all MatMuls of one sample, by the shapes that ONNX infers."""
+    m = onnx.load(path)
+    for d, n in zip(m.graph.input[0].type.tensor_type.shape.dim, (1, length)):
+        d.Clear()
+        d.dim_value = n
+    del m.graph.value_info[:]
+    m = onnx.shape_inference.infer_shapes(m, strict_mode=True, data_prop=True)
+    shape = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in m.graph.value_info}
+    shape |= {n: list(t.shape) for n, t in weights(path).items()}
+    assert all(0 not in shape[n.output[0]] for n in m.graph.node if n.op_type == "MatMul")
+    return sum(int(np.prod(shape[n.output[0]])) * shape[n.input[0]][-1] for n in m.graph.node if n.op_type == "MatMul")
+
+
+COST = {"params": params_of, "macs": macs_of}
+OVERLAPPING = ["heads,ffn,head-dim", "heads,ffn,width", "heads,ffn,head-dim,width", "heads,ffn,depth",
+               "heads,ffn,head-dim,width,depth"]
+
+
+@pytest.mark.parametrize("kinds,ranking", [(k, r) for k in OVERLAPPING for r in ("uniform", "global", "cost")
+                                           if r != "cost" or "depth" not in k])
+@pytest.mark.parametrize("unit", COST)
+def test_a_target_is_kept_to_a_group_where_groups_overlap(tmp_path, kinds, ranking, unit):
+    model = text_model(tmp_path / "m.onnx")
+    report = compress(model, tmp_path / "c.onnx", "--prune", kinds, "--target", f"{unit}=0.5", "--ranking", ranking,
+                      "--steps", 0, "--method", "magnitude", "--shape", "ids:1x7")
+    before, after = COST[unit](model), COST[unit](tmp_path / "c.onnx")
+    assert report["input"][unit] == before and report["output"][unit] == after
+    # the finest group is an FFN channel: a column and a row of the stream and a bias, 7 times in work
+    finest = 2 * STREAM * 7 if unit == "macs" else 2 * STREAM + 1
+    # in one order of all groups the last one to go may be any: a head is at most one of so many equal parts of the model
+    last = before / (HEADS * LAYERS) if ranking == "cost" else finest
+    assert 0 <= 0.5 * before - after < last, f"{after} of {before} {unit} are left"
+
+
+@pytest.mark.parametrize("kinds", ["heads,ffn,head-dim", "heads,ffn,head-dim,width,depth"])
+def test_a_target_is_kept_by_a_gradual_run_where_groups_overlap(tmp_path, kinds):
+    model = text_model(tmp_path / "m.onnx")
+    report = compress(model, tmp_path / "c.onnx", "--prune", kinds, "--target", "params=0.5", "--train",
+                      train(tmp_path / "t.npz"), "--steps", 16, "--prune-every", 2, "--batch", 8)
+    before, after = params_of(model), params_of(tmp_path / "c.onnx")
+    assert report["target"]["reached"] == pytest.approx(after / before)
+    assert 0 <= 0.5 * before - after < 2 * STREAM + 1, f"{after} of {before} parameters are left"
+
+
+def test_bytes_where_groups_overlap_are_at_most_what_was_asked_for(tmp_path):
+    model = text_model(tmp_path / "m.onnx")
+    for kinds in OVERLAPPING:
+        compress(model, tmp_path / "c.onnx", "--prune", kinds, "--target", "bytes=0.6", "--steps", 0, "--method", "magnitude",
+                 "--overwrite")
+        assert (tmp_path / "c.onnx").stat().st_size <= 0.6 * model.stat().st_size
+
+
+def test_what_overlapping_groups_cannot_reach_is_told_at_once(tmp_path):
+    r = run("compress", text_model(tmp_path / "m.onnx"), tmp_path / "c.onnx", "--prune", "heads,ffn,width", "--target",
+            "params=0.001", "--train", train(tmp_path / "t.npz"), code=6)
+    assert "cannot be reached: at least" in r.stderr and not (tmp_path / "c.onnx").exists()
 
 
 @pytest.mark.parametrize("kinds", ["depth", "head-dim", "width", "heads,ffn,head-dim,width,depth"])
 @pytest.mark.parametrize("fixture", models(["tinybert-sst2-ts-op17", "deit-fashion-ts-op13-nofold", "deit-fashion-ts-op9-dyn",
-                                            "vespa-mlm-transformer", "tinybert-sst2-extdata"]))
+                                            "vespa-mlm-transformer", "tinybert-sst2-extdata", "torchvision-vit-dyn-op11"]))
 def test_real_exports_equal_their_masked_form(fixture, kinds, tmp_path):
     _, path = fixture
     run("compress", path, tmp_path / "c.onnx", "--prune", kinds, "--steps", 0, "--method", "magnitude", "--save-masked",

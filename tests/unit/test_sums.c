@@ -1,5 +1,5 @@
-/* test_sums.c - branches whose sum stands inside of an op of sum and norm: each set of them that goes leaves a file that
- * computes what the masked model does, in which each op is the plainest one that is left of it. */
+/* test_sums.c - branches whose sum stands inside of an op of sum and norm: each set of them that goes leaves a file
+ * that computes what the masked model does, in which each op is the plainest one that is left of it. */
 #include <criterion/criterion.h>
 #include <string.h>
 
@@ -28,7 +28,8 @@ static const Form forms[] = {{"SkipLayerNormalization", true, 17}, {"SkipLayerNo
 static void weight(Fix *f, Onnx__ModelProto *m, const char *name, double size, int rank, const int64_t *dims) {
   int64_t n = rank == 2 ? dims[0] * dims[1] : dims[0];
   float *v = pare_arena_alloc(f->arena, (size_t)n, sizeof *v);
-  for (int64_t i = 0; i < n; i++) v[i] = (float)(size * (2 * pare_rng_uniform((uint64_t)name[0] * 99 + (uint64_t)name[1], (uint64_t)i) - 1));
+  uint64_t seed = (uint64_t)name[0] * 99 + (uint64_t)name[1];
+  for (int64_t i = 0; i < n; i++) v[i] = (float)(size * (2 * pare_rng_uniform(seed, (uint64_t)i) - 1));
   onnx_initializer(f, m, onnx_tensor(f, name, 1, rank, dims, v, (size_t)n * sizeof *v));
 }
 
@@ -54,7 +55,8 @@ static Onnx__ModelProto *skipping(Fix *f, const Form *form) {
     const char *in = i % 2 ? fmt(f, "%s y%d %s", stream, i, scales)
                            : fmt(f, "y%d %s %s %cbias", i, stream, scales, 'p' + i);
     bool last = i == BRANCHES - 1;
-    onnx_node(f, m, form->op, fmt(f, "skip%d", i), in, last ? "n3" : fmt(f, "n%d _ _ s%d", i, i))->domain = "com.microsoft";
+    const char *out = last ? "n3" : fmt(f, "n%d _ _ s%d", i, i);
+    onnx_node(f, m, form->op, fmt(f, "skip%d", i), in, out)->domain = "com.microsoft";
     stream = fmt(f, "s%d", i), normal = fmt(f, "n%d", i);
   }
   onnx_node(f, m, "MatMul", "out", "n3 last", "z");
@@ -142,7 +144,8 @@ Test(sums, whatever_branches_go_the_file_is_the_masked_model) {
       MUST(f, pare_cut_dims(&f->c, f->arena, m->graph, d, &cut));
       MUST(f, pare_drop_branches(&f->c, cut, d));
       MUST(f, pare_graph_verify(&f->c, cut));
-      PareEmit e = {.file = &m->file, .before = m->graph, .after = cut, .ninitializers = m->ninitializers, .nnodes = m->nnodes};
+      PareEmit e = {.file = &m->file, .before = m->graph, .after = cut, .ninitializers = m->ninitializers,
+                    .nnodes = m->nnodes};
       MUST(f, pare_emit_stage(&f->c, f->arena, &e, out, &st));
       MUST(f, pare_stage_commit(&f->c, &st));
       pare_stage_remove(&st);
@@ -184,7 +187,8 @@ Test(sums, a_mask_takes_the_bias_of_its_branch_along) {
       for (size_t i = 0; i < masks.at.n; i++) {
         const PareMask *x = &masks.at.at[i];
         const bool *keep = d->dims.at[x->dim].leaf->keep;
-        for (int64_t j = 0; pruned[x->dim] && j < x->k; j++) ((float *)(uintptr_t)x->mask->data)[j] = keep[x->group[j]];
+        float *mask = (float *)(uintptr_t)x->mask->data;
+        for (int64_t j = 0; pruned[x->dim] && j < x->k; j++) mask[j] = keep[x->group[j]];
       }
       MUST(f, pare_graph_verify(&f->c, g));
       double far = distance(run_graph(f, bound_at(f, zero, 1, &batch), 5), run_graph(f, g, 5));
