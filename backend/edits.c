@@ -131,7 +131,7 @@ static PareStatus check_attribute(Diff *d, const Reading *r) {
 /* A Split whose parts were equal because nothing said otherwise is told their sizes: by an input, before opset 13 by an
  * attribute. */
 static PareStatus tell_sizes(Diff *d, const PareNode *was, const PareNode *is) {
-  if (is->nin == was->nin) return PARE_OK;
+  if (is->nin <= was->nin) return PARE_OK;
   PareNodeEdit *e = node_edit(d, 0, was->onnx_index);
   if (!e) return pare_nomem(d->c);
   if (d->before->opset < 13) {
@@ -141,6 +141,14 @@ static PareStatus tell_sizes(Diff *d, const PareNode *was, const PareNode *is) {
   PareRename x = {1, copy_name(d, is->in[1], is->in[1])};
   e->without = "num_outputs";
   return x.name && pare_vec_push(d->a, &e->renames, x) ? PARE_OK : pare_nomem(d->c);
+}
+
+/* A Concat of copies reads fewer of them. */
+static PareStatus leave_copies(Diff *d, const PareNode *was, const PareNode *is) {
+  if (is->nin >= was->nin) return PARE_OK;
+  PareNodeEdit *e = node_edit(d, 0, was->onnx_index);
+  if (!e) return pare_nomem(d->c);
+  return e->cut_in = ~0u << is->nin, PARE_OK;
 }
 
 /* The one attribute that the IR keeps as such and a cut changes. */
@@ -261,7 +269,8 @@ PareStatus pare_edits_find(PareCtx *c, PareArena *a, const PareGraph *before, co
     }
     PARE_TRY(change_group(&d, b, is));
     PARE_TRY(tell_sizes(&d, b, is));
-    for (int k = 0; k < b->nin; k++) {
+    PARE_TRY(leave_copies(&d, b, is));
+    for (int k = 0; k < b->nin && k < is->nin; k++) {
       Reading r = {b->in[k], is->in[k], b, k};
       if (!b->in[k]) continue;
       if (b->in[k]->role == PARE_CONST && !pare_vec_push(a, &d.readings, r)) return pare_nomem(c);

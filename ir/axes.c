@@ -211,6 +211,17 @@ void pare_axis_segments(PareTracer *t, const PareNode *n, PareAxis *a, int count
   for (int i = 0; i < count; i++) out[i] = pare_axis_find(out[i]);
 }
 
+void pare_axis_part(PareTracer *t, const PareNode *n, PareAxis *a, int64_t first, int64_t count, PareAxis **part) {
+  const int64_t sizes[3] = {first, count, a->size - first - count};
+  int64_t size[3];
+  PareAxis *segment[3];
+  int segments = 0;
+  for (int i = 0; i < 3; i++)
+    if (sizes[i] > 0) size[segments++] = sizes[i];
+  pare_axis_segments(t, n, a, segments, size, segment);
+  for (int i = 3; i-- > 0;) part[i] = sizes[i] > 0 ? segment[--segments] : NULL;
+}
+
 void pare_axis_leaves(PareAxis *a, void (*fn)(PareAxis *leaf, void *arg), void *arg) {
   a = pare_axis_find(a);
   if (a->kind == PARE_AXIS_LEAF) fn(a, arg);

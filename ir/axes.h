@@ -94,6 +94,8 @@ void pare_axis_tie_lists(PareTracer *t, const PareNode *n, int na, PareAxis *con
 /* Parts `a` into consecutive segments of these sizes (they add up to its size). */
 void pare_axis_segments(PareTracer *t, const PareNode *n, PareAxis *a, int count, const int64_t *sizes,
                         PareAxis **out);
+/* Parts `a` around the `count` indices from `first` on: what is before, these, and behind; NULL where that is empty. */
+void pare_axis_part(PareTracer *t, const PareNode *n, PareAxis *a, int64_t first, int64_t count, PareAxis **part);
 /* Says that all leaves of a have met something, PARE_MET_*, at n (NULL: the interface). */
 void pare_axis_meet(const PareNode *n, PareAxis *a, unsigned met, const char *why);
 /* The same for what no class of dimensions allows. */
@@ -106,6 +108,13 @@ static inline bool pare_is_depthwise(const PareNode *n) {
   return n->op == PARE_OP_CONV && pare_attr_get(&n->attr, group, 1) > 1 && n->in[0]->type.dim[1] == n->attr.group &&
          n->in[1]->type.dim[0] == n->attr.group;
 }
+
+/* A Gather by a list of indices that follows from constants, out of what is no weight and no shape: where the list has
+ * an order, the axis that it picks from may be cut, and the list follows. */
+bool pare_picks_by_list(const PareTracer *t, const PareNode *n);
+
+/* A Concat of copies of one tensor: another form of Tile. Types are concrete. */
+bool pare_is_repeated(const PareNode *n);
 
 /* The graph input whose elements v's are, moved but not changed: token ids. NULL when there is none. */
 const PareValue *pare_ids_of(const PareValue *v);

@@ -14,6 +14,12 @@ static inline int64_t dim_in(const PareNode *n, int k, int d) { return n->in[k]-
 static inline bool is_weight(const PareTracer *t, const PareNode *n, int k) { return t->constant[n->in[k]->id]; }
 static inline int wrap(int64_t axis, int rank) { return (int)(axis < 0 ? axis + rank : axis); }
 
+/* Could the numbers that n reads as input k be others in the file? Inside of an expansion or a branch only those can
+ * that the file has somewhere. */
+static inline bool may_change(const PareNode *n, int k) {
+  return n->onnx_input >= 0 || (n->in[k]->role == PARE_CONST && n->in[k]->origin.kind != PARE_ORIGIN_NONE);
+}
+
 static inline void freeze_in(PareTracer *t, const PareNode *n, int k, int d, const char *why) {
   pare_axis_freeze(n, pare_axis_in(t, n, k, d), why);
 }

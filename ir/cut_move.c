@@ -22,9 +22,47 @@ PareStatus pare_cut_permute(PareTracer *t, const PareNode *n) {
   return PARE_OK;
 }
 
+/* An axis that is made of copies of what is read: copies x that, both of which may go. */
+static void repeat(PareTracer *t, const PareNode *n, int d) {
+  PareAxis *in = pare_axis_in(t, n, 0, d), *out = pare_axis_out(t, n, 0, d);
+  if (in->size < 1 || out->size < 1) return;
+  PareAxis *term[2] = {pare_axis_leaf(t, out->size / in->size), in};
+  if (n->op == PARE_OP_TILE && !may_change(n, 1)) pare_axis_freeze(n, term[0], "is repeated");
+  pare_axis_tie_lists(t, n, 2, term, 1, &out);
+}
+
+enum { SAME_DEPTH = 4 };
+
+/* Do a and b hold the same numbers in the same type, at every size? */
+static bool same_value(const PareValue *a, const PareValue *b, int depth) {
+  const PareNode *x = a->def, *y = b->def;
+  if (a == b) return true;
+  if (!x || !y || depth == SAME_DEPTH || x->op != y->op || x->onnx_input || y->onnx_input) return false;
+  return pare_is_view(x) && pare_type_equal(&a->type, &b->type) && same_value(x->in[0], y->in[0], depth + 1);
+}
+
+enum { MAX_COPIES = 32 }; /* inputs that an edit of the file can leave out */
+
+bool pare_is_repeated(const PareNode *n) {
+  if (n->op != PARE_OP_CONCAT || n->onnx_input || n->nin < 2 || n->nin > MAX_COPIES) return false;
+  for (int k = 1; k < n->nin; k++)
+    if (!same_value(n->in[0], n->in[k], 0)) return false;
+  return n->in[0]->role != PARE_CONST;
+}
+
+static PareStatus cut_copies(PareTracer *t, const PareNode *n, int axis) {
+  for (int d = 0; d < rank_in(n, 0); d++) {
+    for (int k = 1; k < n->nin; k++) pare_axis_tie(t, n, pare_axis_in(t, n, 0, d), pare_axis_in(t, n, k, d));
+    if (d != axis) pare_axis_set(t, n, 0, d, pare_axis_in(t, n, 0, d));
+  }
+  repeat(t, n, axis);
+  return PARE_OK;
+}
+
 PareStatus pare_cut_concat(PareTracer *t, const PareNode *n) {
   int rank = n->out[0]->type.rank, axis = wrap(pare_attr_get(&n->attr, axis, 0), rank), parts = 0;
   PareAxis *part[MAX_SEGMENTS];
+  if (pare_is_repeated(n)) return cut_copies(t, n, axis);
   if (n->nin > MAX_SEGMENTS) return pare_cut_opaque(t, n);
   for (int k = 0; k < n->nin; k++) {
     for (int d = 0; d < rank; d++)
@@ -78,15 +116,10 @@ static PareStatus slice_axis(PareTracer *t, const PareNode *n, int entry, int d,
   }
   start = start < 0 ? start + size : start;
   if (start < 0) start = 0;
-  int64_t sizes[3];
   PareAxis *part[3];
-  int parts = 0, before = -1, behind = -1, at;
-  if (start > 0) before = parts, sizes[parts++] = start;
-  at = parts, sizes[parts++] = kept;
-  if (start + kept < size) behind = parts, sizes[parts++] = size - start - kept;
-  pare_axis_segments(t, n, pare_axis_in(t, n, 0, d), parts, sizes, part);
-  pare_axis_set(t, n, 0, d, part[at]);
-  PareSliceAxis s = {n, entry, before < 0 ? NULL : part[before], part[at], behind < 0 ? NULL : part[behind]};
+  pare_axis_part(t, n, pare_axis_in(t, n, 0, d), start, kept, part);
+  pare_axis_set(t, n, 0, d, part[1]);
+  PareSliceAxis s = {n, entry, part[0], part[1], part[2]};
   return pare_vec_push(t->arena, &t->slices, s) ? PARE_OK : pare_nomem(t->c);
 }
 
@@ -119,15 +152,6 @@ PareStatus pare_cut_expand(PareTracer *t, const PareNode *n) {
     if (dim_in(n, 0, d) == n->out[0]->type.dim[ro - rank + d] && dim_in(n, 0, d) != 1)
       pare_axis_set(t, n, 0, ro - rank + d, pare_axis_in(t, n, 0, d));
   return PARE_OK;
-}
-
-/* Tile's axis is copies x what is copied: the copies stay, the rest may go. */
-static void repeat(PareTracer *t, const PareNode *n, int d) {
-  PareAxis *in = pare_axis_in(t, n, 0, d), *out = pare_axis_out(t, n, 0, d);
-  if (in->size < 1 || out->size < 1) return;
-  PareAxis *term[2] = {pare_axis_leaf(t, out->size / in->size), in};
-  pare_axis_freeze(n, term[0], "is repeated");
-  pare_axis_tie_lists(t, n, 2, term, 1, &out);
 }
 
 /* Pad: axes that grow or shrink keep all their elements. */

@@ -546,10 +546,15 @@ static PareStatus add_list(Cut *x, PareGraph *g, PareNode *n, int count, const i
   return PARE_OK;
 }
 
+/* The axis of input 0 that a Split, Concat or Gather is about. */
+static int axis_of(const PareNode *n) {
+  int64_t axis = pare_attr_get(&n->attr, axis, 0);
+  return (int)(axis < 0 ? axis + n->in[0]->type.rank : axis);
+}
+
 /* Sizes of the parts of a Split after the cut. False where it needs none: they are as they were, or equal. */
 static bool parts_differ(Cut *x, const PareNode *traced, int64_t *size) {
-  int64_t axis = pare_attr_get(&traced->attr, axis, 0);
-  if (axis < 0) axis += traced->in[0]->type.rank;
+  int axis = axis_of(traced);
   bool cut = false, equal = true;
   for (int o = 0; o < traced->nout; o++) {
     if (!traced->out[o]) return false;
@@ -574,6 +579,60 @@ static PareStatus part_unevenly(Cut *x, PareNode *b, const PareNode *traced) {
   return PARE_OK;
 }
 
+/* A Concat of copies reads as many as stay; all of them are the same. */
+static void follow_copies(Cut *x, PareNode *b, const PareNode *traced) {
+  if (!pare_is_repeated(traced)) return;
+  int axis = axis_of(traced);
+  int64_t one = pare_axis_count(pare_axis_in(x->t, traced, 0, axis));
+  int64_t all = pare_axis_count(pare_axis_out(x->t, traced, 0, axis));
+  if (one) b->nin = x->out_node[b->id]->nin = (int)(all / one);
+}
+
+/* The indices of a Gather that stay, each by its place among those of the axis that stay; row has room for all. */
+static PareStatus rows_that_stay(Cut *x, const PareNode *traced, int64_t *row) {
+  int axis = axis_of(traced);
+  PareAxis *from = pare_axis_in(x->t, traced, 0, axis), *to = pare_axis_out(x->t, traced, 0, axis);
+  int64_t *kept = PARE_NEW_N(x->c->scratch, from->size + 1, int64_t);
+  int64_t *place = PARE_NEW_N(x->c->scratch, from->size + 1, int64_t);
+  if (!kept || !place) return pare_nomem(x->c);
+  pare_axis_indices(from, kept);
+  for (int64_t i = 0, n = pare_axis_count(from); i < n; i++) place[kept[i]] = i;
+  pare_axis_indices(to, row);
+  for (int64_t i = 0, n = pare_axis_count(to); i < n; i++) {
+    int64_t old = pare_data_int(traced->in[1], row[i]);
+    row[i] = place[old < 0 ? old + from->size : old];
+  }
+  return PARE_OK;
+}
+
+/* Gather n reads these, in a constant of its own. */
+static PareStatus set_rows(Cut *x, PareGraph *g, PareNode *n, PareType type, const int64_t *row) {
+  const PareValue *old = n->in[1];
+  size_t bytes;
+  uint8_t *data = pare_type_bytes(&type, &bytes) ? pare_arena_alloc(g->arena, bytes + 1, 1) : NULL;
+  if (!data) return pare_nomem(x->c);
+  for (int64_t i = 0; i < type.dim[0]; i++) put_int(type.dtype, data, i, row[i]);
+  if (old->role == PARE_CONST) return pare_replace_constant(x->c, g, n, 1, type, data);
+  return (n->in[1] = pare_const_add(x->c, g, old->name, type, data)) ? PARE_OK : x->c->diag.code;
+}
+
+/* A list of indices into an axis, one of which has lost some. */
+static PareStatus follow_rows(Cut *x, PareNode *b, const PareNode *traced) {
+  if (!pare_picks_by_list(x->t, traced)) return PARE_OK;
+  int axis = axis_of(traced);
+  PareAxis *from = pare_axis_in(x->t, traced, 0, axis), *to = pare_axis_out(x->t, traced, 0, axis);
+  PareType type = {traced->in[1]->type.dtype, 1, {pare_axis_count(to)}};
+  if (pare_axis_count(from) == from->size && type.dim[0] == to->size) return PARE_OK;
+  PareMark mark = pare_arena_mark(x->c->scratch);
+  int64_t *row = PARE_NEW_N(x->c->scratch, to->size + 1, int64_t);
+  if (!row) return pare_nomem(x->c);
+  PARE_TRY(rows_that_stay(x, traced, row));
+  PARE_TRY(set_rows(x, x->out, x->out_node[b->id], type, row));
+  PARE_TRY(set_rows(x, x->bound, b, type, row));
+  pare_arena_rewind(x->c->scratch, mark);
+  return PARE_OK;
+}
+
 static PareStatus patch_shapes(Cut *x) {
   const PareGraph *traced = x->t->g;
   for (size_t i = 0; i < traced->inputs.n; i++) x->bound->inputs.at[i]->type = traced->inputs.at[i]->type;
@@ -582,6 +641,8 @@ static PareStatus patch_shapes(Cut *x) {
     PARE_TRY(patch_operands(x, b, t));
     PARE_TRY(keep_numbers(x, b, t));
     follow_channels(x, b, t);
+    follow_copies(x, b, t);
+    PARE_TRY(follow_rows(x, b, t));
     PARE_TRY(part_unevenly(x, b, t));
     PARE_TRY(pare_bind_node(x->c, x->bound, b));
     PARE_TRY(check_types(x, b, t));

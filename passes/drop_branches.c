@@ -1,13 +1,13 @@
 /* drop_branches - takes the dead branches of residual streams out of a graph: the sum
  * becomes the Identity of the stream, so that its name stays, and what nobody needs
- * any more goes. */
+ * any more goes. So do copies that a Concat reads no longer. */
 #include "passes/edit.h"
 
 typedef struct Drop {
   const PareGraph *g;
   PareUses uses;
   bool *gone;      /* by node id */
-  bool *inside;    /* by node id: part of a dead branch */
+  bool *inside;    /* by node id: part of a dead branch, or made for a Concat that reads it no longer */
   int *dropped;    /* by node id: the operand of a sum that goes, its bias's too, or -1 */
 } Drop;
 
@@ -39,6 +39,10 @@ static PareStatus find(PareCtx *c, const PareDims *dims, Drop *d) {
       if (branch->bias.node) d->dropped[branch->bias.node->id] = branch->bias.input;
       for (size_t k = 0; k < branch->nodes.n; k++) d->inside[branch->nodes.at[k]->id] = true;
     }
+  const PareNode *now = d->g->first;
+  for (const PareNode *n = dims->tracer->g->first; n; n = n->next, now = now->next)
+    for (int k = now->nin; k < n->nin; k++)
+      if (n->in[k] && n->in[k]->def) d->inside[n->in[k]->def->id] = true;
   PARE_TRY(pare_uses(c, c->scratch, d->g, &d->uses));
   for (const PareNode *n = d->g->last; n; n = n->prev) d->gone[n->id] = !is_needed(d, n);
   return PARE_OK;

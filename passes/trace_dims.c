@@ -237,20 +237,23 @@ static bool on_one_stream(Trace *tr, const Leaf *l) {
 
 /* --- heads that share k and v --- */
 
-static void find_leaf(PareAxis *axis, void *arg) {
-  PareAxis **sought = arg; /* NULL once it is found */
-  if (axis == *sought) *sought = NULL;
-}
-
-static bool holds(PareAxis *a, PareAxis *leaf) {
-  pare_axis_leaves(a, find_leaf, &leaf);
-  return !leaf;
-}
-
-/* Does every segment of the axis that holds x hold y? */
-static bool goes_with(PareAxis *a, PareAxis *x, PareAxis *y) {
+/* Does every index of the axis belong to an index of y? */
+static bool everywhere(PareAxis *a, const PareAxis *y) {
   a = pare_axis_find(a);
-  if (a->kind != PARE_AXIS_SUM) return !holds(a, x) || holds(a, y);
+  bool all = a->kind == PARE_AXIS_SUM;
+  if (a->kind == PARE_AXIS_LEAF) return a == y;
+  for (int i = 0; i < a->n; i++) {
+    bool kid = everywhere(a->kid[i], y);
+    all = a->kind == PARE_AXIS_SUM ? all && kid : all || kid;
+  }
+  return all;
+}
+
+/* Does every index of the axis that belongs to one of x belong to one of y? In a product another factor may see to it. */
+static bool goes_with(PareAxis *a, const PareAxis *x, const PareAxis *y) {
+  a = pare_axis_find(a);
+  if (a->kind == PARE_AXIS_LEAF) return a != x || x == y;
+  if (a->kind == PARE_AXIS_PROD && everywhere(a, y)) return true;
   for (int i = 0; i < a->n; i++)
     if (!goes_with(a->kid[i], x, y)) return false;
   return true;

@@ -52,6 +52,7 @@ CHOICES = {
     "noise": ["none", "identity", "dropout", "cast"],
     "pool": ["mean", "gather", "slice", "tokens"],
 }
+COPIES = ["expand", "tile", "concat", "stack", "gather", "whole tile", "whole concat", "whole gather", "packed"]
 
 
 def choose(rng):
@@ -74,6 +75,7 @@ def choose(rng):
     d["fused"] = rng.choice(["no", "no", "plain", "bias"])  # sums and norms in one op, layers of one size
     if d["fused"] != "no":
         d["sizes"] = d["sizes"][:1] * d["layers"]
+    d["copies"] = rng.choice(COPIES)  # of k and v where heads of q share them; whole: all of them again
     return d
 
 
@@ -247,17 +249,45 @@ class Transformer(Builder):
             return [self.node("Gather", y, self.scalar(i), axis=0) for i in range(3)]
         return [self.squeeze(p, 0) for p in self.split(y, 0, 1, 1, 1)]
 
+    def again(self, y, h):
+        """k or v, [B, h, S, w], `repeat` times over: [B, h*repeat, S, w]."""
+        form, rep = self.d["copies"], self.d["repeat"]
+        tile = "Tile" if form.endswith("tile") else "Expand"
+        if form.endswith("gather"):
+            rows = np.tile(np.arange(h), rep) if form.startswith("whole") else np.repeat(np.arange(h), rep)
+            return self.node("Gather", y, self.ints(*rows.tolist()), axis=1)
+        if form == "whole tile":
+            return self.node("Tile", y, self.ints(1, rep, 1, 1))
+        if form == "whole concat":
+            return self.node("Concat", *[y] * rep, axis=1)
+        b, s, w = self.batch or self.dim(y, 0), self.length or self.dim(y, 2), self.dim(y, 3)
+        if form == "stack":
+            y = self.node("Concat", *(self.unsqueeze(y, 2) for _ in range(rep)), axis=2)
+        elif form == "concat":
+            y = self.node("Concat", *[self.unsqueeze(y, 2)] * rep, axis=2)
+        else:
+            y = self.node(tile, self.unsqueeze(y, 2), self.ints(1, 1, rep, 1, 1))
+        return self.node("Reshape", y, self.shape(b, h * rep, s, w))
+
+    def packed(self, x, h, d):
+        """q, k and v of a group side by side, as Falcon has them."""
+        rep = self.d["repeat"]
+        y = self.linear(x, self.d["stream"], h * (rep + 2) * d)
+        lead = self.lead(y)
+        y = self.node("Reshape", y, self.shape(*lead, h, rep + 2, d))
+        q = self.slice(y, 3, 0, -2)
+        k, v = (self.node("Gather", y, self.ints(at), axis=3) for at in (-2, rep + 1))
+        out = [q] + [self.node("Expand", t, self.node("Shape", q)) for t in (k, v)]
+        return [self.node("Transpose", self.node("Reshape", t, self.shape(*lead, h * rep, d)), perm=[0, 2, 1, 3])
+                for t in out]
+
     def grouped(self, x, h, d, v):
         """The same where `repeat` heads of q share one of k and v: [B, h*repeat, S, d]."""
         n, rep = self.d["stream"], self.d["repeat"]
+        if self.is_("copies", "packed"):
+            return self.packed(x, h, d)
         q = self.heads(self.linear(x, n, h * rep * d), h * rep, d)
-        out = [q]
-        for w in (d, v):
-            y = self.heads(self.linear(x, n, h * w), h, w)
-            b, s = self.batch or self.dim(y, 0), self.length or self.dim(y, 2)
-            y = self.node("Expand", self.unsqueeze(y, 2), self.ints(1, 1, rep, 1, 1))
-            out.append(self.node("Reshape", y, self.shape(b, h * rep, s, w)))
-        return out
+        return [q] + [self.again(self.heads(self.linear(x, n, h * w), h, w), h) for w in (d, v)]
 
     def positions(self, values, axes, x, axis):
         """The rows of a constant table for the positions that x has along its `axis`, which may be dynamic."""
@@ -336,6 +366,7 @@ class Transformer(Builder):
             return self.folded(x, h, d)
         v = d + (self.d["values"] if self.is_("qkv", "separate", "split", "slices", "interleaved") else 0)
         if layout == "grouped":
+            v = d if self.is_("copies", "packed") else v
             return self.attended(*self.grouped(x, h, d, v), h * self.d["repeat"], d, v)
         return self.attended(*self.qkv(x, h, d, v), h, d, v)
 
@@ -521,9 +552,10 @@ class Transformer(Builder):
 
 def expected(d):
     """Heads and channels of every dimension: layers that share every weight have one each; heads of q that share k and
-    v go with them."""
+    v go with them, and one of every group by itself."""
     sizes = d["sizes"][:1] if d["weights"] == "one layer" else d["sizes"]
-    return {"heads": sorted(h for h, _, _ in sizes), "ffn": sorted(f for _, _, f in sizes)}
+    queries = [d["repeat"]] * len(sizes) if d["layout"] == "grouped" else []
+    return {"heads": sorted(h for h, _, _ in sizes), "ffn": sorted(f for _, _, f in sizes), "queries": queries}
 
 
 def make(seed):
@@ -582,9 +614,11 @@ def violation(pare, seed, folder):
         if have != want:
             return f"{kind}: {have} found, {want} put in"
     sparsity = random.Random(seed + 1).choice(["0.25", "0.5", "0.75"])
+    prune = "heads,ffn,depth" if dialect["fused"] != "no" else "heads,ffn"
+    prune += ",queries" if dialect["layout"] == "grouped" and seed % 2 else ""
     r = subprocess.run([pare, "compress", path, compact, "--method", "random", "--ranking", "global", "--sparsity",
                         sparsity, "--seed", str(seed), "--steps", "0", "--threads", "1", "--save-masked", masked, "-q",
-                        *([] if dialect["fused"] == "no" else ["--prune", "heads,ffn,depth"])], capture_output=True, text=True)
+                        "--prune", prune], capture_output=True, text=True)
     if r.returncode:
         return f"compress: exit {r.returncode}: {r.stderr.strip()}"
     onnx.checker.check_model(str(compact), full_check=True)

@@ -1,4 +1,5 @@
 """Grouped-query attention: heads of q that share k and v, in the forms that exporters write it."""
+import functools
 import json
 
 import numpy as np
@@ -12,17 +13,33 @@ from test_compress import check_equal, training_data
 QUERIES, SHARED, WIDTH = 8, 4, 8  # two heads of q on each of k and v
 
 
-def repeated(b, v, shared):
-    """What transformers' repeat_kv is exported as: a new axis, Expand, Reshape."""
-    v = b.op("Unsqueeze", v, b.const(np.array([2])))
-    v = b.op("Expand", v, b.const(np.array([1, 1, QUERIES // shared, 1, 1])))
+def on_a_new_axis(op):
+    """What transformers' repeat_kv is exported as: a new axis, Expand or Tile, Reshape."""
+    def repeat(b, v, shared):
+        v = b.op("Unsqueeze", v, b.const(np.array([2])))
+        v = b.op(op, v, b.const(np.array([1, 1, QUERIES // shared, 1, 1])))
+        return b.op("Reshape", v, b.const(np.array([0, QUERIES, -1, WIDTH])))
+    return repeat
+
+
+def stacked(b, v, shared):
+    v = b.op("Concat", *(b.op("Unsqueeze", v, b.const(np.array([2]))) for _ in range(QUERIES // shared)), axis=2)
     return b.op("Reshape", v, b.const(np.array([0, QUERIES, -1, WIDTH])))
 
 
-def expanded(b, q, k, v, shared):
+def picked(b, v, shared):
+    return b.op("Gather", v, b.const(np.repeat(np.arange(shared), QUERIES // shared)), axis=1)
+
+
+def joined(b, v, shared):
+    """Query i is of group i modulo `shared`."""
+    return b.op("Concat", *[v] * (QUERIES // shared), axis=1)
+
+
+def apart_from(repeat, b, q, k, v, shared):
     q, k, v = apart(b, q, QUERIES), apart(b, k, shared), apart(b, v, shared)
     if shared > 1:
-        k, v = repeated(b, k, shared), repeated(b, v, shared)
+        k, v = repeat(b, k, shared), repeat(b, v, shared)
     s = b.op("Softmax", b.op("MatMul", q, b.op("Transpose", k, perm=[0, 1, 3, 2])), axis=-1)
     y = b.op("Transpose", b.op("MatMul", s, v), perm=[0, 2, 1, 3])
     return b.op("Reshape", y, b.const(np.array([0, 0, QUERIES * WIDTH])))
@@ -36,7 +53,15 @@ def onnx_23(b, q, k, v, shared):
     return standard(b, q, k, v, heads=QUERIES, shared=shared)
 
 
-FORMS = [expanded, operator, onnx_23]
+def spelt(repeat, name):
+    f = functools.partial(apart_from, repeat)
+    f.__name__ = name
+    return f
+
+
+FORMS = [spelt(on_a_new_axis("Expand"), "expanded"), spelt(on_a_new_axis("Tile"), "tiled"), spelt(stacked, "stacked"),
+         spelt(picked, "picked"), spelt(joined, "joined"), operator, onnx_23]
+NAMES = [f.__name__ for f in FORMS]
 
 
 def save(path, form, shared):
@@ -61,7 +86,7 @@ def cut(path, tmp_path, *options):
     return projections(compact)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", FORMS, ids=NAMES)
 @pytest.mark.parametrize("tuned", [False, True], ids=["scored", "tuned"])
 def test_half_of_the_heads_is_half_of_the_groups_whole(tmp_path, form, tuned):
     path = save(tmp_path / "m.onnx", form, SHARED)
@@ -74,7 +99,7 @@ def test_half_of_the_heads_is_half_of_the_groups_whole(tmp_path, form, tuned):
     assert cut(path, tmp_path, *options) == [QUERIES // 2, SHARED // 2, SHARED // 2, QUERIES // 2]
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", FORMS, ids=NAMES)
 @pytest.mark.parametrize("tuned", [False, True], ids=["scored", "tuned"])
 def test_half_of_the_queries_is_one_of_each_group(tmp_path, form, tuned):
     path = save(tmp_path / "m.onnx", form, SHARED)
@@ -85,9 +110,18 @@ def test_half_of_the_queries_is_one_of_each_group(tmp_path, form, tuned):
     assert cut(path, tmp_path, "--prune", "queries", *options) == [QUERIES // 2, SHARED, SHARED, QUERIES // 2]
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", FORMS, ids=NAMES)
 def test_where_all_share_one_head_the_queries_are_the_heads(tmp_path, form):
     path = save(tmp_path / "m.onnx", form, 1)
     kinds = [(g["kind"], g["count"]) for g in json.loads(run("inspect", path, "--json").stdout)["groups"]]
     assert ("heads", QUERIES) in kinds and "queries" not in dict(kinds)
     assert cut(path, tmp_path, "--method", "magnitude", "--steps", 0) == [QUERIES // 2, 1, 1, QUERIES // 2]
+
+
+def test_copies_that_are_read_no_longer_are_not_in_the_file(tmp_path):
+    path = save(tmp_path / "m.onnx", FORMS[NAMES.index("stacked")], SHARED)
+    cut(path, tmp_path, "--prune", "queries", "--method", "magnitude", "--steps", 0)
+    whole, compact = onnx.load(str(path)).graph, onnx.load(str(tmp_path / "compact.onnx")).graph
+    ops = [[n.op_type for n in g.node].count("Unsqueeze") for g in (whole, compact)]
+    read = {name for n in compact.node for name in n.input}
+    assert ops == [4, 2] and {t.name for t in compact.initializer} <= read, ops

@@ -294,7 +294,7 @@ static const struct {
     {PARE_OP_GATHER, 4, "const %a : f32[4,5,6] = random(1)\nconst %i : i64[2,3] = 0 3 -1 2 1 1\n"
                         "%y = Gather(%a, %i) {axis=1}\n"},
     {PARE_OP_GATHER, 2, "const %a : f32[3,5,6] = random(1)\nconst %i : i64[] = 2\n%y = Gather(%a, %i) {axis=0}\n"},
-    {PARE_OP_TILE, 3, "const %a : f32[3,4,5] = random(1)\n"
+    {PARE_OP_TILE, 4, "const %a : f32[3,4,5] = random(1)\n"
        "const %r : i64[3] = 1 2 1\n"
        "%y = Tile(%a, %r)\n"},
     {PARE_OP_PAD, 2, "const %a : f32[3,4,5] = random(1)\n"
@@ -686,6 +686,98 @@ Test(shapes, copies_are_as_many_as_before) {
                       "%sh = Shape(%h)\n%c = Gather(%sh, %i1)\n%r = Div(%c, %five)\n%r1 = Unsqueeze(%r, %ax)\n"
                       "%n = Concat(%one, %r1) {axis=0}\n%t = Tile(%h, %n)\n"
                       "%y = MatMul(%t, %w2) \"a/down\"\noutput %y\n");
+}
+
+/* --- heads that share k and v --- */
+
+/* 3 heads of k and v, 2 queries on each; what stands between makes %k4 and %v4 [b, n, 6, 4] of %k3 and %v3
+ * [b, n, 3, 4]. */
+#define SHARED_IN                                                                                                 \
+  "input %%x : f32[batch=?,n=?,8]\nconst %%wq : f32[8,24] = random(1)\nconst %%wk : f32[8,12] = random(2)\n"      \
+  "const %%wv : f32[8,12] = random(3)\nconst %%wo : f32[24,8] = random(4)\nconst %%to4 : i64[4] = 0 0 6 4\n"      \
+  "const %%to3 : i64[3] = 0 0 24\nconst %%apart : i64[4] = 0 0 3 4\nconst %%ax : i64[1] = %d\n"                   \
+  "%%q = MatMul(%%x, %%wq) \"a/q\"\n%%k = MatMul(%%x, %%wk) \"a/k\"\n%%v = MatMul(%%x, %%wv) \"a/v\"\n"           \
+  "%%q4 = Reshape(%%q, %%to4)\n%%k3 = Reshape(%%k, %%apart)\n%%v3 = Reshape(%%v, %%apart)\n"
+#define SHARED_OUT                                                                                                 \
+  "%qt = Transpose(%q4) {perm=[0,2,1,3]}\n%kt = Transpose(%k4) {perm=[0,2,3,1]}\n"                                 \
+  "%vt = Transpose(%v4) {perm=[0,2,1,3]}\n%s = MatMul(%qt, %kt)\n%sm = Softmax(%s) {axis=-1}\n"                    \
+  "%o = MatMul(%sm, %vt)\n%ot = Transpose(%o) {perm=[0,2,1,3]}\n%om = Reshape(%ot, %to3)\n"                        \
+  "%y = MatMul(%om, %wo) \"a/out\"\noutput %y\n"
+
+/* `axis` of %ax; `constants` once; `form` for k and for v, '@' standing for the letter. */
+static const struct {
+  const char *what;
+  int axis;
+  const char *constants, *form;
+} copies[] = {
+    {"Expand", 3, "const %r : i64[5] = 1 1 1 2 1\n",
+     "%@5 = Unsqueeze(%@3, %ax)\n%@6 = Expand(%@5, %r)\n%@4 = Reshape(%@6, %to4)\n"},
+    {"Tile of a new axis", 3, "const %r : i64[5] = 1 1 1 2 1\n",
+     "%@5 = Unsqueeze(%@3, %ax)\n%@6 = Tile(%@5, %r)\n%@4 = Reshape(%@6, %to4)\n"},
+    {"Tile of the heads", 3, "const %r : i64[4] = 1 1 2 1\n", "%@4 = Tile(%@3, %r)\n"},
+    {"Concat on a new axis", 3, "",
+     "%@5 = Unsqueeze(%@3, %ax)\n%@6 = Concat(%@5, %@5) {axis=3}\n%@4 = Reshape(%@6, %to4)\n"},
+    {"Concat of equal views, the copies first", 2, "",
+     "%@5 = Unsqueeze(%@3, %ax)\n%@7 = Unsqueeze(%@3, %ax)\n"
+     "%@6 = Concat(%@5, %@7) {axis=-3}\n%@4 = Reshape(%@6, %to4)\n"},
+    {"Concat of the heads", 3, "", "%@4 = Concat(%@3, %@3) {axis=2}\n"},
+    {"Gather of each in turn", 3, "const %i : i64[6] = 0 0 1 1 2 2\n", "%@4 = Gather(%@3, %i) {axis=2}\n"},
+    {"Gather of all again, from the end", 3, "const %i : i32[6] = 0 1 2 -3 -2 -1\n",
+     "%@4 = Gather(%@3, %i) {axis=2}\n"},
+    {"Gather by a list that is computed", 3,
+     "const %h : i64[3] = 0 1 2\nconst %h2 : i64[2] = 3 2\nconst %one : i64[1] = 1\nconst %all : i64[1] = -1\n"
+     "%h1 = Unsqueeze(%h, %one)\n%hh = Expand(%h1, %h2)\n%i = Reshape(%hh, %all)\n",
+     "%@4 = Gather(%@3, %i) {axis=2}\n"},
+};
+
+/* The form with '@' replaced. */
+static const char *lettered(Fix *f, const char *form, char letter) {
+  char *s = fmt(f, "%s", form);
+  for (char *at = s; *at; at++)
+    if (*at == '@') *at = letter;
+  return s;
+}
+
+static int count_of(const PareDims *d, PareKind kind) {
+  int count = 0;
+  for (size_t i = 0; i < d->dims.n; i++)
+    if (d->dims.at[i].kind == kind) count += (int)d->dims.at[i].count;
+  return count;
+}
+
+static void check_shared(Fix *f, const char *what, const char *text, int heads, int queries) {
+  PareDims *d = trace(f, fix_parse(f, text));
+  cr_expect(count_of(d, PARE_KIND_HEADS) == heads && count_of(d, PARE_KIND_QUERIES) == queries,
+            "%s: %d heads and %d queries found, expected %d and %d", what, count_of(d, PARE_KIND_HEADS),
+            count_of(d, PARE_KIND_QUERIES), heads, queries);
+  check_text_classes(what, text, EXACT);
+}
+
+Test(shapes, heads_that_share_k_and_v_are_cut_in_whatever_form_these_are_repeated) {
+  Fix fix, *f = &fix;
+  fix_init(f);
+  for (size_t i = 0; i < sizeof copies / sizeof *copies; i++) {
+    const char *k = lettered(f, copies[i].form, 'k'), *v = lettered(f, copies[i].form, 'v');
+    const char *in = fmt(f, SHARED_IN, copies[i].axis);
+    check_shared(f, copies[i].what, fmt(f, "%s%s%s%s%s", in, copies[i].constants, k, v, SHARED_OUT), 3, 2);
+  }
+  fix_free(f);
+}
+
+/* As Falcon packs them: [groups, queries + k + v, width]. The lists of one index are Slices in another form. */
+Test(shapes, queries_that_are_packed_with_their_k_and_v_are_no_heads_of_their_own) {
+  Fix fix, *f = &fix;
+  fix_init(f);
+  check_shared(f, "packed",
+               "input %x : f32[batch=?,n=?,8]\nconst %w : f32[8,48] = random(1)\nconst %wo : f32[24,8] = random(2)\n"
+               "const %apart : i64[5] = 0 0 3 4 4\nconst %to4 : i64[4] = 0 0 6 4\nconst %to3 : i64[3] = 0 0 24\n"
+               "const %b : i64[1] = 0\nconst %e : i64[1] = -2\nconst %ax : i64[1] = 3\nconst %ik : i64[1] = -2\n"
+               "const %iv : i64[1] = 3\n%p = MatMul(%x, %w) \"a/qkv\"\n%p5 = Reshape(%p, %apart)\n"
+               "%q5 = Slice(%p5, %b, %e, %ax)\n%k5 = Gather(%p5, %ik) {axis=3}\n%v5 = Gather(%p5, %iv) {axis=3}\n"
+               "%like = Shape(%q5)\n%k6 = Expand(%k5, %like)\n%v6 = Expand(%v5, %like)\n%q4 = Reshape(%q5, %to4)\n"
+               "%k4 = Reshape(%k6, %to4)\n%v4 = Reshape(%v6, %to4)\n" SHARED_OUT,
+               3, 2);
+  fix_free(f);
 }
 
 Test(shapes, reshapes_that_share_a_computed_target_read_minus_one) { /* as onnxsim writes Linear on rank 3 */
