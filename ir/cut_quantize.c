@@ -1,15 +1,16 @@
 /* cut_quantize.c - the `cut` column, quantisation. */
 #include "ir/cut.h"
 
-/* One scale for each index of an axis goes with that axis. */
+/* One scale for each index of an axis goes with that axis. A weight's integers may be moved before: passes/quantized
+ * finds their scales all the same. */
 PareStatus pare_cut_quantize(PareTracer *t, const PareNode *n) {
   int rank = rank_in(n, 0);
   const PareValue *root = n->in[0];
-  while (root->role == PARE_RESULT && root->def->op == PARE_OP_IDENTITY) root = root->def->in[0];
-  bool behind_a_view = is_weight(t, n, 0) && root->role != PARE_CONST;
+  while (root->role == PARE_RESULT && pare_moves_all(root->def)) root = root->def->in[0];
+  bool made = is_weight(t, n, 0) && root->role != PARE_CONST;
   for (int d = 0; d < rank; d++) {
     pare_axis_set(t, n, 0, d, pare_axis_in(t, n, 0, d));
-    if (behind_a_view) freeze_in(t, n, 0, d, "is moved before it is dequantised");
+    if (made) freeze_in(t, n, 0, d, "is parted or joined before it is dequantised");
   }
   int axis = wrap(pare_attr_get(&n->attr, axis, 1), rank);
   for (int k = 1; k < n->nin; k++)

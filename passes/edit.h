@@ -10,6 +10,11 @@
  * input k begins with: *node and *input read it. NULL when it is not one. */
 PareValue *pare_root_constant(PareNode *n, int k, PareNode **node, int *input);
 
+/* For each element of what n reads as input k, behind such a chain: its index in the constant, in `a`; *out NULL: they
+ * are the same. The chain is run on numbers. *type, unless NULL: the shape that n reads, known even where the graph is
+ * not bound, and the constant's element type. */
+PARE_MUST_USE PareStatus pare_root_elements(PareCtx *c, PareArena *a, PareNode *n, int k, int64_t **out, PareType *type);
+
 /* A new constant in the place of `old` at n's input k; same name, same origin. */
 PARE_MUST_USE PareStatus pare_replace_constant(PareCtx *c, PareGraph *g, PareNode *n, int k, PareType type,
                                                const void *data);

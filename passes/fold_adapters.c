@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "base/num.h"
-#include "passes/bind_shapes.h"
 #include "passes/edit.h"
 #include "passes/quantized.h"
 
@@ -20,47 +19,6 @@ static double read_float(PareDtype d, const void *p, size_t i) {
   case PARE_BF16: return memcpy(&h, at, 2), (double)pare_bf16_to_f32(h);
   default: return memcpy(&f, at, 4), (double)f;
   }
-}
-
-enum { MAX_VIEWS = 16 };
-
-/* For each element of what n reads as input k: its index in the constant that the
- * chain of views begins with. NULL in *out: they are the same. The chain is run on numbers. */
-static PareStatus map_views(PareCtx *c, PareArena *a, PareNode *n, int k, int64_t **out) {
-  PareNode *chain[MAX_VIEWS];
-  int len = 0;
-  PareValue *v = n->in[k];
-  for (; v->role == PARE_RESULT && len < MAX_VIEWS; v = v->def->in[0])
-    if (v->def->op != PARE_OP_CAST && v->def->op != PARE_OP_DEQUANTIZELINEAR) chain[len++] = v->def;
-  *out = NULL;
-  if (!len) return PARE_OK;
-  if (len == MAX_VIEWS) return pare_fail(c, n, PARE_UNSUPPORTED, "its weight is behind too many views");
-  int64_t count = pare_type_count(&v->type), *number = PARE_NEW_N(a, count, int64_t);
-  if (!number) return pare_nomem(c);
-  for (int64_t i = 0; i < count; i++) number[i] = i;
-  PareValue *x = PARE_NEW(a, PareValue);
-  if (!x) return pare_nomem(c);
-  *x = (PareValue){.role = PARE_CONST, .type = v->type, .name = v->name, .data = number};
-  x->type.dtype = PARE_I64;
-  while (len-- > 0) {
-    PareNode step = *chain[len];
-    PareValue *y = PARE_NEW(a, PareValue);
-    PareValue **in = PARE_NEW_N(a, step.nin, PareValue *);
-    if (!y || !in) return pare_nomem(c);
-    memcpy(in, step.in, (size_t)step.nin * sizeof *in);
-    in[0] = x;
-    step.in = in;
-    step.out = &y;
-    step.nout = 1;
-    *y = (PareValue){.role = PARE_RESULT, .name = chain[len]->out[0]->name};
-    PareGraph room = {.arena = a};
-    PARE_TRY(pare_bind_node(c, &room, &step));
-    if (!y->data) PARE_TRY(pare_node_eval(c, &step, a));
-    x = y;
-    x->role = PARE_CONST;
-  }
-  *out = (int64_t *)(uintptr_t)x->data;
-  return PARE_OK;
 }
 
 /* Of all integers that adapters were added to, those that the integers have no room for. */
@@ -154,9 +112,12 @@ static bool add_delta(const PareDelta *d, const Operand *o, double *work, Fold *
   return true;
 }
 
-static PareStatus how_stored(PareCtx *c, const PareGraph *g, const PareNode *n, int k, const PareValue *w, Fold *f) {
+/* tmp holds what f->stored points to. */
+static PareStatus how_stored(PareCtx *c, PareArena *tmp, const PareGraph *g, PareNode *n, int k, const PareValue *w,
+                             Fold *f) {
   f->dtype = w->type.dtype;
   f->integers = pare_quantized(g, n, k, &f->stored);
+  if (f->integers) PARE_TRY(pare_stored_places(c, tmp, &f->stored));
   if (f->integers ? f->stored.scale != NULL : pare_dtype_is_float(f->dtype)) return PARE_OK;
   return pare_fail(c, n, PARE_UNSUPPORTED, "its weight '%s' is of integers whose scale is not known", w->name);
 }
@@ -168,12 +129,12 @@ static PareStatus folded_constant(PareCtx *c, PareGraph *g, PareNode *n, int k, 
   if (!pare_type_bytes(&w->type, &bytes)) return pare_nomem(c);
   if (pare_type_count(&w->type) != o.k * o.n)
     return pare_fail(c, n, PARE_UNSUPPORTED, "its weight '%s' is not the matrix that was adapted", w->name);
-  PARE_TRY(how_stored(c, g, n, k, w, f));
   PareArena *tmp = pare_arena_new(1 << 16);
   double *work = tmp ? PARE_NEW_N(tmp, o.n + d->adapter->rank, double) : NULL;
   int64_t *map;
   f->w = pare_arena_alloc(g->arena, bytes, 1);
-  PareStatus s = work && f->w ? map_views(c, tmp, n, k, &map) : pare_nomem(c);
+  PareStatus s = work && f->w ? how_stored(c, tmp, g, n, k, w, f) : pare_nomem(c);
+  if (s == PARE_OK) s = pare_root_elements(c, tmp, n, k, &map, NULL);
   if (s == PARE_OK) {
     o.map = map;
     memcpy(f->w, w->data, bytes);
@@ -282,14 +243,15 @@ PareStatus pare_adapted_weight(PareCtx *c, const PareGraph *g, const PareAdapter
     return pare_fail(c, n, PARE_UNSUPPORTED, "its weight '%s' is not one constant matrix", a->name);
   Fold f = {.w = (void *)(uintptr_t)w->data}; /* which is read only */
   Operand o = {a->k, a->n, a->transposed, NULL, NULL, NULL};
-  PARE_TRY(how_stored(c, g, n, site->w, w, &f));
-  if (f.integers)
-    return pare_fail(c, n, PARE_UNSUPPORTED, "its weight '%s' is stored in integers: nothing can be taken out of it exactly "
-                     "(--adapter-init lora takes nothing), nor can it be replaced", w->name);
   PareArena *tmp = pare_arena_new(1 << 16);
-  int64_t *map;
-  PareStatus s = tmp ? map_views(c, tmp, n, site->w, &map) : pare_nomem(c);
-  if (s == PARE_OK) o.map = map;
+  if (!tmp) return pare_nomem(c);
+  PareStatus s = how_stored(c, tmp, g, n, site->w, w, &f);
+  if (s == PARE_OK && f.integers)
+    s = pare_fail(c, n, PARE_UNSUPPORTED, "its weight '%s' is stored in integers: nothing can be taken out of it exactly "
+                     "(--adapter-init lora takes nothing), nor can it be replaced", w->name);
+  int64_t *map = NULL;
+  if (s == PARE_OK) s = pare_root_elements(c, tmp, n, site->w, &map, NULL);
+  o.map = map;
   for (int64_t i = 0; s == PARE_OK && i < a->k * a->n; i++)
     out[i] = (float)number(&f, place(&o, i / a->n, i % a->n));
   pare_arena_free(tmp);

@@ -36,7 +36,7 @@ static PareLayerNames names_of(const PareGraph *g, const PareContraction *x) {
 }
 
 static bool is_site(const PareDims *d, const PareContraction *x, const PareAdapterSpec *spec) {
-  const PareNode *n = x->node;
+  PareNode *n = x->node;
   if (!is_product(n) || x->weight != 1 || n->in[1]->type.rank != 2) return false;
   if (n->in[0]->type.rank < 2 || pare_attr_get(&n->attr, transA, 0)) return false;
   PareStored stored;

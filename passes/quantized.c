@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "passes/edit.h"
 #include "passes/match.h"
 
 /* The constant that v shows, if nothing but Identity stands between. */
@@ -29,20 +30,30 @@ bool pare_scaled_product(const PareGraph *g, const PareNode *n, PareScaledProduc
   return true;
 }
 
-bool pare_stored(const PareGraph *g, const PareNode *n, int k, PareStored *out) {
+bool pare_stored(const PareGraph *g, PareNode *n, int k, PareStored *out) {
   PareScaledProduct p;
-  const PareValue *q = operand(n, k);
   bool product = n->op == PARE_OP_MATMULINTEGER && k == 1;
-  if (!q || !(product || (n->op == PARE_OP_DEQUANTIZELINEAR && k == 0))) return false;
-  *out = (PareStored){.type = &q->type, .zero = operand(n, product ? 3 : 2)};
+  if (!n->in[k] || !(product || (n->op == PARE_OP_DEQUANTIZELINEAR && k == 0))) return false;
+  *out = (PareStored){.node = n, .input = k, .zero = operand(n, product ? 3 : 2)};
   if (product) out->scale = pare_scaled_product(g, n, &p) ? behind(p.w_scale) : NULL;
   else out->scale = operand(n, 1);
-  out->axis = product ? q->type.rank - 1 : pare_attr_get(&n->attr, axis, 1);
-  if (out->axis < 0) out->axis += q->type.rank;
+  out->axis = product ? -1 : pare_attr_get(&n->attr, axis, 1);
   return true;
 }
 
-bool pare_quantized(const PareGraph *g, const PareNode *n, int k, PareStored *out) {
+PareStatus pare_stored_places(PareCtx *c, PareArena *a, PareStored *s) {
+  int64_t *element;
+  PARE_TRY(pare_root_elements(c, a, s->node, s->input, &element, &s->type));
+  if (s->axis < 0) s->axis += s->type.rank;
+  if (!element) return PARE_OK;
+  int64_t count = pare_type_count(&s->type), *place = PARE_NEW_N(a, count, int64_t);
+  if (!place) return pare_nomem(c);
+  for (int64_t i = 0; i < count; i++) place[element[i]] = i;
+  s->place = place;
+  return PARE_OK;
+}
+
+bool pare_quantized(const PareGraph *g, PareNode *n, int k, PareStored *out) {
   if (pare_stored(g, n, k, out)) return true;
   for (const PareValue *v = n->in[k]; v && v->role == PARE_RESULT; v = v->def->nin ? v->def->in[0] : NULL)
     if (pare_stored(g, v->def, 0, out)) return true;
@@ -53,8 +64,8 @@ bool pare_quantized(const PareGraph *g, const PareNode *n, int k, PareStored *ou
 static int64_t channel(const PareStored *s, const PareValue *of, int64_t i) {
   int64_t count = pare_type_count(&of->type), inner = 1;
   if (count == 1) return 0;
-  for (int d = s->type->rank - 1; d > s->axis; d--) inner *= s->type->dim[d];
-  return i / inner % count;
+  for (int d = s->type.rank - 1; d > s->axis; d--) inner *= s->type.dim[d];
+  return (s->place ? s->place[i] : i) / inner % count;
 }
 
 double pare_scale_at(const PareStored *s, int64_t i) { return pare_data_float(s->scale, channel(s, s->scale, i)); }

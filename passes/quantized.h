@@ -1,6 +1,6 @@
-/* quantized.h - weights that are stored as integers: a DequantizeLinear reads the constant
- * and all between it and the product only moves elements (tracing freezes what is moved
- * before: ir/cut_quantize.c), or a MatMulInteger does. Scales and zero points are never changed. */
+/* quantized.h - weights that are stored as integers: a DequantizeLinear or MatMulInteger reads the
+ * constant, and all between the constant, it and the product only moves elements. Scales and zero points are
+ * never changed. */
 #ifndef PARE_PASSES_QUANTIZED_H
 #define PARE_PASSES_QUANTIZED_H
 
@@ -8,18 +8,23 @@
 
 /* How integers stand for (q - zero)·scale. */
 typedef struct PareStored {
-  const PareType *type;   /* of the integers */
+  PareNode *node;         /* that takes them for numbers */
+  int input;
   const PareValue *scale; /* one number or one for each index of the axis; NULL: not known */
   const PareValue *zero;  /* likewise; NULL: 0 */
   int64_t axis;
+  PareType type;          /* of what the node reads */
+  const int64_t *place;   /* where an element of the constant stands in it; NULL: in its own place */
 } PareStored;
 
 /* How n's own input k is stored, or (pare_quantized) the constant that a chain of views makes input k of;
- * false: as floats. */
-bool pare_stored(const PareGraph *g, const PareNode *n, int k, PareStored *out);
-bool pare_quantized(const PareGraph *g, const PareNode *n, int k, PareStored *out);
+ * false: as floats. Type and place are left out. */
+bool pare_stored(const PareGraph *g, PareNode *n, int k, PareStored *out);
+bool pare_quantized(const PareGraph *g, PareNode *n, int k, PareStored *out);
+/* Finds them; place is in `a`. */
+PARE_MUST_USE PareStatus pare_stored_places(PareCtx *c, PareArena *a, PareStored *s);
 
-/* Scale and zero point of element i, which must be known. */
+/* Scale and zero point of element i of the constant, which must be known. */
 double pare_scale_at(const PareStored *s, int64_t i);
 int64_t pare_zero_at(const PareStored *s, int64_t i);
 

@@ -7,14 +7,22 @@
 #include "passes/match.h"
 #include "passes/quantized.h"
 
-/* The constant at n's input k may be read through Identity by what dequantises it. */
-static bool reads_integers(const PareGraph *g, const PareNode *n, int k, PareStored *out) {
-  while (n && n->op == PARE_OP_IDENTITY) {
-    const PareValue *v = n->out[0];
-    if (!(n = pare_sole_reader(g, v))) return false;
-    for (k = 0; n->in[k] != v;) k++;
-  }
-  return n && pare_stored(g, n, k, out);
+/* The constant at n's input k may be moved on its way to what dequantises it. */
+static bool is_dequantised(const PareGraph *g, PareNode *n, int k, PareStored *out) {
+  if (pare_stored(g, n, k, out)) return true;
+  for (PareNode *r = n->next; r && k == 0 && pare_moves_all(n); r = r->next)
+    for (int i = 0; i < r->nin; i++)
+      if (r->in[i] == n->out[0] && is_dequantised(g, r, i, out)) return true;
+  return false;
+}
+
+/* What stands for zero there, with its places in tmp, which the caller frees; NULL in *out: zero. */
+static PareStatus find_stored(PareCtx *c, const PareGraph *g, PareNode *n, int k, PareArena *tmp, PareStored *at,
+                              const PareStored **out) {
+  *out = NULL;
+  if (pare_dtype_is_float(n->in[k]->type.dtype) || !is_dequantised(g, n, k, at)) return PARE_OK;
+  *out = at;
+  return pare_stored_places(c, tmp, at);
 }
 
 /* Zeroes the slabs of `data` (of type t) whose index on `axis` is dead: integers that are dequantised are zero at
@@ -54,14 +62,21 @@ static PareStatus zero_thin(PareCtx *c, PareGraph *g, PareNode *n, int k, int ax
 }
 
 static PareStatus zero_thick(PareCtx *c, PareGraph *g, PareNode *n, int k, int axis, const int64_t *position,
-                             const bool *keep, const PareStored *stored) {
+                             const bool *keep) {
   const PareValue *v = n->in[k];
+  const PareStored *stored;
+  PareStored at;
   size_t bytes;
   uint8_t *data = pare_type_bytes(&v->type, &bytes) ? pare_arena_alloc(g->arena, bytes, 1) : NULL;
-  if (!data) return pare_nomem(c);
-  memcpy(data, v->data, bytes);
-  zero_positions(&v->type, axis, position, keep, stored, data);
-  return pare_replace_constant(c, g, n, k, v->type, data);
+  PareArena *tmp = pare_arena_new(1 << 12);
+  PareStatus s = data && tmp ? find_stored(c, g, n, k, tmp, &at, &stored) : pare_nomem(c);
+  if (s == PARE_OK) {
+    memcpy(data, v->data, bytes);
+    zero_positions(&v->type, axis, position, keep, stored, data);
+    s = pare_replace_constant(c, g, n, k, v->type, data);
+  }
+  pare_arena_free(tmp);
+  return s;
 }
 
 static bool any_dead(int64_t n, const int64_t *position, const bool *keep) {
@@ -73,18 +88,16 @@ static bool any_dead(int64_t n, const int64_t *position, const bool *keep) {
 static PareStatus zero_edge(PareCtx *c, PareGraph *g, PareNode *n, int k, int axis, PareAxis *term,
                             const PareAxis *leaf) {
   const PareType *t = &n->in[k]->type;
-  PareStored stored;
-  bool integers = reads_integers(g, n, k, &stored);
   PareMark mark = pare_arena_mark(c->scratch);
   int64_t *position = PARE_NEW_N(c->scratch, t->dim[axis], int64_t);
   if (!position) return pare_nomem(c);
   pare_axis_positions(term, leaf, position);
   PareStatus s = PARE_OK;
   bool dead = any_dead(t->dim[axis], position, leaf->keep);
-  if (dead && pare_slices_wanted(t) && t->dtype == PARE_F32 && !integers)
+  if (dead && pare_slices_wanted(t) && t->dtype == PARE_F32)
     s = zero_thin(c, g, n, k, axis, position, leaf->keep);
   else if (dead)
-    s = zero_thick(c, g, n, k, axis, position, leaf->keep, integers ? &stored : NULL);
+    s = zero_thick(c, g, n, k, axis, position, leaf->keep);
   pare_arena_rewind(c->scratch, mark);
   return s;
 }
@@ -123,16 +136,20 @@ static PareStatus zero_makers(PareCtx *c, PareGraph *g, PareNode **by_id, const 
 /* All of the constant that n reads as input k; integers that are dequantised are zero at their zero points. */
 static PareStatus zero_all(PareCtx *c, PareGraph *g, PareNode *n, int k) {
   const PareValue *v = n->in[k];
-  PareStored stored;
+  const PareStored *stored;
+  PareStored at;
   size_t bytes;
-  if (!pare_type_bytes(&v->type, &bytes)) return pare_nomem(c);
-  uint8_t *data = pare_arena_alloc(g->arena, bytes, 1);
-  if (!data) return pare_nomem(c);
-  memset(data, 0, bytes);
-  bool integers = reads_integers(g, n, k, &stored);
-  for (int64_t i = 0; integers && i < pare_type_count(&v->type); i++)
-    pare_put_int(v->type.dtype, data, i, pare_zero_at(&stored, i));
-  return pare_replace_constant(c, g, n, k, v->type, data);
+  uint8_t *data = pare_type_bytes(&v->type, &bytes) ? pare_arena_alloc(g->arena, bytes, 1) : NULL;
+  PareArena *tmp = pare_arena_new(1 << 12);
+  PareStatus s = data && tmp ? find_stored(c, g, n, k, tmp, &at, &stored) : pare_nomem(c);
+  if (s == PARE_OK) {
+    memset(data, 0, bytes);
+    for (int64_t i = 0; stored && i < pare_type_count(&v->type); i++)
+      pare_put_int(v->type.dtype, data, i, pare_zero_at(stored, i));
+    s = pare_replace_constant(c, g, n, k, v->type, data);
+  }
+  pare_arena_free(tmp);
+  return s;
 }
 
 static PareStatus zero_branches(PareCtx *c, PareGraph *g, PareNode **by_id, const PareDim *dim) {

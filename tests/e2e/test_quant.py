@@ -215,6 +215,90 @@ def test_eval_agrees_with_the_runtime_on_real_images(tmp_path):
     assert abs(ours["value"] - theirs) <= 0.002, (ours, theirs)
 
 
+# --- weights that are moved before they are dequantised ---
+
+MOVES = {  # how a matrix is stored, and the nodes that make the matrix of it
+    "turned": (lambda w: w.T, lambda w: [("Transpose", None, {"perm": [1, 0]})]),
+    "flat": (lambda w: w.reshape(-1), lambda w: [("Reshape", w.shape, {})]),
+    "stacked": (lambda w: w.T[None], lambda w: [("Squeeze", [0], {}), ("Identity", None, {}), ("Transpose", None, {})]),
+}
+
+
+def is_matrix(t):
+    return t.data_type in (TensorProto.INT8, TensorProto.UINT8) and len(t.dims) == 2
+
+
+def moved(path, how):
+    """The same model with its matrices of integers stored otherwise; the matrices are called as before, '.stored' what is
+    in the file."""
+    model = onnx.load(str(path))
+    store, back = MOVES[how]
+    nodes = []
+    for t in [t for t in model.graph.initializer if is_matrix(t)]:
+        w, name = numpy_helper.to_array(t), t.name
+        at = f"{name}.stored"
+        t.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(store(w)), at))
+        steps = back(w)
+        for i, (op, numbers, attrs) in enumerate(steps):
+            inputs, last = [at], i == len(steps) - 1
+            if numbers is not None:
+                inputs.append(f"{name}.{op}")
+                model.graph.initializer.append(numpy_helper.from_array(np.array(numbers, np.int64), inputs[1]))
+            at = name if last else f"{name}.step{i}"
+            nodes.append(helper.make_node(op, inputs, [at], name=f"{name}/{op}", **attrs))
+    rest = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes + rest)
+    onnx.save(model, path)
+    return path
+
+
+def matrices(path):
+    """By name: what the products or what dequantises reads."""
+    model, out = onnx.load(str(path)), {}
+    have = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    for n in model.graph.node:
+        if n.op_type not in ("Transpose", "Reshape", "Squeeze", "Identity") or n.input[0] not in have:
+            continue
+        w = have[n.input[0]]
+        have[n.output[0]] = {"Transpose": lambda: w.transpose(), "Reshape": lambda: w.reshape(have[n.input[1]]),
+                             "Squeeze": lambda: w.squeeze(0), "Identity": lambda: w}[n.op_type]()
+    return {k: v for k, v in have.items() if v.dtype in (np.int8, np.uint8) and v.ndim == 2}
+
+
+MOVED = ["per-tensor", "per-channel", "with-zero-points", "operators-per-channel", "dynamic-per-channel",
+         "dynamic-with-zero-points", "fused-dynamic"]
+
+
+@pytest.mark.parametrize("move", MOVES)
+@pytest.mark.parametrize("name", MOVED)
+def test_half_of_a_model_whose_integers_are_moved(name, move, tmp_path):
+    path = moved(quantised(tmp_path / "model.onnx", **SMALL[name]), move)
+    masked, compact = compress(path, tmp_path, samples(path, tmp_path / "train.npz"), *TUNING["tuned"])
+    check_pair(path, masked, compact)
+    before, after = matrices(path), matrices(compact)
+    cut = [n for n in before if before[n].shape != after[n].shape]
+    assert len([n for n in cut if n.endswith("_quantized")]) == 6, cut
+
+
+@pytest.mark.parametrize("move", MOVES)
+@pytest.mark.parametrize("name", MOVED)
+def test_integers_that_are_moved_end_as_those_that_are_not(name, move, tmp_path):
+    """Cut, and what goes made up for in what stays: requantised at the same scales."""
+    ends = []
+    for where, change in (("plain", lambda p: p), ("moved", lambda p: moved(p, move))):
+        folder = tmp_path / where
+        folder.mkdir()
+        path = change(quantised(folder / "model.onnx", **SMALL[name]))
+        _, compact = compress(path, folder, samples(path, folder / "train.npz"), *TUNING["made up for"])
+        ends.append(matrices(compact))
+    a, b = ends
+    for n, w in a.items():
+        assert b[n].shape == w.shape, n
+        far = np.abs(b[n].astype(int) - w.astype(int)).max()
+        assert far <= 1, f"{n}: {far} steps apart"
+
+
 # --- what makes no sense ---
 
 

@@ -585,10 +585,7 @@ Test(cut, of_nothing_is_the_same_graph) {
 /* --- shape arithmetic that has to follow --- */
 
 /* Cuts heads, ffn and all else, and what `kinds` allow, of a graph in text. */
-static void check_text_classes(const char *what, const char *text, unsigned kinds) {
-  Fix fix, *f = &fix;
-  fix_init(f);
-  PareGraph *g = fix_parse(f, text);
+static void check_graph(Fix *f, const char *what, const PareGraph *g, unsigned kinds) {
   for (uint64_t seed = 1; seed <= 3; seed++) {
     PareDims *d = trace_classes(f, g, kinds);
     cr_expect(d->dims.n > 0, "%s: nothing to cut", what);
@@ -596,6 +593,12 @@ static void check_text_classes(const char *what, const char *text, unsigned kind
     double changed = check_cut(f, what, g, d, two_sizes);
     cr_expect(changed > 1e-4, "%s: masking changed the outputs by %g", what, changed);
   }
+}
+
+static void check_text_classes(const char *what, const char *text, unsigned kinds) {
+  Fix fix, *f = &fix;
+  fix_init(f);
+  check_graph(f, what, fix_parse(f, text), kinds);
   fix_free(f);
 }
 
@@ -686,6 +689,55 @@ Test(shapes, copies_are_as_many_as_before) {
                       "%sh = Shape(%h)\n%c = Gather(%sh, %i1)\n%r = Div(%c, %five)\n%r1 = Unsqueeze(%r, %ax)\n"
                       "%n = Concat(%one, %r1) {axis=0}\n%t = Tile(%h, %n)\n"
                       "%y = MatMul(%t, %w2) \"a/down\"\noutput %y\n");
+}
+
+/* --- integers that are moved before they are dequantised --- */
+
+/* n numbers all over a byte's range, `least` and more. */
+static const char *bytes_of(Fix *f, int n, int least) {
+  const char *s = "";
+  for (int i = 0; i < n; i++) s = fmt(f, "%s %d", s, least + (37 * i + 11) % 256);
+  return s;
+}
+
+/* 10 channels between V [6, 10] by column and W [10, 6] by column, as %vd and %wd. */
+#define STORED_IN                                                                                                  \
+  "input %%x : f32[batch=?,6]\nconst %%vs : f32[10] = 0.01 0.02 0.03 0.04 0.05 0.01 0.02 0.03 0.04 0.05\n"         \
+  "const %%vz : i8[10] = 1 2 3 4 5 -1 -2 -3 -4 -5\nconst %%ws : f32[6] = 0.01 0.02 0.03 0.04 0.05 0.06\n"          \
+  "const %%wz : u8[6] = 100 110 120 130 140 150\nconst %%ax : i64[1] = 0\nconst %%flat : i64[2] = 6 10\n"         \
+  "const %%back : i64[2] = 10 6\nconst %%v : i8%s =%s\nconst %%w : u8%s =%s\n"
+#define STORED_OUT "%h = MatMul(%x, %vd) \"a/up\"\n%r = Relu(%h)\n%y = MatMul(%r, %wd) \"a/down\"\noutput %y\n"
+
+static const struct {
+  const char *what, *v, *w, *moves;
+} moved[] = {
+    {"Transpose", "[10,6]", "[6,10]",
+     "%vt = Transpose(%v)\n%vd = DequantizeLinear(%vt, %vs, %vz)\n%wt = Transpose(%w)\n"
+     "%wd = DequantizeLinear(%wt, %ws, %wz) {axis=-1}\n"},
+    {"Reshape", "[6,2,5]", "[2,5,6]",
+     "%vt = Reshape(%v, %flat)\n%vd = DequantizeLinear(%vt, %vs, %vz)\n%wt = Reshape(%w, %back)\n"
+     "%wd = DequantizeLinear(%wt, %ws, %wz) {axis=1}\n"},
+    {"Unsqueeze and Squeeze, on both sides", "[6,10]", "[6,10]",
+     "%vt = Unsqueeze(%v, %ax)\n%vu = DequantizeLinear(%vt, %vs, %vz) {axis=2}\n%vd = Squeeze(%vu, %ax)\n"
+     "%wt = Unsqueeze(%w, %ax)\n%wu = DequantizeLinear(%wt, %ws, %wz) {axis=1}\n%wq = Squeeze(%wu, %ax)\n"
+     "%wd = Transpose(%wq)\n"},
+    {"several of them", "[2,10,3]", "[6,5,2]",
+     "%v3 = Transpose(%v) {perm=[0,2,1]}\n%vt = Reshape(%v3, %flat)\n%vd = DequantizeLinear(%vt, %vs, %vz)\n"
+     "%wi = Identity(%w)\n%w3 = Reshape(%wi, %flat)\n%wt = Transpose(%w3)\n"
+     "%wd = DequantizeLinear(%wt, %ws, %wz) {axis=-1}\n"},
+};
+
+Test(quantised, weights_are_cut_and_masked_wherever_they_are_moved) {
+  Fix fix, *f = &fix;
+  fix_init(f);
+  for (size_t i = 0; i < sizeof moved / sizeof *moved; i++) {
+    const char *in = fmt(f, STORED_IN, moved[i].v, bytes_of(f, 60, -128), moved[i].w, bytes_of(f, 60, 0));
+    PareGraph *g = fix_parse(f, fmt(f, "%s%s%s", in, moved[i].moves, STORED_OUT));
+    for (size_t k = 0; k < g->values.n; k++) /* an imported graph does not know them either */
+      if (g->values.at[k]->role == PARE_RESULT) g->values.at[k]->type = (PareType){PARE_F32, 1, {-1}};
+    check_graph(f, moved[i].what, g, 0);
+  }
+  fix_free(f);
 }
 
 /* --- heads that share k and v --- */

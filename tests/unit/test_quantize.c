@@ -284,13 +284,24 @@ Test(fake_quantize, an_output_behind_it_is_still_of_classes) {
 /* --- weights that stay integers --- */
 
 /* y = x + relu(x·DQ(V))·DQ(W)' with V [6, 8] scaled by column and W [6, 8] by row, both with zero points. */
-static const char *const stored =
-    "opset 17\ninput %x : f32[batch=?,6]\nconst %v : i8[6,8] = zeros\nconst %vs : f32[8] = 0.01 0.02 0.03 0.04 "
-    "0.05 0.06 0.07 0.08\nconst %vz : i8[8] = 1 2 3 4 -5 -6 -7 -8\nconst %w : u8[6,8] = zeros\n"
-    "const %ws : f32[6] = 0.1 0.2 0.3 0.4 0.5 0.6\nconst %wz : u8[6] = 100 110 120 130 140 150\n"
-    "%vd = DequantizeLinear(%v, %vs, %vz)\n%wd = DequantizeLinear(%w, %ws, %wz) {axis=0}\n"
-    "%wt = Transpose(%wd)\n%h = MatMul(%x, %vd) \"up\"\n%r = Relu(%h)\n%p = MatMul(%r, %wt) \"down\"\n"
-    "%y = Add(%p, %x)\n%z = ReduceMean(%y) {keepdims=1}\noutput %z\n";
+#define STORED(v, w, moves, vd, wd)                                                                                  \
+  "opset 17\ninput %x : f32[batch=?,6]\nconst %v : i8" v " = zeros\nconst %vs : f32[8] = 0.01 0.02 0.03 0.04 "       \
+  "0.05 0.06 0.07 0.08\nconst %vz : i8[8] = 1 2 3 4 -5 -6 -7 -8\nconst %w : u8" w " = zeros\n"                      \
+  "const %ws : f32[6] = 0.1 0.2 0.3 0.4 0.5 0.6\nconst %wz : u8[6] = 100 110 120 130 140 150\n" moves               \
+  "%vd = DequantizeLinear(%" vd ", %vs, %vz)\n%wd = DequantizeLinear(%" wd ", %ws, %wz) {axis=0}\n"                 \
+  "%wt = Transpose(%wd)\n%h = MatMul(%x, %vd) \"up\"\n%r = Relu(%h)\n%p = MatMul(%r, %wt) \"down\"\n"              \
+  "%y = Add(%p, %x)\n%z = ReduceMean(%y) {keepdims=1}\noutput %z\n"
+
+static const char *const stored[] = {
+    STORED("[6,8]", "[6,8]", "", "v", "w"),
+    /* stored with the channels first, and moved before they are dequantised */
+    STORED("[8,6]", "[8,2,3]", "%vt = Transpose(%v)\n%w3 = Transpose(%w) {perm=[1,2,0]}\nconst %to : i64[2] = 6 -1\n"
+           "%w2 = Reshape(%w3, %to)\n", "vt", "w2"),
+};
+enum { FORMS = 2 };
+
+/* Where element i of the constant stands in [6, 8], as the scales have it. */
+static int64_t where(int form, int64_t i) { return form ? i % 6 * 8 + i / 6 : i; }
 
 /* Numbers all over the type's range. */
 static void spread(Fix *f, PareGraph *g, const char *name, uint64_t seed) {
@@ -302,16 +313,18 @@ static void spread(Fix *f, PareGraph *g, const char *name, uint64_t seed) {
 }
 
 typedef struct Stored {
+  int form;
   Fix f;
   PareGraph *g;
   PareDims *d;
   PareAdapters adapters;
 } Stored;
 
-static void stored_init(Stored *s) {
+static void stored_init(Stored *s, int form) {
   PareGraph *probe;
+  s->form = form;
   fix_init(&s->f);
-  s->g = fix_parse(&s->f, stored);
+  s->g = fix_parse(&s->f, stored[form]);
   spread(&s->f, s->g, "v", 1);
   spread(&s->f, s->g, "w", 2);
   MUST(&s->f, pare_probe_dims(&s->f.c, s->f.arena, s->g, 0, &probe));
@@ -327,17 +340,17 @@ static const PareValue *weight(const PareGraph *g, int dequantize) {
 }
 
 /* What the formula of the row says, in the obvious way: dequantise, add, divide, round half to even, clip. */
-static int64_t requantised(const PareGraph *g, int which, const PareValue *was, int64_t i, double delta) {
+static int64_t requantised(const PareGraph *g, int which, const PareValue *was, int64_t i, int64_t at, double delta) {
   const PareValue *s = pare_graph_find(g, which ? "ws" : "vs"), *z = pare_graph_find(g, which ? "wz" : "vz");
-  int64_t channel = which ? i / 8 : i % 8, lo = which ? 0 : -128, hi = which ? 255 : 127;
+  int64_t channel = which ? at / 8 : at % 8, lo = which ? 0 : -128, hi = which ? 255 : 127;
   double scale = pare_data_float(s, channel), zero = (double)pare_data_int(z, channel);
   double q = rint((((double)pare_data_int(was, i) - zero) * scale + delta) / scale) + zero;
   return q < (double)lo ? lo : q > (double)hi ? hi : (int64_t)q;
 }
 
-Test(quantised_weights, are_folded_at_the_scale_that_they_have) {
+static void check_folded(int form) {
   Stored s;
-  stored_init(&s);
+  stored_init(&s, form);
   Fix *f = &s.f;
   PareDelta delta[2];
   for (size_t i = 0; i < 2; i++) {
@@ -357,12 +370,12 @@ Test(quantised_weights, are_folded_at_the_scale_that_they_have) {
     const PareValue *was = weight(s.g, which), *is = weight(folded, which);
     cr_assert_eq(is->type.dtype, was->type.dtype);
     for (int64_t i = 0; i < 48; i++) {
-      int64_t k = which ? i % 8 : i / 8, n = which ? i / 8 : i % 8;
+      int64_t at = where(form, i), k = which ? at % 8 : at / 8, n = which ? at / 8 : at % 8;
       double x = 0;
       for (int64_t r = 0; r < 2; r++) x += (double)d->a[k * 2 + r] * (double)d->b[r * d->n + n]; /* s = 2/2 */
-      int64_t want = requantised(s.g, which, was, i, x), got = pare_data_int(is, i);
-      cr_expect_eq(got, want, "weight %d, element %d: %d, not %d (was %d)", which, (int)i, (int)got, (int)want,
-                   (int)pare_data_int(was, i));
+      int64_t want = requantised(s.g, which, was, i, at, x), got = pare_data_int(is, i);
+      cr_expect_eq(got, want, "form %d, weight %d, element %d: %d, not %d (was %d)", form, which, (int)i, (int)got,
+                   (int)want, (int)pare_data_int(was, i));
       moved += got != pare_data_int(was, i);
       clipped += which ? got == 0 || got == 255 : got == -128 || got == 127;
     }
@@ -371,9 +384,13 @@ Test(quantised_weights, are_folded_at_the_scale_that_they_have) {
   fix_free(f);
 }
 
+Test(quantised_weights, are_folded_at_the_scale_that_they_have) {
+  for (int form = 0; form < FORMS; form++) check_folded(form);
+}
+
 Test(quantised_weights, are_left_bit_by_bit_by_adapters_that_add_nothing) {
   Stored s;
-  stored_init(&s);
+  stored_init(&s, 0);
   const PareAdapter *a = &s.adapters.at.at[0];
   float *x = pare_arena_alloc(s.f.arena, (size_t)(a->k * a->rank), 4);
   float *zero = pare_arena_alloc(s.f.arena, (size_t)(a->rank * a->n), 4);
@@ -385,21 +402,35 @@ Test(quantised_weights, are_left_bit_by_bit_by_adapters_that_add_nothing) {
   fix_free(&s.f);
 }
 
-Test(quantised_weights, are_masked_by_their_zero_points_and_cut_with_their_scales) {
+static const bool keep_five[8] = {true, false, false, true, true, false, true, true};
+
+Test(quantised_weights, are_masked_by_their_zero_points) {
+  for (int form = 0; form < FORMS; form++) {
+    Stored s;
+    stored_init(&s, form);
+    Fix *f = &s.f;
+    PareGraph *masked;
+    s.d->dims.at[0].leaf->keep = keep_five;
+    MUST(f, pare_zero_fan_in(&f->c, f->arena, s.g, s.d, &masked));
+    const PareValue *was = weight(s.g, 1), *is = weight(masked, 1), *zero = pare_graph_find(s.g, "wz");
+    for (int64_t i = 0; i < 48; i++) {
+      int64_t at = where(form, i), want = keep_five[at % 8] ? pare_data_int(was, i) : pare_data_int(zero, at / 8);
+      cr_expect_eq(pare_data_int(is, i), want, "form %d, element %d: %d, not %d", form, (int)i,
+                   (int)pare_data_int(is, i), (int)want);
+    }
+    fix_free(f);
+  }
+}
+
+Test(quantised_weights, are_cut_with_their_scales) {
   Stored s;
-  stored_init(&s);
+  stored_init(&s, 0);
   Fix *f = &s.f;
-  static const bool keep[8] = {true, false, false, true, true, false, true, true};
+  const bool *keep = keep_five;
   cr_assert_eq(s.d->dims.n, 1u, "%zu dimensions", s.d->dims.n);
   s.d->dims.at[0].leaf->keep = keep;
-  PareGraph *masked, *cut;
-  MUST(f, pare_zero_fan_in(&f->c, f->arena, s.g, s.d, &masked));
+  PareGraph *cut;
   MUST(f, pare_cut_dims(&f->c, f->arena, s.g, s.d, &cut));
-  const PareValue *was = weight(s.g, 1), *is = weight(masked, 1), *zero = pare_graph_find(s.g, "wz");
-  for (int64_t i = 0; i < 48; i++) {
-    int64_t want = keep[i % 8] ? pare_data_int(was, i) : pare_data_int(zero, i / 8);
-    cr_expect_eq(pare_data_int(is, i), want, "element %d: %d, not %d", (int)i, (int)pare_data_int(is, i), (int)want);
-  }
   const PareNode *up = cut->first;
   for (int k = 0; k < 3; k++) {
     const PareValue *v = up->in[k], *old = s.g->first->in[k];
@@ -417,11 +448,12 @@ Test(quantised_weights, are_masked_by_their_zero_points_and_cut_with_their_scale
   fix_free(f);
 }
 
-Test(quantised_weights, that_are_moved_before_they_are_dequantised_are_frozen) {
+Test(quantised_weights, that_are_parted_before_they_are_dequantised_are_frozen) {
   Fix fix, *f = &fix;
   fix_init(f);
-  PareGraph *probe, *g = fix_parse(f, "opset 17\ninput %x : f32[batch=?,6]\nconst %v : i8[8,6] = zeros\n"
-                                      "const %s : f32[] = 1\nconst %w : f32[8,6] = random(1)\n%t = Transpose(%v)\n"
+  PareGraph *probe, *g = fix_parse(f, "opset 17\ninput %x : f32[batch=?,6]\nconst %v : i8[9,8] = zeros\n"
+                                      "const %s : f32[] = 1\nconst %w : f32[8,6] = random(1)\n"
+                                      "const %b : i64[1] = 0\nconst %e : i64[1] = 6\n%t = Slice(%v, %b, %e)\n"
                                       "%d = DequantizeLinear(%t, %s)\n%h = MatMul(%x, %d)\n%r = Relu(%h)\n"
                                       "%y = MatMul(%r, %w)\noutput %y\n");
   PareDims *d;
@@ -429,6 +461,7 @@ Test(quantised_weights, that_are_moved_before_they_are_dequantised_are_frozen) {
   MUST(f, pare_trace_dims(&f->c, f->arena, probe, &d));
   cr_expect_eq(d->dims.n, 0u, "'%s' may be cut", d->dims.n ? d->dims.at[0].name : "");
   cr_assert_gt(d->frozen.n, 0u);
-  cr_expect(strstr(d->frozen.at[0].reason, "is moved before it is dequantised"), "%s", d->frozen.at[0].reason);
+  const char *why = d->frozen.at[0].reason;
+  cr_expect(strstr(why, "is parted or joined before it is dequantised"), "%s", why);
   fix_free(f);
 }
