@@ -108,6 +108,14 @@ static void unpack(PareExpand *x, PareValue *heads, PareValue *groups, PareValue
   for (int i = 0; i < 3; i++) qkv[i] = pare_expand_transpose(x, role[i], qkv[i], 4, (int64_t[]){0, 2, 1, 3});
 }
 
+/* The op takes heads of one width alone, so that of v stays as that of q and k does: a number says so that stands
+ * nowhere in the file. Where nothing tells the width, it is v's own. */
+static PareValue *of_one_width(PareExpand *x, PareValue *v) {
+  int64_t heads = pare_expand_attr_int(x, "kv_num_heads", 0), all = known_width(pare_expand_in(x, V), LOOK_BACK);
+  if (heads <= 0 || all <= 0 || all % heads) return v;
+  return PARE_EXPAND_OP(x, RESHAPE, "v_alike", NULL, v, PARE_EXPAND_INTS(x, 0, 0, 0, all / heads));
+}
+
 void pare_expand_group_query(PareExpand *x) {
   static const char *const role[] = {"q", "k", "v"}, *const shared[] = {NULL, "k_shared", "v_shared"};
   PareValue *qkv[3], *input = pare_expand_in_of(x, Q, 3), *past = filled(x, input);
@@ -118,6 +126,7 @@ void pare_expand_group_query(PareExpand *x) {
   else
     for (int i = 0; i < 3; i++) qkv[i] = pare_expand_heads(x, role[i], pare_expand_in_of(x, i, 3), i ? groups : heads);
   if (x->status != PARE_OK) return;
+  if (pare_expand_has(x, K)) qkv[2] = of_one_width(x, qkv[2]);
   if (pare_expand_attr_int(x, "do_rotary", 0)) rotate(x, positions(x, input, past), qkv);
   for (int i = 1; i < 3; i++) {
     if (past) qkv[i] = PARE_EXPAND_JOIN(x, role[i], 2, pare_expand_in_of(x, PAST_K + i - 1, 4), qkv[i]);

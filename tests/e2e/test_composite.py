@@ -565,6 +565,11 @@ def group_query_attention_in_a_window(b):
     return b.op("Add", "x", b.linear(y, 64, HIDDEN))
 
 
+@case("heads", frozen="is a number inside")
+def group_query_attention_of_which_the_width_of_v_stays(b):
+    return b.op("Add", "x", b.linear(group_query(b, *shared_heads(b, width=8)), 64, HIDDEN))
+
+
 def packed_heads(b, heads=8, shared=2, width=8, bias=False):
     y = b.linear("x", HIDDEN, (heads + 2 * shared) * width)
     return b.op("Add", y, b.weight((heads + 2 * shared) * width)) if bias else y
