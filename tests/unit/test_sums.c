@@ -193,8 +193,8 @@ Test(sums, a_mask_takes_the_bias_of_its_branch_along) {
       MUST(f, pare_graph_verify(&f->c, g));
       double far = distance(run_graph(f, bound_at(f, zero, 1, &batch), 5), run_graph(f, g, 5));
       double most = rounding_tolerance(bound);
-      cr_expect(far <= most, "%s, dead %x: masks and zeroed weights are %.3g apart, more than %.3g", forms[k].op, dead, far,
-                most);
+      cr_expect(far <= most, "%s, dead %x: masks and zeroed weights are %.3g apart, more than %.3g", forms[k].op, dead,
+                far, most);
     }
     pare_model_free(m);
   }
