@@ -148,7 +148,7 @@ static PareStatus leave_copies(Diff *d, const PareNode *was, const PareNode *is)
   if (is->nin >= was->nin) return PARE_OK;
   PareNodeEdit *e = node_edit(d, 0, was->onnx_index);
   if (!e) return pare_nomem(d->c);
-  return e->cut_in = ~0u << is->nin, PARE_OK;
+  return e->copies = is->nin, PARE_OK;
 }
 
 /* The one attribute that the IR keeps as such and a cut changes. */

@@ -21,6 +21,7 @@ typedef struct PareNodeEdit {
   bool gone;       /* the node is left out */
   const char *op;  /* it becomes this op of the default domain, and has no attributes but `attrs`; NULL: it stays what it is */
   unsigned cut_in, cut_out; /* bits of inputs and outputs that it is left without */
+  int copies;      /* of a Concat of equal operands that many stay; 0: all */
   const char *callee; /* the node calls this clone; NULL: what it did */
   const PareValue *constant; /* a Constant node's new tensor */
   const char *without; /* an attribute that is left out */
@@ -28,6 +29,13 @@ typedef struct PareNodeEdit {
   PARE_VEC(PareInsert) inserts;
   PARE_VEC(const PareValue *) attrs; /* attributes with new numbers, by origin.attr */
 } PareNodeEdit;
+
+/* Is the input, or output, one of these? */
+static inline bool pare_edit_cuts(unsigned cut, int k) { return k < 32 && (cut >> k & 1); }
+/* Is the node left without input k? */
+static inline bool pare_edit_cuts_input(const PareNodeEdit *e, int k) {
+  return pare_edit_cuts(e->cut_in, k) || (e->copies && k >= e->copies);
+}
 
 typedef struct PareNewInitializer {
   const char *name;
@@ -54,8 +62,6 @@ typedef struct PareEdits {
  * copies are added under new names. A Gather that the file does not have (passes/untie)
  * is put before the node that reads it where its indices differ. Of an op that was expanded into several nodes, some go
  * where backend/sums knows what the op becomes. */
-/* Is the input, or output, one of these? */
-static inline bool pare_edit_cuts(unsigned cut, int k) { return k < 32 && (cut >> k & 1); }
 PARE_MUST_USE PareStatus pare_edits_find(PareCtx *c, PareArena *a, const PareGraph *before, const PareGraph *after,
                                          PareFileCounts n, PareEdits *out);
 

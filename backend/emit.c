@@ -310,7 +310,7 @@ static bool is_added(const PareNodeEdit *e, size_t at) {
 /* Is the field, of a node's input or output number `at`, left out? */
 static bool is_dropped(const PareNodeEdit *e, const PareField *f, int at) {
   switch (f->num) {
-    case PARE_NODE_INPUT: return pare_edit_cuts(e->cut_in, at);
+    case PARE_NODE_INPUT: return pare_edit_cuts_input(e, at);
     case PARE_NODE_OUTPUT: return pare_edit_cuts(e->cut_out, at);
     case PARE_NODE_DOMAIN: return e->op && f->len;
     case PARE_NODE_ATTRIBUTE: return e->op || (e->without && name_is(f, e->without));

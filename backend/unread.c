@@ -31,7 +31,7 @@ static bool reads(const PareNodeEdit *e, int input) {
   if (!e) return true;
   for (size_t i = 0; i < e->renames.n; i++)
     if (e->renames.at[i].input == input) return false;
-  return !pare_edit_cuts(e->cut_in, input);
+  return !pare_edit_cuts_input(e, input);
 }
 
 /* Is output number `at`, of this name, made neither by the node any more nor by what is put before it? */

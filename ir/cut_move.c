@@ -41,10 +41,8 @@ static bool same_value(const PareValue *a, const PareValue *b, int depth) {
   return pare_is_view(x) && pare_type_equal(&a->type, &b->type) && same_value(x->in[0], y->in[0], depth + 1);
 }
 
-enum { MAX_COPIES = 32 }; /* inputs that an edit of the file can leave out */
-
 bool pare_is_repeated(const PareNode *n) {
-  if (n->op != PARE_OP_CONCAT || n->onnx_input || n->nin < 2 || n->nin > MAX_COPIES) return false;
+  if (n->op != PARE_OP_CONCAT || n->onnx_input || n->nin < 2) return false;
   for (int k = 1; k < n->nin; k++)
     if (!same_value(n->in[0], n->in[k], 0)) return false;
   return n->in[0]->role != PARE_CONST;

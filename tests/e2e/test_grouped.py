@@ -125,3 +125,10 @@ def test_copies_that_are_read_no_longer_are_not_in_the_file(tmp_path):
     ops = [[n.op_type for n in g.node].count("Unsqueeze") for g in (whole, compact)]
     read = {name for n in compact.node for name in n.input}
     assert ops == [4, 2] and {t.name for t in compact.initializer} <= read, ops
+
+
+def test_forty_copies_become_thirty_four(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "QUERIES", 80)
+    path = save(tmp_path / "m.onnx", FORMS[NAMES.index("stacked")], 2)
+    options = ["--prune", "queries", "--sparsity", 0.15, "--method", "magnitude", "--steps", 0]
+    assert cut(path, tmp_path, *options) == [68, 2, 2, 68]
