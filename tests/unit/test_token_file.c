@@ -152,6 +152,40 @@ Test(token_file, merges_and_their_parts_stay_with_what_they_make) {
   fix_free(&f);
 }
 
+/* The first failure on the way from a file to its shorter one, where the k-th allocation of the arena or of scratch
+ * fails; all arenas are of this call. */
+static PareStatus with_failing(const char *path, bool scratch, size_t k) {
+  enum { ROWS = 8 };
+  bool keep[ROWS] = {[5] = true};
+  const int64_t new_id[ROWS] = {0, 1, 2, 3, 3, 4, 5, 6};
+  PareCtx c;
+  PareArena *a = pare_arena_new(1 << 12);
+  PareTokenFile t;
+  PareTokensAdded added;
+  PareTokenTexts out;
+  cr_assert(a && pare_ctx_init(&c, NULL, 0));
+  pare_arena_fail_after(scratch ? c.scratch : a, k);
+  PareStatus s = pare_token_file_open(&c, a, path, ROWS, &t);
+  if (s == PARE_OK) s = pare_token_file_complete(&c, &t, keep, &added);
+  if (s == PARE_OK) s = pare_token_file_cut(&c, a, &t, keep, new_id, &out);
+  pare_token_file_close(&t);
+  pare_arena_free(a);
+  pare_ctx_free(&c);
+  return s;
+}
+
+Test(token_file, every_allocation_that_fails_is_told) {
+  Fix f;
+  fix_init(&f);
+  const char *path = files_of(&f, "a b c ab bc abc", "b c\na b\nab c\na bc\n");
+  for (int scratch = 0; scratch < 2; scratch++) {
+    size_t k = 1;
+    for (PareStatus s; (s = with_failing(path, scratch, k)) != PARE_OK; k++) cr_assert_eq(s, PARE_NOMEM, "at %zu: %d", k, s);
+    cr_expect_gt(k, 5, "only %zu allocations were made", k - 1);
+  }
+  fix_free(&f);
+}
+
 Test(token_file, merges_are_looked_for_under_the_name_of_their_vocabulary_first) {
   Fix f;
   fix_init(&f);
