@@ -23,11 +23,14 @@ static PareValue *embed(PareExpand *x) {
 
 /* How often 1 stands in each row of the mask, i32[batch]; zeros without a mask. */
 static PareValue *mask_index(PareExpand *x) {
-  PareValue *mask = pare_expand_in(x, pare_expand_has(x, MASK) ? MASK : IDS);
-  PareValue *count = pare_expand_cast(x, mask, PARE_I32), *one = pare_expand_cast(x, pare_expand_int(x, 1), PARE_I32);
-  if (pare_expand_has(x, MASK)) count = pare_expand_cast(x, PARE_EXPAND_OP(x, EQUAL, "on", NULL, count, one), PARE_I32);
-  else count = PARE_EXPAND_OP(x, SUB, "zeros", NULL, count, count);
   PareAttrs attr = {0};
+  if (!pare_expand_has(x, MASK)) {
+    PareValue *zero = pare_expand_cast(x, pare_expand_int(x, 0), PARE_I32);
+    return PARE_EXPAND_OP(x, EXPAND, "zeros", NULL, zero, pare_expand_dim(x, pare_expand_in(x, IDS), 0));
+  }
+  PareValue *count = pare_expand_cast(x, pare_expand_in(x, MASK), PARE_I32);
+  PareValue *one = pare_expand_cast(x, pare_expand_int(x, 1), PARE_I32);
+  count = pare_expand_cast(x, PARE_EXPAND_OP(x, EQUAL, "on", NULL, count, one), PARE_I32);
   pare_attr_set(&attr, keepdims, 0);
   return PARE_EXPAND_OP(x, REDUCESUM, "length", &attr, count, PARE_EXPAND_INTS(x, 1));
 }

@@ -44,6 +44,13 @@ static bool changes_type_alone(const PareNode *n) {
   return n->op == PARE_OP_CAST || n->op == PARE_OP_DEQUANTIZELINEAR || n->op == PARE_OP_IDENTITY;
 }
 
+bool pare_is_moved_whole(const PareNode *n, int k) {
+  const PareValue *v = n->in[k];
+  for (; v && v->role == PARE_RESULT; v = v->def->in[0])
+    if (!pare_is_view(v->def) && v->def->op != PARE_OP_TRANSPOSE && !changes_type_alone(v->def)) return false;
+  return v && v->role == PARE_CONST;
+}
+
 PareStatus pare_root_elements(PareCtx *c, PareArena *a, PareNode *n, int k, int64_t **out, PareType *type) {
   PareNode *chain[MAX_VIEWS];
   int len = 0;

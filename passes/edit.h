@@ -9,6 +9,8 @@
 /* The constant that a chain of views (Transpose, Identity, Reshape...) of n's
  * input k begins with: *node and *input read it. NULL when it is not one. */
 PareValue *pare_root_constant(PareNode *n, int k, PareNode **node, int *input);
+/* Does n's input k hold all of the elements of one constant, moved at most, and as they are but for their type? */
+bool pare_is_moved_whole(const PareNode *n, int k);
 
 /* For each element of what n reads as input k, behind such a chain: its index in the constant, in `a`; *out NULL: they
  * are the same. The chain is run on numbers. *type, unless NULL: the shape that n reads, known even where the graph is

@@ -113,6 +113,13 @@ static PareStatus follows_state(PareCtx *c, const PareGraph *g, const PareValue 
   return PARE_OK;
 }
 
+/* Is nothing broadcast: neither learned queries over the batch, nor k and v over heads that share them? */
+static bool same_batch(const View *a, const View *b) {
+  for (int i = 0; i < 2; i++)
+    if (a->v->type.dim[a->axis[i]] != b->v->type.dim[b->axis[i]]) return false;
+  return true;
+}
+
 static PareStatus fuse(PareCtx *c, PareGraph *g, PareNode *softmax) {
   Found f = {.mask = NULL};
   PareValue *p = skip_views(g, softmax->out[0]);
@@ -123,8 +130,7 @@ static PareStatus fuse(PareCtx *c, PareGraph *g, PareNode *softmax) {
   PareNode *back = pare_sole_reader_op(g, mix->out[0], PARE_OP_TRANSPOSE);
   static const int64_t inside[] = {0, 2, 1, 3};
   bool turned = back && back->attr.perm.n == 4 && !memcmp(back->attr.perm.at, inside, sizeof inside);
-  const int64_t *q = softmax->out[0]->type.dim, *v = mix->in[1]->type.dim;
-  if (q[0] != v[0] || q[1] != v[1]) return PARE_OK; /* heads that share k and v */
+  if (!same_batch(&f.q, &f.k) || !same_batch(&f.q, &f.v)) return PARE_OK;
   bool trained = false;
   if (f.mask) PARE_TRY(follows_state(c, g, f.mask, &trained));
   if (trained) return PARE_OK;

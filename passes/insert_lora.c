@@ -114,7 +114,7 @@ PareStatus pare_find_adapters(PareCtx *c, PareArena *a, const PareDims *d, const
     PareAdapter *found = NULL;
     for (size_t j = 0; weight && j < out->at.n && !found; j++)
       if (shares_adapter(d, by_id, &out->at.at[j], x)) found = &out->at.at[j];
-    if (!weight) continue;
+    if (!weight || !pare_is_moved_whole(x->node, x->weight)) continue;
     if (!found) {
       const PareType *type = &x->node->in[x->weight]->type;
       bool transposed = x->weight_axis == 1;

@@ -269,6 +269,12 @@ Test(fuse, what_only_looks_like_attention_is_left_alone) {
       /* probabilities on the right */
       "opset 17\ninput %q : T[2,3,5,4]\ninput %k : T[2,3,5,4]\ninput %v : T[2,3,6,5]\n"
       "%kt = Transpose(%k) {perm=[0,1,3,2]}\n%p = MatMul(%q, %kt)\n%w = Softmax(%p)\n%y = MatMul(%v, %w)\noutput %y\n",
+      /* queries that all samples share */
+      "opset 17\ninput %q : T[1,3,7,4]\ninput %k : T[2,3,5,4]\ninput %v : T[2,3,5,6]\n"
+      "%kt = Transpose(%k) {perm=[0,1,3,2]}\n%p = MatMul(%q, %kt)\n%w = Softmax(%p)\n%y = MatMul(%w, %v)\noutput %y\n",
+      /* one head of k for all of q's */
+      "opset 17\ninput %q : T[2,3,7,4]\ninput %k : T[2,1,5,4]\ninput %v : T[2,3,5,6]\n"
+      "%kt = Transpose(%k) {perm=[0,1,3,2]}\n%p = MatMul(%q, %kt)\n%w = Softmax(%p)\n%y = MatMul(%w, %v)\noutput %y\n",
   };
   for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
     check_left_alone(texts[i], "fuse-attention", PARE_OP_ATTENTION);

@@ -9,6 +9,7 @@
 #include "base/num.h"
 #include "base/rng.h"
 #include "kernels/cpu/tile.h"
+#include "tests/unit/support.h"
 
 typedef const PareTiles *AtFn(int i);
 typedef void PairsFn(int64_t rows, int64_t cols, const uint16_t *x, int64_t ldx, int64_t width, uint32_t *out,
@@ -221,14 +222,17 @@ static double parts_error(const Level *l, const PareTiles *t, int64_t depth, boo
 }
 
 Test(tile, products_of_parts_are_as_exact_as_those_of_floats) {
+  int tried = 0;
   for (int i = 0; level(i); i++) {
     for (int k = 0; level(i)->at(k); k++) {
       const PareTiles *t = level(i)->at(k);
       for (int64_t depth = 2; t->multiply_parts && depth <= 48; depth *= 2) {
         double loop, err = parts_error(level(i), t, depth, depth % 4 == 0, &loop);
+        tried++;
         cr_expect(err <= loop, "%s, %s, sums of %" PRId64 ": %.3g away, a sum of floats %.3g", level(i)->name, t->name,
                   depth * PARE_TILE_DEPTH, err, loop);
       }
     }
   }
+  if (!tried) skip("no unit of this machine multiplies floats in parts");
 }
