@@ -53,6 +53,15 @@ static PareStatus list_adapters(PareCtx *c, PareArena *a, const PareAdapters *ad
   return PARE_OK;
 }
 
+static PareStatus list_aside(PareCtx *c, PareArena *a, const PareTuner *t, PareReport *r) {
+  PareReportOutput *at = PARE_NEW_N(a, t->dense->outputs.n + 1, PareReportOutput);
+  if (!at) return pare_nomem(c);
+  for (size_t i = 0; t->aside.of && i < t->dense->outputs.n; i++)
+    if (t->aside.of[i]) at[r->training.naside++] = (PareReportOutput){t->dense->outputs.at[i]->name, t->aside.why[i]};
+  r->training.aside = at;
+  return PARE_OK;
+}
+
 static PareStatus list_spans(PareCtx *c, PareArena *a, const PareCompressResult *x, PareReport *r) {
   static const char *const name[] = {
 #define X(ID, name) #name,
@@ -168,6 +177,7 @@ PareStatus pare_account_write(PareCtx *c, const PareTuner *t, const PareAccount 
   r.training.seconds = x->seconds;
   r.training.samples_per_second = x->samples_per_second;
   r.training.final_loss = x->final_loss;
+  PARE_TRY(list_aside(c, a, t, &r));
   PARE_TRY(list_spans(c, a, x, &r));
   PARE_TRY(list_options(c, a, t->o, &r));
   PARE_TRY(list_groups(c, a, t, &r));

@@ -209,12 +209,14 @@ static PareStatus time_result(Compress *k) {
 static PareStatus choose_yardstick(Compress *k) {
   const PareData *d = k->eval ? k->eval : k->train;
   PareGraph *g;
+  PareAside aside;
   int64_t batch = k->o->batch;
   if (!d && !k->o->metric) return PARE_OK;
   if (!d) return pare_error(k->c, PARE_USAGE, "--metric needs data to judge on: give --train or --eval");
   if (!(g = pare_graph_clone(k->c, k->arena, k->dense))) return k->c->diag.code;
   PARE_TRY(pare_feed_bind(k->c, g, d, &batch));
-  return pare_judge_choose(k->c, g, d, k->o->metric, &k->by);
+  PARE_TRY(pare_find_aside(k->c, k->arena, k->dense, d, &aside));
+  return pare_judge_choose(k->c, g, aside.of, d, k->o->metric, &k->by);
 }
 
 /* What is to be reached, in the units of the target. */

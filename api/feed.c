@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "passes/bind_shapes.h"
+#include "passes/task.h"
 
 /* --- do the data fit? --- */
 
@@ -98,12 +99,20 @@ static PareStatus bind(PareCtx *c, PareGraph *g, const PareArray *const *array, 
   return pare_bind_shapes(c, g, 0, NULL);
 }
 
-static bool outputs_follow(const PareGraph *g, int64_t batch) {
+/* Some outputs have as many samples as the batch, and no other one has a single one: what is not of samples at all (a
+ * scale, a weight) says nothing. */
+static PareStatus outputs_follow(PareCtx *c, const PareGraph *g, int64_t batch, bool *out) {
+  bool *varies = PARE_NEW_N(c->scratch, g->values.n + 1, bool), some = false, single = false;
+  if (!varies) return pare_nomem(c);
+  pare_mark_varying(g, varies);
   for (size_t i = 0; i < g->outputs.n; i++) {
-    const PareType *t = &g->outputs.at[i]->type;
-    if (t->rank < 1 || t->dim[0] != batch) return false;
+    const PareValue *v = g->outputs.at[i];
+    if (!varies[v->id] || v->type.rank < 1) continue;
+    some |= v->type.dim[0] == batch;
+    single |= v->type.dim[0] == 1;
   }
-  return true;
+  *out = some && !single;
+  return PARE_OK;
 }
 
 /* A batch of 1 may be baked into the model: then 1 is what it gets. */
@@ -112,8 +121,10 @@ static PareStatus bind_batch(PareCtx *c, PareGraph *g, const PareArray *const *a
   PARE_TRY(fixed_batch(c, g, &fixed));
   if (fixed) return bind(c, g, array, *batch = fixed);
   PareDiag before = c->diag;
+  bool follow = false;
   PareStatus s = bind(c, g, array, *batch);
-  if (s == PARE_NOMEM || *batch == 1 || (s == PARE_OK && outputs_follow(g, *batch))) return s;
+  if (s == PARE_OK && *batch > 1) PARE_TRY(outputs_follow(c, g, *batch, &follow));
+  if (s == PARE_NOMEM || *batch == 1 || follow) return s;
   PareDiag first = c->diag;
   c->diag = before;
   if (bind(c, g, array, 1) == PARE_OK) return *batch = 1, PARE_OK;
@@ -130,8 +141,12 @@ static PareStatus check_and_bind(PareCtx *c, PareGraph *g, const PareData *d, in
 }
 
 PareStatus pare_feed_bind(PareCtx *c, PareGraph *g, const PareData *d, int64_t *batch) {
-  PareMark mark = pare_arena_mark(c->scratch);
   if (*batch > d->nsamples) *batch = d->nsamples;
+  return pare_feed_bind_free(c, g, d, batch);
+}
+
+PareStatus pare_feed_bind_free(PareCtx *c, PareGraph *g, const PareData *d, int64_t *batch) {
+  PareMark mark = pare_arena_mark(c->scratch);
   PareStatus s = check_and_bind(c, g, d, batch);
   pare_arena_rewind(c->scratch, mark);
   return s;

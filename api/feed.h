@@ -7,9 +7,11 @@
 
 /* Checks that the data fit the inputs of g (unbound; a clone of the model) and
  * binds its shapes: axis 0 is *batch where it is dynamic and nothing in the model
- * insists on 1, other axes take the data's lengths. *batch becomes what it is.
- * Errors (PARE_DATA) name the array and what the model wants. */
+ * insists on 1, other axes take the data's lengths. *batch becomes what it is, no more
+ * than there are samples. Errors (PARE_DATA) name the array and what the model wants. */
 PARE_MUST_USE PareStatus pare_feed_bind(PareCtx *c, PareGraph *g, const PareData *d, int64_t *batch);
+/* The same for a batch that may be more than there are samples. */
+PARE_MUST_USE PareStatus pare_feed_bind_free(PareCtx *c, PareGraph *g, const PareData *d, int64_t *batch);
 
 /* Copies samples into the program's inputs; `count` samples, the rest of
  * the batch repeats the last. Inputs of ours ("pare.") are left alone. */

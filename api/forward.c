@@ -69,10 +69,10 @@ static PareStatus make(PareCtx *c, PareForward *f, const PareGraph *g, int64_t b
 }
 
 /* What has no gradient is no reason not to run. */
-static PareStatus add_relevance(PareCtx *c, PareForward *f, size_t felt) {
+static PareStatus add_relevance(PareCtx *c, PareForward *f, const PareWatch *w) {
   PareDiag before = c->diag;
-  PareStatus s = pare_append_relevance(c, f->graph, f->noutputs, felt, f->graph->outputs.at + f->noutputs,
-                                       &f->relevance);
+  PareStatus s = pare_append_relevance(c, f->graph, f->noutputs, w->aside, w->felt,
+                                       f->graph->outputs.at + f->noutputs, &f->relevance);
   if (s != PARE_UNSUPPORTED) return s;
   pare_log(c, 0, "all positions count alike: %s", c->diag.text);
   c->diag = before;
@@ -95,7 +95,7 @@ static PareStatus make_watching(PareCtx *c, PareForward *f, const PareGraph *g, 
     if (v->type.dtype != PARE_F32)
       return pare_error(c, PARE_UNSUPPORTED, "'%s' is %s; tuning wants f32", v->name, pare_dtype_name(v->type.dtype));
   }
-  if (w->felt) PARE_TRY(add_relevance(c, f, w->felt));
+  if (w->felt) PARE_TRY(add_relevance(c, f, w));
   PARE_TRY(pare_run_passes(c, f->graph, "fuse-sums", NULL));
   return make_program(c, f, device);
 }

@@ -54,6 +54,7 @@ typedef struct PareWatch {
   size_t n;
   const uint32_t *value; /* ids in g of f32 results (once widened) whose axis 0 counts samples */
   size_t felt;           /* of so many, the first, also how much the outputs feel each position (passes/hidden.h) */
+  const bool *aside;     /* by output: it feels nothing (passes/task.h); NULL: all of floats do */
   bool bf16;             /* products of layers and attention in bf16 */
 } PareWatch;
 

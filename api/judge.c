@@ -25,10 +25,10 @@ PareMetricKind pare_judge_usual(PareJudges what, bool classes) {
   }
 }
 
-static PareStatus choose_reference(PareCtx *c, const PareGraph *g, PareYardstick *out) {
+static PareStatus choose_reference(PareCtx *c, const PareGraph *g, const bool *aside, PareYardstick *out) {
   for (size_t i = 0; i < g->outputs.n; i++) {
     const PareValue *v = g->outputs.at[i];
-    if (!pare_dtype_is_float(v->type.dtype)) continue;
+    if (!pare_is_followed(g, aside, i)) continue;
     *out = (PareYardstick){pare_judge_usual(PARE_JUDGES_REFERENCE, pare_output_is_classes(v)), PARE_JUDGES_REFERENCE,
                            {.output = i, .last = i}};
     return PARE_OK;
@@ -47,10 +47,10 @@ static PareStatus check_labels(PareCtx *c, const PareGraph *g, const PareData *d
   return pare_data_check_below(c, d, l, classes, "the model's classes number");
 }
 
-static PareStatus choose_task(PareCtx *c, const PareGraph *g, const PareData *d, const PareArray *l,
+static PareStatus choose_task(PareCtx *c, const PareGraph *g, const bool *aside, const PareData *d, const PareArray *l,
                               PareYardstick *out) {
   PareLabels labels = {l->type, pare_data_marks(l)};
-  PARE_TRY(pare_task_find(c, d->file, &labels, g->outputs.n, g->outputs.at, &out->task));
+  PARE_TRY(pare_task_find(c, d->file, &labels, g, aside, &out->task));
   out->what = pare_judges_task(out->task.kind);
   out->metric = pare_judge_usual(out->what, true);
   return check_labels(c, g, d, l, &out->task);
@@ -72,14 +72,15 @@ static PareStatus take_metric(PareCtx *c, const PareGraph *g, const PareData *d,
                          pare_metric_name(asked), (long long)width, (long long)pare_metric_least(asked));
 }
 
-PareStatus pare_judge_choose(PareCtx *c, const PareGraph *g, const PareData *d, int64_t metric, PareYardstick *out) {
+PareStatus pare_judge_choose(PareCtx *c, const PareGraph *g, const bool *aside, const PareData *d, int64_t metric,
+                             PareYardstick *out) {
   const PareArray *l = pare_data_find(d, "labels");
   PareMetricKind asked = (PareMetricKind)(metric - 1);
   bool reference = metric ? pare_metric_takes(asked, PARE_JUDGES_REFERENCE) : !l;
   if (!l && !reference)
     return pare_data_error(c, d, PARE_DATA, "there is no array 'labels' for --metric %s to judge by",
                            pare_metric_name(asked));
-  PARE_TRY(reference ? choose_reference(c, g, out) : choose_task(c, g, d, l, out));
+  PARE_TRY(reference ? choose_reference(c, g, aside, out) : choose_task(c, g, aside, d, l, out));
   return metric ? take_metric(c, g, d, asked, out) : PARE_OK;
 }
 

@@ -4,6 +4,7 @@
 
 #include "api/feed.h"
 #include "passes/probe_dims.h"
+#include "passes/task.h"
 #include "passes/trace_dims.h"
 #include "passes/untie.h"
 
@@ -11,6 +12,7 @@ typedef struct Pair {
   PareCtx *c;
   PareArena *a;
   const PareGraph *student, *teacher; /* bound to the same data */
+  const bool *aside;                  /* of the student's outputs */
   PareOtherTeacher *out;
 } Pair;
 
@@ -47,12 +49,12 @@ static PareStatus check_inputs(PareCtx *c, const PareGraph *student, const PareG
 
 /* --- outputs --- */
 
-/* The graph's outputs of floats: what tuning follows. NULL when memory is out. */
-static const PareValue **floats_of(PareArena *a, const PareGraph *g, size_t *n) {
+/* The graph's outputs that may be followed. NULL when memory is out. */
+static const PareValue **followed(PareArena *a, const PareGraph *g, const bool *aside, size_t *n) {
   const PareValue **at = PARE_NEW_N(a, g->outputs.n + 1, const PareValue *);
   *n = 0;
   for (size_t i = 0; at && i < g->outputs.n; i++)
-    if (pare_dtype_is_float(g->outputs.at[i]->type.dtype)) at[(*n)++] = g->outputs.at[i];
+    if (pare_is_followed(g, aside, i)) at[(*n)++] = g->outputs.at[i];
   return at;
 }
 
@@ -63,7 +65,8 @@ static bool same_shape(const PareType *a, const PareType *b) {
 
 static PareStatus match_outputs(Pair *p) {
   size_t n, m;
-  const PareValue **want = floats_of(p->a, p->student, &n), **have = floats_of(p->a, p->teacher, &m);
+  const PareValue **want = followed(p->a, p->student, p->aside, &n);
+  const PareValue **have = followed(p->a, p->teacher, p->out->aside.of, &m);
   size_t *output = PARE_NEW_N(p->a, n + 1, size_t);
   bool named = true;
   if (!want || !have || !output) return pare_nomem(p->c);
@@ -72,15 +75,14 @@ static PareStatus match_outputs(Pair *p) {
     const PareValue *y = named ? find(have, m, want[i]->name) : i < m ? have[i] : NULL;
     char a[PARE_TYPE_TEXT], b[PARE_TYPE_TEXT];
     if (!y)
-      return pare_error(p->c, PARE_DATA, "it has %zu outputs of floats, and the model to be tuned has '%s' beyond them", m,
-                        want[i]->name);
+      return pare_error(p->c, PARE_DATA, "it has %zu outputs of floats that count samples, and the model to be tuned has "
+                        "'%s' beyond them", m, want[i]->name);
     if (!same_shape(&y->type, &want[i]->type))
       return pare_error(p->c, PARE_DATA, "its output '%s' is %s on these data, and '%s' of the model to be tuned %s", y->name,
                         pare_type_text(&y->type, a), want[i]->name, pare_type_text(&want[i]->type, b));
-    while (have[output[i]] != y) output[i]++;
+    while (p->teacher->outputs.at[output[i]] != y) output[i]++;
   }
-  p->out->noutputs = n;
-  p->out->output = output;
+  p->out->order = (PareOutputOrder){n, output};
   return PARE_OK;
 }
 
@@ -144,14 +146,16 @@ static PareStatus open(Pair *p, const char *path, const PareGraph *student, cons
   PARE_TRY(bound(p->c, p->a, student, data, &p->student));
   PARE_TRY(check_inputs(p->c, p->student, g));
   PARE_TRY(bound(p->c, p->a, g, data, &p->teacher));
+  PARE_TRY(pare_find_aside(p->c, p->a, g, data, &p->out->aside));
   PARE_TRY(match_outputs(p));
   return match_hidden(p, states);
 }
 
 PareStatus pare_other_teacher_open(PareCtx *c, PareArena *a, const char *path, const PareGraph *student,
-                                   const PareHiddens *states, const PareData *data, PareOtherTeacher *out) {
+                                   const bool *aside, const PareHiddens *states, const PareData *data,
+                                   PareOtherTeacher *out) {
   const char *file = c->file;
-  Pair p = {.c = c, .a = a, .out = out};
+  Pair p = {.c = c, .a = a, .aside = aside, .out = out};
   *out = (PareOtherTeacher){0};
   c->file = path; /* what is wrong is wrong with it */
   PareStatus s = open(&p, path, student, states, data);

@@ -3,23 +3,25 @@
 #define PARE_API_OTHER_TEACHER_H
 
 #include "frontend/model.h"
+#include "api/aside.h"
+#include "api/teacher.h"
 #include "passes/hidden.h"
 #include "runtime/data.h"
 
 /* A model to learn from, on the same data as its student. */
 typedef struct PareOtherTeacher {
   PareModel *model;
-  size_t noutputs;       /* the student's outputs of floats */
-  const size_t *output;  /* by such: the number of the teacher's output of floats that it follows */
+  PareOutputOrder order; /* the teacher's outputs that the student's follow */
   size_t nhidden;
   const uint32_t *hidden; /* by state of the student: id of the teacher's value; NULL where theirs do not fit */
+  PareAside aside;        /* of its own outputs */
 } PareOtherTeacher;
 
-/* Loads the model, and finds what of it the student (unbound) follows. Outputs are matched by name, or where not all
+/* Loads the model, and finds what of it the student (unbound), but for what `aside` leaves out, follows. Outputs are matched by name, or where not all
  * names are there by their order; hidden states by their place between the first and the last. PARE_DATA where inputs or
  * outputs differ. Lists live in a. Pair: pare_model_free for `model`, also after an error. */
 PARE_MUST_USE PareStatus pare_other_teacher_open(PareCtx *c, PareArena *a, const char *path, const PareGraph *student,
-                                                 const PareHiddens *states, const PareData *data,
+                                                 const bool *aside, const PareHiddens *states, const PareData *data,
                                                  PareOtherTeacher *out);
 
 #endif

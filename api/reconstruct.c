@@ -215,7 +215,7 @@ static PareStatus observe(PareTuner *t, PareArena *a, const PareGraph *g, const 
   if (!value) return pare_nomem(t->c);
   memcpy(value, all->result.at, n * sizeof *value);
   memcpy(value + n, all->input.at, n * sizeof *value);
-  PareWatch w = {.n = 2 * n, .value = value, .felt = n, .bf16 = t->spec.bf16};
+  PareWatch w = {.n = 2 * n, .value = value, .felt = n, .aside = t->aside.of, .bf16 = t->spec.bf16};
   PareForward *f = NULL;
   PARE_TRY(pare_forward_new_watching(t->c, g, t->data, t->batch, &w, t->device, &f));
   PareStatus s = observe_on(t, f, all);

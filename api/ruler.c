@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "api/aside.h"
+
 const char *pare_ruler_loss_name(const PareRuler *r) {
   switch (r->by.what) {
     case PARE_JUDGES_NUMBERS: return "mse";
@@ -125,8 +127,10 @@ static PareStatus judge(PareCtx *c, const PareRuler *r, PareForward *f, PareVerd
   return pare_judge_run(c, f, NULL, r->data, r->chosen, &r->by, &quiet, out);
 }
 
-static PareStatus set_up(PareCtx *c, PareArena *a, PareRuler *r, PareForward *f, int metric) {
-  PARE_TRY(pare_judge_choose(c, pare_forward_graph(f), r->data, metric, &r->by));
+static PareStatus set_up(PareCtx *c, PareArena *a, const PareGraph *g, PareRuler *r, PareForward *f, int metric) {
+  PareAside aside;
+  PARE_TRY(pare_find_aside(c, a, g, r->data, &aside));
+  PARE_TRY(pare_judge_choose(c, pare_forward_graph(f), aside.of, r->data, metric, &r->by));
   if (r->by.what == PARE_JUDGES_REFERENCE) {
     const PareValue *mask = pare_task_padding(pare_forward_graph(f), pare_forward_value(f, r->by.task.output));
     r->padding = mask ? pare_data_find(r->data, mask->name) : NULL;
@@ -141,7 +145,7 @@ PareStatus pare_ruler_new(PareCtx *c, PareArena *a, const PareGraph *g, const Pa
   *out = (PareRuler){.data = d, .chosen = chosen, .batch = batch, .device = device, .h = h};
   PareMark mark = pare_arena_mark(c->scratch);
   PareStatus s = pare_forward_new(c, g, d, batch, PARE_FORWARD_FUSED, device, &f);
-  if (s == PARE_OK) s = set_up(c, a, out, f, metric);
+  if (s == PARE_OK) s = set_up(c, a, g, out, f, metric);
   pare_forward_free(f);
   pare_arena_rewind(c->scratch, mark);
   return s;

@@ -51,7 +51,7 @@ static PareStatus choose_task(PareTuner *t, const PareGraph *g) {
   t->spec.labels.dim[0] = t->batch;
   t->spec.labels.dtype = PARE_I64;
   PareLabels labels = {l->type, pare_data_marks(l)};
-  PARE_TRY(pare_task_find(t->c, t->data->file, &labels, g->outputs.n, g->outputs.at, &t->spec.task));
+  PARE_TRY(pare_task_find(t->c, t->data->file, &labels, g, t->aside.of, &t->spec.task));
   PareTaskKind kind = t->spec.task.kind;
   if (t->o->loss == 0) t->spec.loss = usual[kind];
   if (t->spec.loss == PARE_LOSS_BCE && !labels.marks)

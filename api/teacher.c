@@ -3,6 +3,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "passes/task.h"
+
 enum { CACHE_LIMIT = 512 << 20 };
 
 typedef struct Output {
@@ -22,49 +24,45 @@ struct PareTeacher {
   bool *cached; /* by sample; NULL: nothing is */
 };
 
-static PareStatus add_outputs(PareCtx *c, PareTeacher *t, bool cache) {
-  size_t total = 0;
-  size_t n = pare_forward_outputs(t->model);
-  t->outputs = PARE_NEW_N(t->arena, n + 1, Output);
-  if (!t->outputs) return pare_nomem(c);
-  for (size_t i = 0; i < n; i++) {
-    const PareValue *v = pare_forward_value(t->model, i);
-    if (!pare_dtype_is_float(v->type.dtype)) continue;
-    if (v->type.dtype != PARE_F32)
-      return pare_error(c, PARE_UNSUPPORTED, "output '%s' is %s; tuning wants f32", v->name,
-                        pare_dtype_name(v->type.dtype));
-    if (v->type.rank < 1 || v->type.dim[0] != t->batch)
-      return pare_error(c, PARE_UNSUPPORTED, "axis 0 of output '%s' does not count samples", v->name);
-    Output o = {.number = i, .each = (size_t)pare_forward_width(t->model, i)};
-    o.now = PARE_NEW_N(t->arena, o.each * (size_t)t->batch, float);
-    if (!o.now) return pare_nomem(c);
-    total += o.each * sizeof(float) * (size_t)t->data->nsamples;
-    t->outputs[t->noutputs++] = o;
-  }
-  if (!cache || total > CACHE_LIMIT) return PARE_OK;
-  t->cached = PARE_NEW_N(t->arena, t->data->nsamples + 1, bool);
-  if (!t->cached) return pare_nomem(c);
-  for (size_t i = 0; i < t->noutputs; i++)
-    if (!(t->outputs[i].cache = PARE_NEW_N(t->arena, t->outputs[i].each * (size_t)t->data->nsamples + 1, float)))
-      return pare_nomem(c);
+static PareStatus add_output(PareCtx *c, PareTeacher *t, size_t number) {
+  const PareValue *v = pare_forward_value(t->model, number);
+  if (v->type.dtype != PARE_F32)
+    return pare_error(c, PARE_UNSUPPORTED, "output '%s' is %s; tuning wants f32", v->name, pare_dtype_name(v->type.dtype));
+  if (v->type.rank < 1 || v->type.dim[0] != t->batch)
+    return pare_error(c, PARE_UNSUPPORTED, "axis 0 of output '%s' does not count samples", v->name);
+  Output o = {.number = number, .each = (size_t)pare_forward_width(t->model, number)};
+  o.now = PARE_NEW_N(t->arena, o.each * (size_t)t->batch, float);
+  if (!o.now) return pare_nomem(c);
+  t->outputs[t->noutputs++] = o;
   return PARE_OK;
 }
 
-static PareStatus reorder(PareCtx *c, PareTeacher *t, PareOutputOrder order) {
-  Output *mine = t->outputs;
-  if (!order.output) return PARE_OK;
-  if (!(t->outputs = PARE_NEW_N(t->arena, order.n + 1, Output))) return pare_nomem(c);
-  for (size_t i = 0; i < order.n; i++) t->outputs[i] = mine[order.output[i]];
-  t->noutputs = order.n;
+/* Room for the outputs of all samples, unless that is too much. */
+static PareStatus make_cache(PareCtx *c, PareTeacher *t) {
+  size_t total = 0, n = (size_t)t->data->nsamples;
+  for (size_t i = 0; i < t->noutputs; i++) total += t->outputs[i].each * sizeof(float) * n;
+  if (total > CACHE_LIMIT) return PARE_OK;
+  if (!(t->cached = PARE_NEW_N(t->arena, n + 1, bool))) return pare_nomem(c);
+  for (size_t i = 0; i < t->noutputs; i++)
+    if (!(t->outputs[i].cache = PARE_NEW_N(t->arena, t->outputs[i].each * n + 1, float))) return pare_nomem(c);
   return PARE_OK;
+}
+
+static PareStatus add_outputs(PareCtx *c, PareTeacher *t, PareOutputOrder order, const bool *aside, bool cache) {
+  const PareGraph *g = pare_forward_graph(t->model);
+  size_t n = order.output ? order.n : pare_forward_outputs(t->model);
+  if (!(t->outputs = PARE_NEW_N(t->arena, n + 1, Output))) return pare_nomem(c);
+  for (size_t i = 0; i < n; i++)
+    if (order.output || pare_is_followed(g, aside, i)) PARE_TRY(add_output(c, t, order.output ? order.output[i] : i));
+  return cache ? make_cache(c, t) : PARE_OK;
 }
 
 static PareStatus start(PareCtx *c, PareTeacher *t, const PareGraph *g, int64_t batch, const PareWatch *hidden,
-                        PareDevice *device) {
+                        PareOutputOrder order, PareDevice *device) {
   if (hidden->n) PARE_TRY(pare_forward_new_watching(c, g, t->data, batch, hidden, device, &t->model));
   else PARE_TRY(pare_forward_new(c, g, t->data, batch, PARE_FORWARD_FUSED, device, &t->model));
   t->batch = pare_forward_batch(t->model);
-  return add_outputs(c, t, hidden->n == 0);
+  return add_outputs(c, t, order, hidden->aside, hidden->n == 0);
 }
 
 PareStatus pare_teacher_new(PareCtx *c, const PareGraph *g, const PareData *d, int64_t batch, const PareWatch *hidden,
@@ -77,8 +75,7 @@ PareStatus pare_teacher_new(PareCtx *c, const PareGraph *g, const PareData *d, i
   }
   t->arena = a;
   t->data = d;
-  PareStatus s = start(c, t, g, batch, hidden, device);
-  if (s == PARE_OK) s = reorder(c, t, order);
+  PareStatus s = start(c, t, g, batch, hidden, order, device);
   if (s == PARE_OK) *out = t;
   else pare_teacher_free(t);
   return s;

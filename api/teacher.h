@@ -9,14 +9,15 @@
 
 typedef struct PareTeacher PareTeacher;
 
-/* Float outputs are the student's: `order` says by the student's number which of g's it is (of n; NULL: the same). */
+/* Numbers of g's outputs in the order in which PareTrainGraph.outputs has those that follow them; NULL: all of g's that
+ * are followed are the student's. */
 typedef struct PareOutputOrder {
   size_t n;
   const size_t *output;
 } PareOutputOrder;
 
 /* Runs `g` (unbound, borrowed) on batches of `batch` samples, on the device (NULL: the CPU). `hidden` (n may be 0) are
- * the states that are taught. Pair: pare_teacher_free. */
+ * the states that are taught. PARE_UNSUPPORTED naming an output of `order` that is not one of each sample. Pair: pare_teacher_free. */
 PARE_MUST_USE PareStatus pare_teacher_new(PareCtx *c, const PareGraph *g, const PareData *d, int64_t batch,
                                           const PareWatch *hidden, PareOutputOrder order, PareDevice *device,
                                           PareTeacher **out);
@@ -29,7 +30,7 @@ PARE_MUST_USE PareStatus pare_teacher_run(PareCtx *c, PareTeacher *t, const int6
 bool pare_teacher_knows(const PareTeacher *t, int64_t sample);
 /* Of the device, that it takes. */
 size_t pare_teacher_bytes(const PareTeacher *t);
-/* Float output number i (as PareTrainGraph.outputs counts them) of the samples that were run. */
+/* Output number i, as PareTrainGraph.outputs counts them, of the samples that were run. */
 const float *pare_teacher_output(const PareTeacher *t, size_t i);
 
 /* Hidden state i of the samples that were run, as the loss wants it: mean((scale·h - target)²) is then `weight` times

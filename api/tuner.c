@@ -310,14 +310,15 @@ static PareStatus choose_reconstruction(PareTuner *t) {
 
 static PareStatus take_other_teacher(PareTuner *t) {
   PareOtherTeacher other;
-  PareStatus s = pare_other_teacher_open(t->c, t->arena, t->o->teacher, t->dense, &t->spec.hidden, t->data, &other);
+  PareStatus s = pare_other_teacher_open(t->c, t->arena, t->o->teacher, t->dense, t->aside.of, &t->spec.hidden,
+                                         t->data, &other);
   t->other = other.model;
   if (s != PARE_OK) return s;
   t->spec.hidden.at.n = other.nhidden;
   if (!other.nhidden) t->spec.teach_outputs = true;
-  PareWatch w = {.n = other.nhidden, .value = other.hidden, .felt = other.nhidden, .bf16 = t->spec.bf16};
-  return pare_teacher_new(t->c, t->other->graph, t->data, t->o->batch, &w, (PareOutputOrder){other.noutputs, other.output},
-                          t->device, &t->teacher);
+  PareWatch w = {.n = other.nhidden, .value = other.hidden, .felt = other.nhidden, .aside = other.aside.of,
+                 .bf16 = t->spec.bf16};
+  return pare_teacher_new(t->c, t->other->graph, t->data, t->o->batch, &w, other.order, t->device, &t->teacher);
 }
 
 /* --mu is about two losses. */
@@ -328,6 +329,16 @@ static PareStatus check_mu(PareTuner *t, bool both) {
       return pare_error(t->c, PARE_USAGE, "--%s blends the losses of labels and of distillation, and there is one of them "
                         "only: give labels and --distill logits, hidden or both", pare_option_name(ids[i]));
   return PARE_OK;
+}
+
+static PareStatus take_own_teacher(PareTuner *t) {
+  PareWatch w = {.n = t->spec.hidden.at.n, .felt = t->spec.hidden.at.n, .aside = t->aside.of, .bf16 = t->spec.bf16};
+  uint32_t *value = PARE_NEW_N(t->arena, w.n + 1, uint32_t);
+  if (!value) return pare_nomem(t->c);
+  for (size_t i = 0; i < w.n; i++) value[i] = t->spec.hidden.at.at[i].value;
+  w.value = value;
+  if (!w.n) t->spec.teach_outputs = true; /* no state has the same shape throughout */
+  return pare_teacher_new(t->c, t->dense, t->data, t->o->batch, &w, (PareOutputOrder){0}, t->device, &t->teacher);
 }
 
 /* What is taken from the untouched model or --teacher, and how it is run. Scores alone need its outputs only. */
@@ -342,14 +353,7 @@ static PareStatus choose_teacher(PareTuner *t) {
   t->spec.teach_outputs = what == LOGITS || what == BOTH;
   if (what == HIDDEN || what == BOTH) PARE_TRY(pare_find_hidden(t->c, t->arena, t->dims, t->pruned, &t->spec.hidden));
   if (what == NONE) return PARE_OK;
-  if (*o->teacher) return take_other_teacher(t);
-  PareWatch w = {.n = t->spec.hidden.at.n, .felt = t->spec.hidden.at.n, .bf16 = t->spec.bf16};
-  uint32_t *value = PARE_NEW_N(t->arena, w.n + 1, uint32_t);
-  if (!value) return pare_nomem(t->c);
-  for (size_t i = 0; i < w.n; i++) value[i] = t->spec.hidden.at.at[i].value;
-  w.value = value;
-  if (!w.n) t->spec.teach_outputs = true; /* no state has the same shape throughout */
-  return pare_teacher_new(t->c, t->dense, t->data, o->batch, &w, (PareOutputOrder){0}, t->device, &t->teacher);
+  return *o->teacher ? take_other_teacher(t) : take_own_teacher(t);
 }
 
 /* Scores of the weights alone come from the program as well, which reads no data; its loss is never run. */
@@ -485,6 +489,9 @@ PareStatus pare_tuner_init(PareTuner *t, PareCtx *c, PareArena *arena, const Par
   if (o->granularity) PARE_TRY(pare_tuner_choose_elements(t));
   PARE_TRY(choose_reconstruction(t));
   if (!data) return stand_in(t);
+  PARE_TRY(pare_find_aside(c, arena, t->dense, data, &t->aside));
+  PARE_TRY(pare_tell_aside(c, t->dense, &t->aside));
+  t->spec.aside = t->aside.of;
   return choose_teacher(t);
 }
 

@@ -3,6 +3,7 @@
 #ifndef PARE_API_TUNER_H
 #define PARE_API_TUNER_H
 
+#include "api/aside.h"
 #include "api/params.h"
 #include "api/feed.h"
 #include "api/target.h"
@@ -81,6 +82,7 @@ typedef struct PareTuner {
   PareArena *base_arena;
   bool reconstructs;
   const PareCriterion *criterion;
+  PareAside aside; /* outputs that are not one of each sample */
   PareTrainSpec spec;
   PareSchedule schedule;
 

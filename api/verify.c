@@ -27,6 +27,13 @@ static int find_output(const PareForward *f, const char *name) {
   return -1;
 }
 
+/* Numbers of a batch of `count` samples: of all that there is, where axis 0 does not count them. */
+static int64_t numbers(const PareForward *f, size_t i, int64_t count) {
+  const PareType *t = &pare_forward_value(f, i)->type;
+  bool by_sample = t->rank > 0 && t->dim[0] == pare_forward_batch(f);
+  return by_sample ? count * pare_forward_width(f, i) : pare_type_count(t);
+}
+
 /* A batch of each, compared sample by sample: the batches may differ. */
 static PareStatus compare_output(Verify *v, PareForward *f[2], size_t i, int64_t count) {
   PareCtx *c = v->c;
@@ -35,11 +42,11 @@ static PareStatus compare_output(Verify *v, PareForward *f[2], size_t i, int64_t
   int k = find_output(f[1], want->name);
   if (k < 0) return pare_error(c, PARE_GATE, "the output '%s' of %s is missing", want->name, v->path[0]);
   const PareValue *have = pare_forward_value(f[1], (size_t)k);
-  if (pare_forward_width(f[0], i) != pare_forward_width(f[1], (size_t)k) || want->type.rank != have->type.rank)
+  int64_t n = numbers(f[0], i, count);
+  if (n != numbers(f[1], (size_t)k, count) || want->type.rank != have->type.rank)
     return pare_error(c, PARE_GATE, "the output '%s' is %s, but %s in %s", want->name,
                       pare_type_text(&have->type, a), pare_type_text(&want->type, b), v->path[0]);
-  pare_difference_add(&v->diff[i], count * pare_forward_width(f[0], i), pare_forward_floats(f[0], i),
-                      pare_forward_floats(f[1], (size_t)k));
+  pare_difference_add(&v->diff[i], n, pare_forward_floats(f[0], i), pare_forward_floats(f[1], (size_t)k));
   return PARE_OK;
 }
 

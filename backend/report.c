@@ -101,14 +101,23 @@ static json_t *validation_json(const PareReport *r) {
                    r->validation.exact);
 }
 
+static json_t *aside_json(const PareReport *r) {
+  json_t *list = json_array();
+  for (size_t i = 0; i < r->training.naside; i++)
+    json_array_append_new(list, json_pack("{s:o, s:s}", "output", pare_json_text(r->training.aside[i].name), "reason",
+                                          r->training.aside[i].why));
+  return list;
+}
+
 static json_t *training_json(const PareReport *r) {
-  return json_pack("{s:o, s:o, s:I, s:I, s:o, s:o, s:o, s:I, s:o}", "device", pare_json_text(r->training.device), "precision",
+  return json_pack("{s:o, s:o, s:I, s:I, s:o, s:o, s:o, s:I, s:o, s:o}", "device", pare_json_text(r->training.device), "precision",
                    pare_json_text(r->training.precision), "steps", (json_int_t)r->training.steps, "trained_parameters",
                    (json_int_t)r->training.trained_parameters, "trained_share",
                    pare_json_number(r->training.trained_share), "seconds",
                    pare_json_number(r->training.seconds), "samples_per_second",
                    pare_json_number(r->training.samples_per_second), "peak_memory_bytes",
-                   (json_int_t)r->training.peak_memory_bytes, "final_loss", pare_json_number(r->training.final_loss));
+                   (json_int_t)r->training.peak_memory_bytes, "final_loss", pare_json_number(r->training.final_loss),
+                   "left_out", aside_json(r));
 }
 
 static json_t *spans_json(const PareReport *r) {

@@ -53,6 +53,10 @@ typedef struct PareReportSpan {
   double seconds;
 } PareReportSpan;
 
+typedef struct PareReportOutput {
+  const char *name, *why;
+} PareReportOutput;
+
 typedef struct PareReportOption {
   const char *name, *value;
   bool quoted; /* text, not a number or a truth value */
@@ -118,6 +122,8 @@ typedef struct PareReport {
     int64_t trained_parameters; /* numbers that tuning changed, of the uncut model */
     double trained_share;       /* of the input's parameters */
     double seconds, samples_per_second, final_loss;
+    size_t naside;
+    const PareReportOutput *aside; /* outputs that losses and metrics leave out */
   } training;
   size_t nspans;
   const PareReportSpan *spans; /* in their order */

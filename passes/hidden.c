@@ -3,6 +3,7 @@
 
 #include "passes/autodiff.h"
 #include "passes/match.h"
+#include "passes/task.h"
 
 /* --- where --- */
 
@@ -115,15 +116,15 @@ static PareValue *share_of_sample(PareCtx *c, PareGraph *g, PareValue *v) {
 
 static PareStatus oom(PareCtx *c) { return c->diag.code ? c->diag.code : pare_nomem(c); }
 
-PareStatus pare_append_relevance(PareCtx *c, PareGraph *g, size_t noutputs, size_t n, PareValue *const *v,
-                                 PareRelevance *out) {
+PareStatus pare_append_relevance(PareCtx *c, PareGraph *g, size_t noutputs, const bool *aside, size_t n,
+                                 PareValue *const *v, PareRelevance *out) {
   PareValue *sum = NULL, **grad = PARE_NEW_N(g->arena, n + 1, PareValue *);
   *out = (PareRelevance){.n = n};
   out->signs = PARE_NEW_N(g->arena, noutputs + 1, PareValue *);
   out->at = PARE_NEW_N(g->arena, n + 1, PareValue *);
   if (!grad || !out->signs || !out->at) return pare_nomem(c);
   for (size_t i = 0; i < noutputs; i++) {
-    if (!pare_dtype_is_float(g->outputs.at[i]->type.dtype)) continue;
+    if (!pare_is_followed(g, aside, i)) continue;
     PareValue *p = projection(c, g, g->outputs.at[i], &out->signs[out->nsigns++]);
     if (p) sum = sum ? PARE_EMIT(c, g, NULL, PARE_OP_ADD, "relevance", NULL, sum, p) : p;
     if (!p || !sum) return oom(c);

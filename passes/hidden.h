@@ -24,13 +24,13 @@ PARE_MUST_USE PareStatus pare_find_hidden(PareCtx *c, PareArena *a, const PareDi
  * outputs under random signs; then divided by what all positions of the sample have together. A padded token's is zero. */
 typedef struct PareRelevance {
   size_t nsigns, n;
-  PareValue **signs; /* inputs, one like each float output */
+  PareValue **signs; /* inputs, one like each output that is followed */
   PareValue **at;    /* [v's shape, last axis 1], an output of the graph; NULL: the outputs do not depend on the value */
 } PareRelevance;
 
-/* Appends the nodes for v[0..n), results of the bound graph g whose first `noutputs` outputs are the model's.
- * PARE_UNSUPPORTED naming the node that has no gradient. */
-PARE_MUST_USE PareStatus pare_append_relevance(PareCtx *c, PareGraph *g, size_t noutputs, size_t n,
+/* Appends the nodes for v[0..n), results of the bound graph g whose first `noutputs` outputs are the model's; those that
+ * `aside` leaves out (pare_is_followed) feel nothing. PARE_UNSUPPORTED naming the node that has no gradient. */
+PARE_MUST_USE PareStatus pare_append_relevance(PareCtx *c, PareGraph *g, size_t noutputs, const bool *aside, size_t n,
                                                PareValue *const *v, PareRelevance *out);
 
 #endif

@@ -23,10 +23,16 @@ typedef struct PareLabels {
   bool marks;    /* all are 0 or 1 */
 } PareLabels;
 
-/* The task of labels and n outputs of bound shapes: the first output that fits. Sizes of axis 0 are not compared.
- * PARE_DATA naming `file` (may be NULL), the labels' shape and every output's where none fits. */
-PARE_MUST_USE PareStatus pare_task_find(PareCtx *c, const char *file, const PareLabels *labels, size_t n,
-                                        PareValue *const *outputs, PareTask *out);
+/* Marks by id the values of a bound graph that follow from what its inputs hold, not from their shapes alone. */
+void pare_mark_varying(const PareGraph *g, bool *varies);
+
+/* Do losses and metrics look at output i of g? Not at integers, nor at what `aside`, by output, leaves out (NULL: nothing). */
+bool pare_is_followed(const PareGraph *g, const bool *aside, size_t i);
+
+/* The task of labels and the outputs of a bound graph: the first that is followed and fits. Sizes of axis 0 are not
+ * compared. PARE_DATA naming `file` (may be NULL), the labels' shape and every output's where none fits. */
+PARE_MUST_USE PareStatus pare_task_find(PareCtx *c, const char *file, const PareLabels *labels, const PareGraph *g,
+                                        const bool *aside, PareTask *out);
 
 /* The input whose zeros say which places along axis 1 of an output [N, L, ...] are padding: integers or truth values
  * 'attention_mask' [N, L]; NULL where there is none. Such places count neither in distillation nor where models are

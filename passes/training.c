@@ -448,7 +448,7 @@ static PareStatus start(Build *b) {
   b->lora = PARE_NEW_N(a, n + 1, PareLora);
   if (!t->score || !t->mask || !t->outputs || !t->hidden || !b->lora) return pare_nomem(b->c);
   for (size_t i = 0; i < b->g->outputs.n; i++)
-    if (pare_dtype_is_float(b->g->outputs.at[i]->type.dtype))
+    if (pare_is_followed(b->g, b->spec->aside, i))
       t->outputs[t->noutputs++] = (PareTeacherOutput){.output = b->g->outputs.at[i]};
   if (!t->noutputs) return pare_error(b->c, PARE_UNSUPPORTED, "the model has no output of floats to tune on");
   for (size_t i = 0; i < t->nhidden; i++) /* so that passes keep them, and tell what becomes of them */
@@ -461,7 +461,7 @@ static void find_outputs(Build *b) {
   PareTrainGraph *t = b->t;
   size_t n = b->g->outputs.n - t->nhidden;
   for (size_t i = 0, k = 0; i < n; i++)
-    if (pare_dtype_is_float(b->g->outputs.at[i]->type.dtype)) t->outputs[k++].output = b->g->outputs.at[i];
+    if (pare_is_followed(b->g, b->spec->aside, i)) t->outputs[k++].output = b->g->outputs.at[i];
   for (size_t i = 0; i < t->noutputs; i++) t->outputs[i].classes = pare_output_is_classes(t->outputs[i].output);
   for (size_t i = 0; i < t->nhidden; i++) t->hidden[i].state = b->g->outputs.at[n + i];
 }

@@ -31,6 +31,7 @@ typedef struct PareTrainSpec {
   PareType labels;           /* of a batch; rank 0: there are none */
   PareTask task;             /* of the labels; outputs as the graph numbers them */
   bool teach_outputs;        /* distil the outputs: the loss of PARE_LOSS_KD, or beside another */
+  const bool *aside;         /* by output: no loss looks at it (pare_is_followed); NULL: none is left aside */
   PareHiddens hidden;        /* states that are distilled too */
   const PareCriterion *criterion;
   int power;                 /* of importance: 1 or 2 */
@@ -86,7 +87,7 @@ typedef struct PareTrainGraph {
   PareParam *param;   /* all of them: */
   PareParam *a, *b;   /* by adapter */
   PareParam *trained; /* by number in the spec's set */
-  PareTeacherOutput *outputs;
+  PareTeacherOutput *outputs; /* those that are followed */
   PareTeacherHidden *hidden;
   PareMasks masks;
   PareValue **score;  /* moving averages, states: by dimension [count], then by adapter like its weight; NULL where not
