@@ -183,10 +183,13 @@ static PareStatus cross(PareCtx *c, PareAxis *axis, const PareAxis *a, const Par
 }
 
 /* Does an element of a constant belong to groups of both: on two axes, or on one? */
-static PareStatus meet(PareCtx *c, const PareDims *d, const PareDim *a, const PareDim *b, bool *out) {
+static PareStatus meet(PareCtx *c, const PareDims *d, const PareDim *a, const PareDim *b, bool weights, bool *out) {
   for (size_t i = 0; i < a->members.n && !*out; i++)
     for (size_t k = 0; k < b->members.n && !*out; k++) {
       const PareMember *x = &a->members.at[i], *y = &b->members.at[k];
+      bool shared = weights && (x->node != y->node || x->input != y->input);
+      if (shared && pare_costs_weight(x->node, x->input) && pare_costs_weight(y->node, y->input))
+        *out = pare_same_weight(x->node->in[x->input], y->node->in[y->input]);
       if (x->node != y->node || x->input != y->input) continue;
       if (x->axis != y->axis) *out = true;
       else PARE_TRY(cross(c, pare_axis_in(d->tracer, x->node, x->input, x->axis), a->leaf, b->leaf, out));
@@ -194,7 +197,7 @@ static PareStatus meet(PareCtx *c, const PareDims *d, const PareDim *a, const Pa
   return PARE_OK;
 }
 
-PareStatus pare_dims_overlap(PareCtx *c, const PareDims *d, const bool *pruned, bool *out) {
+PareStatus pare_dims_overlap(PareCtx *c, const PareDims *d, const bool *pruned, bool weights, bool *out) {
   bool branches = false, others = false;
   *out = false;
   for (size_t i = 0; i < d->dims.n; i++) {
@@ -203,7 +206,7 @@ PareStatus pare_dims_overlap(PareCtx *c, const PareDims *d, const bool *pruned, 
     branches |= branch;
     others |= !branch;
     for (size_t k = 0; k < i && !*out; k++)
-      if (pruned[k]) PARE_TRY(meet(c, d, &d->dims.at[i], &d->dims.at[k], out));
+      if (pruned[k]) PARE_TRY(meet(c, d, &d->dims.at[i], &d->dims.at[k], weights, out));
   }
   *out |= branches && others;
   return PARE_OK;

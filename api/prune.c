@@ -5,10 +5,9 @@
 #include "api/align.h"
 #include "api/tuner_parts.h"
 
-/* Which share of the groups goes in the end. */
+/* Which share of the groups of each kind goes in the end; one of all under --ranking cost. */
 typedef struct Ratios {
-  double all;
-  double of[PARE_KIND_COUNT]; /* by kind, where groups overlap */
+  double of[PARE_KIND_COUNT];
 } Ratios;
 
 /* Those of some kinds that may be ranked; *n of them. */
@@ -34,17 +33,16 @@ static double whole_cost(size_t n, const PareLayer *layer) {
   return cost;
 }
 
-/* Drops groups to a share, 0 to 1, of what shall go in the end. Under global ranking the scores decide how many that
- * takes, where they cost unlike much and their costs add up. */
+/* Drops groups to a share, 0 to 1, of what shall go in the end. */
 static PareStatus rank(PareTuner *t, size_t n, PareLayer *layer, double ratio, double share) {
   const PareGoal *goal = &t->goal;
   bool adds_up = goal->cost && !goal->overlaps;
-  if (t->ranking == PARE_RANK_GLOBAL && adds_up)
-    PARE_TRY(pare_rank_budget_global(t->c, n, layer, goal->fixed, goal->budget, &ratio));
   double all = whole_cost(n, layer), amount = adds_up ? all + goal->fixed - goal->budget : ratio * all;
-  if (t->ranking == PARE_RANK_COST && goal->curve) return pare_rank_curve(t->c, n, layer, share * amount);
-  if (t->ranking == PARE_RANK_COST) return pare_rank_cost(t->c, n, layer, share * amount, goal->cost != NULL);
-  return pare_rank_ratio(t->c, n, layer, share * ratio, ratio, t->ranking == PARE_RANK_GLOBAL);
+  if (t->ranking != PARE_RANK_COST)
+    return pare_rank_ratio(t->c, n, layer, share * ratio, ratio, t->ranking == PARE_RANK_GLOBAL);
+  if (goal->curve) return pare_rank_curve(t->c, n, layer, share * amount);
+  if (!goal->cost) return pare_rank_cost(t->c, n, layer, share * amount);
+  return pare_rank_cost_reach(t->c, n, layer, share * amount, amount, adds_up ? goal->near : INFINITY);
 }
 
 static PareStatus prune_kinds(PareTuner *t, unsigned kinds, double ratio, double share) {
@@ -61,11 +59,29 @@ static PareStatus prune_kinds(PareTuner *t, unsigned kinds, double ratio, double
 /* Branches first: what they hold goes with them and is not ranked. */
 static PareStatus prune_groups(PareTuner *t, const Ratios *r, double share) {
   const unsigned branches = PARE_KIND_BIT(PARE_KIND_DEPTH);
-  bool one_ratio = !t->goal.overlaps || t->ranking == PARE_RANK_COST;
-  PARE_TRY(prune_kinds(t, branches, one_ratio ? r->all : r->of[PARE_KIND_DEPTH], share));
-  if (one_ratio) return prune_kinds(t, ~branches, r->all, share);
+  PARE_TRY(prune_kinds(t, branches, r->of[PARE_KIND_DEPTH], share));
+  if (t->ranking == PARE_RANK_COST) return prune_kinds(t, ~branches, r->of[PARE_KIND_HEADS], share); /* any has it */
   for (int kind = 0; kind < PARE_KIND_COUNT; kind++)
     if (kind != PARE_KIND_DEPTH) PARE_TRY(prune_kinds(t, PARE_KIND_BIT(kind), r->of[kind], share));
+  return PARE_OK;
+}
+
+static void set_all(Ratios *r, double to) {
+  for (int kind = 0; kind < PARE_KIND_COUNT; kind++) r->of[kind] = to;
+}
+
+/* Where costs add up, scores decide under global ranking how many groups make up for what is to go. */
+static PareStatus share_out(PareTuner *t, Ratios *r) {
+  const PareGoal *goal = &t->goal;
+  PareMark mark = pare_arena_mark(t->c->scratch);
+  PareLayer *layer = PARE_NEW_N(t->c->scratch, t->dims->dims.n + 1, PareLayer);
+  double *of = PARE_NEW_N(t->c->scratch, t->dims->dims.n + 1, double);
+  size_t n;
+  if (!layer || !of) return pare_nomem(t->c);
+  PARE_TRY(list_layers(t, ~0u, layer, &n));
+  if (n) PARE_TRY(pare_rank_budget_global(t->c, n, layer, &(PareBudget){goal->fixed, goal->budget, goal->near}, of));
+  for (size_t i = 0; i < n; i++) r->of[layer[i].kind] = of[i];
+  pare_arena_rewind(t->c->scratch, mark);
   return PARE_OK;
 }
 
@@ -90,84 +106,72 @@ static PareStatus cost_of_flags(PareTuner *t, double *cost) {
   return s;
 }
 
-/* The bisection of ratios from the flags as they were. */
+/* The ratios from the flags as they were. */
 typedef struct Fit {
   PareTuner *t;
   bool **was;
-  int kind[PARE_KIND_COUNT]; /* those that may lose groups, whose groups cost most first */
-  double count[PARE_KIND_COUNT]; /* of their groups, by kind */
-  int nkinds;
+  PareKinds kinds; /* those that may lose groups; --ranking cost knows one, that of heads, whatever they are */
 } Fit;
 
-static PareStatus try_ratios(Fit *f, const Ratios *r, double *cost) {
+static bool by_cost(const Fit *f) { return f->t->ranking == PARE_RANK_COST; }
+
+static void ratios_of(const Fit *f, const double *ratio, Ratios *out) {
+  if (by_cost(f)) set_all(out, ratio[0]);
+  for (int k = 0; k < f->kinds.n; k++) out->of[f->kinds.kind[k]] = ratio[k];
+}
+
+static PareStatus try_ratios(void *arg, const double *ratio, double *cost) {
+  Fit *f = arg;
+  Ratios r = {{0}};
   PareMark mark = pare_arena_mark(f->t->c->scratch);
   copy_flags(f->t, f->t->keep, f->was);
-  PARE_TRY(prune_groups(f->t, r, 1));
+  ratios_of(f, ratio, &r);
+  PARE_TRY(prune_groups(f->t, &r, 1));
   PARE_TRY(cost_of_flags(f->t, cost));
   pare_arena_rewind(f->t->c->scratch, mark);
   return PARE_OK;
 }
 
-/* Half of what one group is of its kind; of an order by cost, less than any group is of all. */
-static double resolution(const Fit *f, int first) {
-  double most = 1;
-  if (f->t->ranking == PARE_RANK_COST) return 1e-9;
-  for (int k = first; k < f->nkinds; k++) most = fmax(most, f->count[f->kind[k]]);
-  return 0.5 / most;
-}
-
-/* One ratio for the kinds from number `first` on, at most `hi`: the cost falls with it in steps, and bisection finds
- * the step. At `r` as it is given the goal is kept. */
-static PareStatus bisect(Fit *f, int first, double hi, Ratios *r) {
-  double lo = 0, cost, enough = resolution(f, first);
-  Ratios x = *r;
-  while (hi - lo > enough) {
-    double mid = 0.5 * (lo + hi);
-    for (int k = first; k < f->nkinds; k++) x.of[f->kind[k]] = mid;
-    if (first == 0) x.all = mid;
-    PARE_TRY(try_ratios(f, &x, &cost));
-    if (cost > f->t->goal.budget) lo = mid;
-    else hi = mid, *r = x;
-  }
-  return PARE_OK;
-}
-
-/* Kinds by what a group of theirs costs in the mean. */
-static void order_kinds(Fit *f) {
-  double cost[PARE_KIND_COUNT] = {0}, *count = f->count;
-  for (size_t i = 0; i < f->t->dims->dims.n; i++) {
-    const PareDim *d = &f->t->dims->dims.at[i];
-    if (!f->t->keep[i] || d->given) continue;
-    cost[d->kind] += pare_tuner_cost(f->t, i) * (double)d->count;
-    count[d->kind] += (double)d->count;
-  }
-  for (int kind = 0; kind < PARE_KIND_COUNT; kind++) {
-    int at = f->nkinds;
-    if (!(count[kind] > 0)) continue;
-    for (; at > 0 && cost[f->kind[at - 1]] * count[kind] < cost[kind] * count[f->kind[at - 1]]; at--)
-      f->kind[at] = f->kind[at - 1];
-    f->kind[at] = kind;
-    f->nkinds++;
-  }
-}
-
-/* The same ratio for all; then the coarsest kind keeps it and the others make up for its last step, and so on, so that
- * what is left is under the goal by less than a group of the finest kind. One order of all groups by their cost has but
- * one ratio. */
-static PareStatus fit_ratios(Fit *f, Ratios *r) {
+/* Also those whose branches are gone: what a kind's groups cost in the mean does not change on the way. */
+static PareStatus list_kinds(Fit *f) {
   PareTuner *t = f->t;
-  double cost;
-  r->all = 1;
-  for (int kind = 0; kind < PARE_KIND_COUNT; kind++) r->of[kind] = 1;
-  PARE_TRY(try_ratios(f, r, &cost));
-  if (cost > t->goal.budget) return pare_rank_unreachable(t->c, cost, t->goal.budget);
-  order_kinds(f);
-  PARE_TRY(bisect(f, 0, 1, r));
-  for (int k = 1; k < f->nkinds && t->ranking != PARE_RANK_COST; k++) PARE_TRY(bisect(f, k, r->of[f->kind[k]], r));
+  PareMark mark = pare_arena_mark(t->c->scratch);
+  PareLayer *layer = PARE_NEW_N(t->c->scratch, t->dims->dims.n + 1, PareLayer);
+  size_t n = 0;
+  if (!layer) return pare_nomem(t->c);
+  for (size_t i = 0; i < t->dims->dims.n; i++) {
+    const PareDim *d = &t->dims->dims.at[i];
+    int kind = by_cost(f) ? PARE_KIND_HEADS : (int)d->kind;
+    if (!t->keep[i] || d->given) continue;
+    layer[n++] = (PareLayer){.kind = kind, .count = d->count, .cost = pare_tuner_cost(t, i)};
+  }
+  pare_rank_kinds(n, layer, &f->kinds);
+  pare_arena_rewind(t->c->scratch, mark);
   return PARE_OK;
 }
 
-static PareStatus fit(PareTuner *t, Ratios *r) {
+/* Half of what one group is of its kind; of an order by cost, less than any group is of all. */
+static double resolution(const Fit *f, int k) {
+  return by_cost(f) ? 1e-9 : 0.5 / fmax(1, f->kinds.count[k]);
+}
+
+static PareStatus fit_ratios(Fit *f, Ratios *r, double *share) {
+  PareTuner *t = f->t;
+  double ratio[PARE_FIT_MOST] = {0}, step[PARE_FIT_MOST], left, dead = 0, all = 0;
+  PARE_TRY(list_kinds(f));
+  for (int k = 0; k < f->kinds.n; k++) step[k] = resolution(f, k);
+  PareFit fit = {.n = f->kinds.n, .step = step, .budget = t->goal.budget, .near = t->goal.near,
+                 .cost = try_ratios, .arg = f};
+  PARE_TRY(pare_fit(&fit, ratio, &left));
+  if (left > t->goal.budget) return pare_rank_unreachable(t->c, left, t->goal.budget);
+  ratios_of(f, ratio, r);
+  for (int k = 0; k < fit.n; k++) dead += ratio[k] * f->kinds.count[k], all += f->kinds.count[k];
+  if (share) *share = all > 0 ? dead / all : 0;
+  return PARE_OK;
+}
+
+/* *share: of all groups together; may be NULL. */
+static PareStatus fit(PareTuner *t, Ratios *r, double *share) {
   size_t n = t->dims->dims.n;
   PareMark mark = pare_arena_mark(t->c->scratch);
   Fit f = {.t = t, .was = PARE_NEW_N(t->c->scratch, n + 1, bool *)};
@@ -175,7 +179,7 @@ static PareStatus fit(PareTuner *t, Ratios *r) {
   for (size_t i = 0; i < n; i++)
     if (t->keep[i] && !(f.was[i] = PARE_NEW_N(t->c->scratch, t->dims->dims.at[i].count, bool))) return pare_nomem(t->c);
   copy_flags(t, f.was, t->keep);
-  PARE_TRY(fit_ratios(&f, r));
+  PARE_TRY(fit_ratios(&f, r, share));
   copy_flags(t, t->keep, f.was);
   pare_arena_rewind(t->c->scratch, mark);
   return PARE_OK;
@@ -183,15 +187,17 @@ static PareStatus fit(PareTuner *t, Ratios *r) {
 
 PareStatus pare_tuner_fit(PareTuner *t) {
   Ratios r;
-  PARE_TRY(fit(t, &r));
-  t->ratio = r.all;
-  return PARE_OK;
+  return fit(t, &r, &t->ratio);
 }
 
 PareStatus pare_tuner_prune(PareTuner *t, double share) {
-  Ratios r = {.all = t->ratio};
+  Ratios r;
   if (t->program) PARE_TRY(pare_tuner_carry_scores(t, false));
   if (t->element) return pare_tuner_prune_elements(t, share);
-  if (t->goal.overlaps) PARE_TRY(fit(t, &r));
+  bool adds_up = t->goal.cost && !t->goal.overlaps;
+  set_all(&r, t->ratio);
+  if (t->goal.overlaps) PARE_TRY(fit(t, &r, NULL));
+  if (adds_up && t->ranking == PARE_RANK_GLOBAL) PARE_TRY(share_out(t, &r));
+  if (adds_up && t->ranking == PARE_RANK_UNIFORM) memcpy(r.of, t->goal.ratio, sizeof r.of);
   return prune_groups(t, &r, share);
 }

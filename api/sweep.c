@@ -243,7 +243,7 @@ static PareStatus compare(Sweep *s) {
   revive(s);
   for (size_t i = 0; i < s->nlayers; i++) all += s->layer[i].cost * (double)s->layer[i].count;
   if (s->o.ranking == PARE_RANK_COST)
-    PARE_TRY(pare_rank_cost(s->c, s->nlayers, s->layer, s->o.sparsity * all, false));
+    PARE_TRY(pare_rank_cost(s->c, s->nlayers, s->layer, s->o.sparsity * all));
   else
     PARE_TRY(pare_rank_ratio(s->c, s->nlayers, s->layer, s->o.sparsity, s->o.sparsity, s->o.ranking == PARE_RANK_GLOBAL));
   return measure(s, &s->result->ranked_loss, &s->result->ranked_value);

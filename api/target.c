@@ -11,6 +11,8 @@
 
 /* What emission may add to a file: provenance, and copies of shape constants for their reader alone. */
 enum { ADDED_BYTES = 512, ADDED_BYTES_A_DIM = 256 };
+/* A result this share under what was asked for is as good as one that meets it; of times, which scatter, any is. */
+static const double NEAR = 0.005;
 
 void pare_target_read(const PareCompressOptions *o, PareTarget *out) {
   *out = (PareTarget){*o->plan ? "plan" : "sparsity", o->sparsity, o->floor, o->align};
@@ -114,10 +116,26 @@ static PareStatus add_up_later(Reach *r, double added) {
   return PARE_OK;
 }
 
+/* By kind, to the goal; *ratio: of all groups together. */
+static PareStatus share_out(Reach *r, double *ratio) {
+  PareGoal *goal = r->goal;
+  double *of = PARE_NEW_N(r->c->scratch, r->nlayers + 1, double), dead = 0, all = 0;
+  if (!of) return pare_nomem(r->c);
+  PARE_TRY(pare_rank_budget(r->c, r->nlayers, r->layer, &(PareBudget){goal->fixed, goal->budget, goal->near}, of));
+  for (size_t i = 0; i < r->nlayers; i++) {
+    goal->ratio[r->layer[i].kind] = of[i];
+    dead += of[i] * (double)r->layer[i].count;
+    all += (double)r->layer[i].count;
+  }
+  *ratio = all > 0 ? dead / all : 0;
+  return PARE_OK;
+}
+
 static PareStatus reach(Reach *r, const bool *pruned, double *ratio) {
   PareGoal *goal = r->goal;
   PARE_TRY(whole_cost(r, &goal->fixed));
   goal->budget = r->t->requested * goal->fixed;
+  goal->near = is(r, "latency") ? INFINITY : NEAR * goal->budget;
   if (is(r, "latency")) {
     goal->curve = r->m->latency->curve;
     goal->fixed = r->m->latency->base.ms;
@@ -127,7 +145,7 @@ static PareStatus reach(Reach *r, const bool *pruned, double *ratio) {
   double added = is(r, "bytes") ? ADDED_BYTES + ADDED_BYTES_A_DIM * (double)r->nlayers : 0;
   if (goal->overlaps) return add_up_later(r, added);
   goal->fixed += added;
-  return pare_rank_budget(r->c, r->nlayers, r->layer, goal->fixed, goal->budget, ratio);
+  return share_out(r, ratio);
 }
 
 PareStatus pare_target_ratio(PareCtx *c, PareArena *a, const PareTarget *t, const PareDims *d, const bool *pruned,
@@ -135,7 +153,8 @@ PareStatus pare_target_ratio(PareCtx *c, PareArena *a, const PareTarget *t, cons
   *ratio = t->requested;
   *goal = (PareGoal){.kind = t->kind, .sized = m->sized};
   if (!strcmp(t->kind, "sparsity") || !strcmp(t->kind, "plan")) return PARE_OK;
-  if (strcmp(t->kind, "latency")) PARE_TRY(pare_dims_overlap(c, d, pruned, &goal->overlaps));
+  bool weights = strcmp(t->kind, "macs") != 0;
+  if (strcmp(t->kind, "latency")) PARE_TRY(pare_dims_overlap(c, d, pruned, weights, &goal->overlaps));
   PareMark mark = pare_arena_mark(c->scratch);
   Reach r = {.c = c, .t = t, .d = d, .m = m, .goal = goal};
   r.layer = PARE_NEW_N(c->scratch, d->dims.n + 1, PareLayer);

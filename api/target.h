@@ -22,6 +22,8 @@ typedef struct PareGoal {
   double *cost; /* NULL: the target is a ratio of groups */
   double *const *curve; /* latency: by dimension [count + 1], what so many groups cost, cost[i] being a mean; else NULL */
   double fixed, budget;
+  double near;                  /* what is left is near enough when it is so much less, or not even that */
+  double ratio[PARE_KIND_COUNT]; /* of each kind's groups, that go under uniform ranking, where costs add up */
   bool overlaps;          /* then `fixed` is what pare_goal_cost adds to what axes tell */
   const char *kind;       /* of the target */
   const PareGraph *sized; /* MACs: as in PareMeasures */
@@ -35,8 +37,7 @@ typedef struct PareMeasures {
   const PareLatency *latency;
 } PareMeasures;
 
-/* The ratio of groups of each pruned dimension that reaches it under uniform ranking, and the goal as such, which is
- * in `a`. PARE_TARGET when it cannot be reached. Where groups overlap, the ratio is that of the goal and the rest is
+/* The ratio of groups that reaches it under uniform ranking, and the goal as such, which is in `a`. PARE_TARGET when it cannot be reached. Where groups overlap, the ratio is that of the goal and the rest is
  * left to who knows which groups go (api/prune). */
 PARE_MUST_USE PareStatus pare_target_ratio(PareCtx *c, PareArena *a, const PareTarget *t, const PareDims *d,
                                            const bool *pruned, const PareMeasures *m, double *ratio, PareGoal *goal);

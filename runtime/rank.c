@@ -1,13 +1,15 @@
 /* rank.c - quotas by largest remainder, then the lowest scores. */
 #include "runtime/rank.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 
 #include "runtime/blocks.h"
 
-enum { BISECTIONS = 60 };
+/* Ratios that differ by less are one: counts of groups are far from it. */
+static const double SAME_RATIO = 1e-15;
 
 static int64_t most_of(const PareLayer *l) {
   return l->count > pare_block_least(l) ? l->count - pare_block_least(l) : 0;
@@ -53,25 +55,33 @@ static void share_rest(const PareLayer *layer, size_t n, const PareCandidate *re
   }
 }
 
+/* rest: room for a candidate a layer. */
+static void quota_of_kind(size_t n, const PareLayer *layer, int kind, double ratio, PareCandidate *rest, int64_t *dead) {
+  int64_t left = dead_of_kind(n, layer, kind, ratio);
+  size_t m = 0;
+  for (size_t i = 0; i < n; i++) {
+    if (layer[i].kind != kind) continue;
+    double share = ratio * (double)layer[i].count;
+    dead[i] = whole_blocks(&layer[i], share);
+    left -= dead[i];
+    rest[m++] = (PareCandidate){.score = (double)dead[i] - share, .layer = i};
+  }
+  qsort(rest, m, sizeof *rest, pare_by_score);
+  share_rest(layer, m, rest, left, dead);
+}
+
+static bool first_of_kind(const PareLayer *layer, size_t i) {
+  for (size_t k = 0; k < i; k++)
+    if (layer[k].kind == layer[i].kind) return false;
+  return true;
+}
+
 PareStatus pare_rank_quota(PareCtx *c, size_t n, const PareLayer *layer, double ratio, int64_t *dead) {
   PareMark mark = pare_arena_mark(c->scratch);
   PareCandidate *rest = PARE_NEW_N(c->scratch, n + 1, PareCandidate);
   if (!rest) return pare_nomem(c);
-  for (size_t i = 0; i < n; i++) dead[i] = -1;
-  for (size_t first = 0; first < n; first++) {
-    if (dead[first] >= 0) continue;
-    int64_t left = dead_of_kind(n, layer, layer[first].kind, ratio);
-    size_t m = 0;
-    for (size_t i = first; i < n; i++) {
-      if (layer[i].kind != layer[first].kind) continue;
-      double share = ratio * (double)layer[i].count;
-      dead[i] = whole_blocks(&layer[i], share);
-      left -= dead[i];
-      rest[m++] = (PareCandidate){.score = (double)dead[i] - share, .layer = i};
-    }
-    qsort(rest, m, sizeof *rest, pare_by_score);
-    share_rest(layer, m, rest, left, dead);
-  }
+  for (size_t i = 0; i < n; i++)
+    if (first_of_kind(layer, i)) quota_of_kind(n, layer, layer[i].kind, ratio, rest, dead);
   pare_arena_rewind(c->scratch, mark);
   return PARE_OK;
 }
@@ -103,12 +113,6 @@ static int64_t dead_of_layers(size_t n, const PareLayer *layer, int kind) {
   for (size_t i = 0; i < n; i++)
     if (layer[i].kind == kind) dead += pare_dead_of(&layer[i]);
   return dead;
-}
-
-static bool first_of_kind(const PareLayer *layer, size_t i) {
-  for (size_t k = 0; k < i; k++)
-    if (layer[k].kind == layer[i].kind) return false;
-  return true;
 }
 
 static size_t count_groups(size_t n, const PareLayer *layer) {
@@ -162,22 +166,65 @@ PareStatus pare_rank_unreachable(PareCtx *c, double least, double budget) {
                     amount_text(budget, b));
 }
 
-PareStatus pare_rank_budget(PareCtx *c, size_t n, const PareLayer *layer, double fixed, double budget, double *ratio) {
-  PareMark mark = pare_arena_mark(c->scratch);
-  int64_t *dead = PARE_NEW_N(c->scratch, n + 1, int64_t);
-  if (!dead) return pare_nomem(c);
-  PARE_TRY(pare_rank_quota(c, n, layer, 1.0, dead));
-  double least = cost_at(n, layer, dead, fixed);
-  if (least > budget) return pare_rank_unreachable(c, least, budget);
-  double lo = 0, hi = 1;
-  for (int i = 0; i < BISECTIONS; i++) { /* the cost falls with the ratio in steps: bisection finds the step */
-    double mid = 0.5 * (lo + hi);
-    PARE_TRY(pare_rank_quota(c, n, layer, mid, dead));
-    if (cost_at(n, layer, dead, fixed) <= budget) hi = mid;
-    else lo = mid;
+void pare_rank_kinds(size_t n, const PareLayer *layer, PareKinds *out) {
+  double cost[PARE_FIT_MOST];
+  out->n = 0;
+  for (size_t i = 0; i < n; i++) {
+    double count = 0, all = 0;
+    int at = out->n;
+    if (!first_of_kind(layer, i)) continue;
+    assert(out->n < PARE_FIT_MOST);
+    for (size_t k = i; k < n; k++)
+      if (layer[k].kind == layer[i].kind) count += (double)layer[k].count, all += layer[k].cost * (double)layer[k].count;
+    for (; at > 0 && cost[at - 1] * count < all * out->count[at - 1]; at--) {
+      cost[at] = cost[at - 1];
+      out->count[at] = out->count[at - 1];
+      out->kind[at] = out->kind[at - 1];
+    }
+    cost[at] = all, out->count[at] = count, out->kind[at] = layer[i].kind;
+    out->n++;
   }
+}
+
+/* Layers that share a budget, by kind. */
+typedef struct Sharing {
+  size_t n;
+  const PareLayer *layer;
+  PareKinds kinds;
+  double fixed;
+  PareCandidate *rest; /* room, one a layer */
+  int64_t *dead;
+} Sharing;
+
+static PareStatus cost_of_quotas(void *arg, const double *ratio, double *left) {
+  Sharing *s = arg;
+  for (int k = 0; k < s->kinds.n; k++) quota_of_kind(s->n, s->layer, s->kinds.kind[k], ratio[k], s->rest, s->dead);
+  *left = cost_at(s->n, s->layer, s->dead, s->fixed);
+  return PARE_OK;
+}
+
+/* By layer, from ratios by kind. */
+static PareStatus fit_kinds(PareCtx *c, size_t n, const PareLayer *layer, const PareKinds *kinds, PareFit f,
+                            const PareBudget *budget, double *ratio) {
+  double step[PARE_FIT_MOST], of[PARE_FIT_MOST] = {0}, left;
+  for (int k = 0; k < kinds->n; k++) step[k] = SAME_RATIO;
+  f.n = kinds->n, f.step = step, f.budget = budget->most, f.near = budget->near, f.common = true;
+  PARE_TRY(pare_fit(&f, of, &left));
+  if (left > budget->most) return pare_rank_unreachable(c, left, budget->most);
+  for (size_t i = 0; i < n; i++)
+    for (int k = 0; k < kinds->n; k++)
+      if (layer[i].kind == kinds->kind[k]) ratio[i] = of[k];
+  return PARE_OK;
+}
+
+PareStatus pare_rank_budget(PareCtx *c, size_t n, const PareLayer *layer, const PareBudget *budget, double *ratio) {
+  PareMark mark = pare_arena_mark(c->scratch);
+  Sharing s = {.n = n, .layer = layer, .fixed = budget->fixed, .rest = PARE_NEW_N(c->scratch, n + 1, PareCandidate),
+               .dead = PARE_NEW_N(c->scratch, n + 1, int64_t)};
+  if (!s.rest || !s.dead) return pare_nomem(c);
+  pare_rank_kinds(n, layer, &s.kinds);
+  PARE_TRY(fit_kinds(c, n, layer, &s.kinds, (PareFit){.cost = cost_of_quotas, .arg = &s}, budget, ratio));
   pare_arena_rewind(c->scratch, mark);
-  *ratio = hi;
   return PARE_OK;
 }
 
@@ -189,13 +236,24 @@ typedef struct Savings {
   double *sum; /* [n + 1] */
 } Savings;
 
-static double saved_at(size_t n, const PareLayer *layer, size_t kinds, const Savings *s, double ratio) {
-  double saved = 0;
-  for (size_t i = 0; i < kinds; i++) {
-    int64_t drop = dead_of_kind(n, layer, s[i].kind, ratio) - s[i].dead;
-    saved += s[i].sum[drop < 0 ? 0 : (size_t)drop < s[i].n ? (size_t)drop : s[i].n];
+/* Layers under global ranking, by kind. */
+typedef struct Ranked {
+  size_t n;
+  const PareLayer *layer;
+  PareKinds kinds;
+  double now; /* what is left costs */
+  Savings of[PARE_FIT_MOST];
+} Ranked;
+
+static PareStatus cost_of_kills(void *arg, const double *ratio, double *left) {
+  const Ranked *r = arg;
+  *left = r->now;
+  for (int k = 0; k < r->kinds.n; k++) {
+    const Savings *s = &r->of[k];
+    int64_t drop = dead_of_kind(r->n, r->layer, s->kind, ratio[k]) - s->dead;
+    *left -= s->sum[drop < 0 ? 0 : (size_t)drop < s->n ? (size_t)drop : s->n];
   }
-  return saved;
+  return PARE_OK;
 }
 
 static void add_savings(const PareLayer *layer, const PareCandidate *cand, int64_t *alive, Savings *s) {
@@ -208,37 +266,102 @@ static void add_savings(const PareLayer *layer, const PareCandidate *cand, int64
     if (!stops(cand, k)) s->sum[k] = s->sum[k + 1];
 }
 
-PareStatus pare_rank_budget_global(PareCtx *c, size_t n, const PareLayer *layer, double fixed, double budget,
-                                   double *ratio) {
-  PareMark mark = pare_arena_mark(c->scratch);
-  PareCandidate *cand = PARE_NEW_N(c->scratch, count_groups(n, layer) + 1, PareCandidate);
-  int64_t *alive = PARE_NEW_N(c->scratch, n + 1, int64_t);
-  Savings *s = PARE_NEW_N(c->scratch, n + 1, Savings);
-  if (!cand || !alive || !s) return pare_nomem(c);
-  size_t kinds = 0;
-  double now = fixed;
-  for (size_t i = 0; i < n; i++) {
-    now += pare_layer_cost(&layer[i], layer[i].count - pare_dead_of(&layer[i]));
-    if (!first_of_kind(layer, i)) continue;
-    Savings *k = &s[kinds++];
-    *k = (Savings){.kind = layer[i].kind, .dead = dead_of_layers(n, layer, layer[i].kind)};
-    k->n = list_kills(n, layer, i, true, cand, alive);
-    if (!(k->sum = PARE_NEW_N(c->scratch, k->n + 1, double))) return pare_nomem(c);
-    for (size_t j = 0; j < n; j++) alive[j] = layer[j].count - pare_dead_of(&layer[j]);
-    add_savings(layer, cand, alive, k);
-  }
-  double least = now - saved_at(n, layer, kinds, s, 1), lo = 0, hi = 1;
-  for (int i = 0; i < BISECTIONS && least <= budget; i++) {
-    double mid = 0.5 * (lo + hi);
-    if (now - saved_at(n, layer, kinds, s, mid) <= budget) hi = mid;
-    else lo = mid;
-  }
-  pare_arena_rewind(c->scratch, mark);
-  *ratio = hi;
-  return least <= budget ? PARE_OK : pare_rank_unreachable(c, least, budget);
+static size_t first_layer(const PareLayer *layer, int kind) {
+  size_t i = 0;
+  while (layer[i].kind != kind) i++;
+  return i;
 }
 
-PareStatus pare_rank_cost(PareCtx *c, size_t n, PareLayer *layer, double amount, bool reach) {
+static PareStatus rank_savings(PareCtx *c, Ranked *r) {
+  size_t n = r->n;
+  PareCandidate *cand = PARE_NEW_N(c->scratch, count_groups(n, r->layer) + 1, PareCandidate);
+  int64_t *alive = PARE_NEW_N(c->scratch, n + 1, int64_t);
+  if (!cand || !alive) return pare_nomem(c);
+  for (int k = 0; k < r->kinds.n; k++) {
+    Savings *s = &r->of[k];
+    s->kind = r->kinds.kind[k];
+    s->dead = dead_of_layers(n, r->layer, s->kind);
+    s->n = list_kills(n, r->layer, first_layer(r->layer, s->kind), true, cand, alive);
+    if (!(s->sum = PARE_NEW_N(c->scratch, s->n + 1, double))) return pare_nomem(c);
+    for (size_t i = 0; i < n; i++) alive[i] = r->layer[i].count - pare_dead_of(&r->layer[i]);
+    add_savings(r->layer, cand, alive, s);
+  }
+  return PARE_OK;
+}
+
+PareStatus pare_rank_budget_global(PareCtx *c, size_t n, const PareLayer *layer, const PareBudget *budget,
+                                   double *ratio) {
+  PareMark mark = pare_arena_mark(c->scratch);
+  Ranked r = {.n = n, .layer = layer, .now = budget->fixed};
+  for (size_t i = 0; i < n; i++) r.now += pare_layer_cost(&layer[i], layer[i].count - pare_dead_of(&layer[i]));
+  pare_rank_kinds(n, layer, &r.kinds);
+  PARE_TRY(rank_savings(c, &r));
+  PARE_TRY(fit_kinds(c, n, layer, &r.kinds, (PareFit){.cost = cost_of_kills, .arg = &r}, budget, ratio));
+  pare_arena_rewind(c->scratch, mark);
+  return PARE_OK;
+}
+
+/* When what goes by its cost is enough. */
+typedef struct Enough {
+  double amount, final, slack;
+  bool nearest;
+} Enough;
+
+/* Groups in the order in which they go, in blocks. */
+typedef struct Queue {
+  PareLayer *layer;
+  const PareCandidate *at;
+  size_t n;
+} Queue;
+
+static size_t end_of_block(const Queue *q, size_t k) {
+  size_t end = k + 1;
+  while (end < q->n && !pare_block_starts(q->at, end)) end++;
+  return end;
+}
+
+static double block_cost(const Queue *q, size_t k) {
+  return q->layer[q->at[k].layer].cost * (double)(end_of_block(q, k) - k);
+}
+
+static void kill_block(Queue *q, size_t k) {
+  for (size_t end = end_of_block(q, k); k < end; k++) q->layer[q->at[k].layer].keep[q->at[k].index] = false;
+}
+
+/* Is what goes enough before block k does? What is over a multiple goes in any case. */
+static bool is_enough(const Queue *q, size_t k, double gone, const Enough *e) {
+  const PareLayer *l = &q->layer[q->at[k].layer];
+  double half = e->nearest && pare_block_size(l) == 1 ? l->cost / 2 : 0;
+  return stops(q->at, k) && gone + half >= e->amount;
+}
+
+static bool is_too_much(const Queue *q, size_t k, double gone, const Enough *e) {
+  return stops(q->at, k) && gone + block_cost(q, k) > e->final + e->slack;
+}
+
+/* What has gone in the end when block k is passed over: of those behind it all that are not too much, as long as it takes,
+ * then the cheapest of the others, any of which is enough. INFINITY: they do not do. */
+static double gone_without(const Queue *q, size_t k, double gone, const Enough *e) {
+  double cheapest = INFINITY;
+  for (k = end_of_block(q, k); k < q->n && gone < e->final; k = end_of_block(q, k)) {
+    double cost = block_cost(q, k);
+    if (!is_too_much(q, k, gone, e)) gone += cost;
+    else if (cost < cheapest) cheapest = cost;
+  }
+  return gone < e->final ? gone + cheapest : gone;
+}
+
+/* `gone` is what went before. */
+static void kill_until(Queue *q, double gone, const Enough *e) {
+  for (size_t k = 0; k < q->n && !is_enough(q, k, gone, e); k = end_of_block(q, k)) {
+    double cost = block_cost(q, k);
+    if (is_too_much(q, k, gone, e) && gone_without(q, k, gone, e) < gone + cost) continue;
+    kill_block(q, k);
+    gone += cost;
+  }
+}
+
+static PareStatus rank_cost(PareCtx *c, size_t n, PareLayer *layer, const Enough *e) {
   PareMark mark = pare_arena_mark(c->scratch);
   PareCandidate *cand = PARE_NEW_N(c->scratch, count_groups(n, layer) + 1, PareCandidate);
   int64_t *alive = PARE_NEW_N(c->scratch, n + 1, int64_t);
@@ -251,13 +374,15 @@ PareStatus pare_rank_cost(PareCtx *c, size_t n, PareLayer *layer, double amount,
     gone += layer[i].cost * (double)dead;
     m += pare_blocks_gather(layer, i, true, cand + m);
   }
-  m = order_kills(layer, cand, m, alive);
-  for (size_t k = 0; k < m; k++) {
-    double cost = layer[cand[k].layer].cost, half = reach || pare_block_size(&layer[cand[k].layer]) > 1 ? 0 : cost / 2;
-    if (stops(cand, k) && gone + half >= amount) break;
-    layer[cand[k].layer].keep[cand[k].index] = false;
-    gone += cost;
-  }
+  kill_until(&(Queue){layer, cand, order_kills(layer, cand, m, alive)}, gone, e);
   pare_arena_rewind(c->scratch, mark);
   return PARE_OK;
+}
+
+PareStatus pare_rank_cost(PareCtx *c, size_t n, PareLayer *layer, double amount) {
+  return rank_cost(c, n, layer, &(Enough){amount, amount, INFINITY, true});
+}
+
+PareStatus pare_rank_cost_reach(PareCtx *c, size_t n, PareLayer *layer, double amount, double final, double slack) {
+  return rank_cost(c, n, layer, &(Enough){amount, final, slack, false});
 }

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "base/ctx.h"
+#include "runtime/fit.h"
 
 /* One dimension (the heads of a layer, say). */
 typedef struct PareLayer {
@@ -37,19 +38,37 @@ PARE_MUST_USE PareStatus pare_rank_ratio(PareCtx *c, size_t n, PareLayer *layer,
 /* PARE_TARGET: at least so much would be left. */
 PARE_MUST_USE PareStatus pare_rank_unreachable(PareCtx *c, double least, double budget);
 
-/* The smallest ratio at which what is left costs at most `budget`, `fixed` being
- * the cost of what cannot go. PARE_TARGET when the layers' floors
- * prevent it, naming what can be reached. */
-PARE_MUST_USE PareStatus pare_rank_budget(PareCtx *c, size_t n, const PareLayer *layer, double fixed, double budget,
+/* The kinds of some layers, that whose groups cost most in the mean first. */
+typedef struct PareKinds {
+  int n, kind[PARE_FIT_MOST];
+  double count[PARE_FIT_MOST]; /* of its groups */
+} PareKinds;
+void pare_rank_kinds(size_t n, const PareLayer *layer, PareKinds *out);
+
+/* What may be left. */
+typedef struct PareBudget {
+  double fixed; /* what cannot go costs so much */
+  double most;
+  double near;  /* what is left is near enough when it is so much less, or not even that */
+} PareBudget;
+
+/* Ratios by layer, alike for layers of one kind, at which what is left costs at most the budget: the smallest that all
+ * kinds share, where that is near, else as pare_fit has it. PARE_TARGET when the layers' floors prevent it, naming what can
+ * be reached. */
+PARE_MUST_USE PareStatus pare_rank_budget(PareCtx *c, size_t n, const PareLayer *layer, const PareBudget *budget,
                                           double *ratio);
 
 /* The same under global ranking, from the scores and flags as they are now. */
-PARE_MUST_USE PareStatus pare_rank_budget_global(PareCtx *c, size_t n, const PareLayer *layer, double fixed,
-                                                 double budget, double *ratio);
+PARE_MUST_USE PareStatus pare_rank_budget_global(PareCtx *c, size_t n, const PareLayer *layer,
+                                                 const PareBudget *budget, double *ratio);
 
-/* Drops the lowest score / cost of all kinds together until what they cost, those dead before included, is `amount`:
- * to the nearest group, or with `reach`, and where it is a block, at least that. */
-PARE_MUST_USE PareStatus pare_rank_cost(PareCtx *c, size_t n, PareLayer *layer, double amount, bool reach);
+/* Drops the lowest score / cost of all kinds together until what they cost, those dead before included, is `amount`: to
+ * the nearest group, and where it is a block, at least that. */
+PARE_MUST_USE PareStatus pare_rank_cost(PareCtx *c, size_t n, PareLayer *layer, double amount);
+/* The same until it is at least `amount`, of `final` in the end. A group with which more than `slack` over that would go is
+ * passed over where less is too much without it. */
+PARE_MUST_USE PareStatus pare_rank_cost_reach(PareCtx *c, size_t n, PareLayer *layer, double amount, double final,
+                                              double slack);
 
 /* The same where costs are curves: drops groups of all kinds, of a layer the lowest scores first, until what is saved,
  * that of those dead before included, is `amount` at least or nothing may go any more. What goes is worth the least a

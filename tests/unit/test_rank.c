@@ -138,6 +138,17 @@ Test(rank, global_ranking_compares_score_over_cost_across_layers) {
   fix_free(&k.f);
 }
 
+/* However far that is under the budget. */
+static PareStatus common_ratio(Case *k, bool global, double fixed, double budget, double *ratio) {
+  PareBudget b = {fixed, budget, INFINITY};
+  double of[LAYERS] = {0};
+  PareStatus s = global ? pare_rank_budget_global(&k->f.c, LAYERS, k->layer, &b, of)
+                        : pare_rank_budget(&k->f.c, LAYERS, k->layer, &b, of);
+  for (size_t i = 1; i < LAYERS && s == PARE_OK; i++) cr_assert_eq(of[i], of[0], "the ratios are not one");
+  *ratio = of[0];
+  return s;
+}
+
 Test(rank, a_budget_gives_the_smallest_ratio_that_keeps_it) {
   Case k;
   start(&k, UNEQUAL);
@@ -146,7 +157,7 @@ Test(rank, a_budget_gives_the_smallest_ratio_that_keeps_it) {
   for (int p = 30; p < 100; p++) {
     int64_t dead[LAYERS];
     double budget = (all + fixed) * p / 100, ratio, cost = fixed, before = fixed;
-    MUST(&k.f, pare_rank_budget(&k.f.c, LAYERS, k.layer, fixed, budget, &ratio));
+    MUST(&k.f, common_ratio(&k, false, fixed, budget, &ratio));
     MUST(&k.f, pare_rank_quota(&k.f.c, LAYERS, k.layer, ratio, dead));
     for (size_t i = 0; i < LAYERS; i++) cost += k.layer[i].cost * (double)(k.layer[i].count - dead[i]);
     MUST(&k.f, pare_rank_quota(&k.f.c, LAYERS, k.layer, ratio - 1e-9, dead));
@@ -166,7 +177,7 @@ Test(rank, a_global_budget_gives_the_smallest_ratio_that_keeps_it_also_when_some
     for (size_t i = 0; i < LAYERS; i++) all += (k.layer[i].cost = (double)(1 + i)) * (double)k.layer[i].count;
     for (int j = 0; j < p % 3; j++) k.keep[3][2 * j] = k.keep[4][j] = false;
     double budget = (all + fixed) * p / 100;
-    MUST(&k.f, pare_rank_budget_global(&k.f.c, LAYERS, k.layer, fixed, budget, &ratio));
+    MUST(&k.f, common_ratio(&k, true, fixed, budget, &ratio));
     memcpy(&less, &k, sizeof less);
     for (size_t i = 0; i < LAYERS; i++) less.layer[i].score = less.score[i], less.layer[i].keep = less.keep[i];
     MUST(&k.f, pare_rank_ratio(&k.f.c, LAYERS, k.layer, ratio, ratio, true));
@@ -195,7 +206,7 @@ Test(rank, floors_keep_their_share_of_every_layer_at_every_ratio_and_ranking) {
       start(&k, UNEQUAL);
       for (size_t i = 0; i < LAYERS; i++) k.layer[i].least = pare_rank_least(k.layer[i].count, 0.4);
       if (way < 2) MUST(&k.f, pare_rank_ratio(&k.f.c, LAYERS, k.layer, p / 100.0, p / 100.0, way));
-      else MUST(&k.f, pare_rank_cost(&k.f.c, LAYERS, k.layer, p / 100.0 * cost_of(&k, false), false));
+      else MUST(&k.f, pare_rank_cost(&k.f.c, LAYERS, k.layer, p / 100.0 * cost_of(&k, false)));
       int64_t most = 0, dead = 0, all = 0;
       for (size_t i = 0; i < LAYERS; i++) {
         int64_t stay = k.layer[i].count - dead_in(&k, i), least = (int64_t)ceil(0.4 * (double)k.layer[i].count);
@@ -217,7 +228,8 @@ Test(rank, by_cost_the_least_worth_of_all_kinds_goes_until_the_cost_is_met) {
       start(&k, UNEQUAL);
       for (size_t i = 0; i < LAYERS; i++) k.layer[i].cost = (double)(1 + 2 * i);
       double amount = p / 100.0 * cost_of(&k, false);
-      MUST(&k.f, pare_rank_cost(&k.f.c, LAYERS, k.layer, amount, reach));
+      if (reach) MUST(&k.f, pare_rank_cost_reach(&k.f.c, LAYERS, k.layer, amount, amount, INFINITY));
+      else MUST(&k.f, pare_rank_cost(&k.f.c, LAYERS, k.layer, amount));
       for (size_t i = 0; i < LAYERS; i++)
         for (int64_t j = 0; j < k.layer[i].count; j++) {
           double worth = k.score[i][j] / k.layer[i].cost;
@@ -232,12 +244,98 @@ Test(rank, by_cost_the_least_worth_of_all_kinds_goes_until_the_cost_is_met) {
     }
 }
 
+/* Heads that cost much beside channels that cost little. */
+static const int64_t COARSE[LAYERS] = {3, 2, 4, 3, 24};
+static void start_coarse(Case *k, int seed) {
+  start(k, COARSE);
+  for (size_t i = 0; i < LAYERS; i++) k->layer[i].cost = i == LAYERS - 1 ? 1 : 10 + (double)((seed * 7 + (int)i * 5) % 10);
+  for (size_t i = 0; i < LAYERS; i++)
+    for (int64_t j = 0; j < k->layer[i].count; j++)
+      k->score[i][j] = pare_rng_uniform(100 * (uint64_t)seed + i, (uint64_t)j) * k->layer[i].cost;
+}
+
+/* More than a channel too much has gone only where the channels that are left are fewer than what was lacking. */
+Test(rank, by_cost_a_group_that_is_too_much_is_passed_over_where_others_do) {
+  for (int p = 1; p < 400; p++) {
+    Case k, plain;
+    start_coarse(&k, p);
+    start_coarse(&plain, p);
+    double amount = (p % 60 + 1) / 100.0 * cost_of(&k, false);
+    MUST(&k.f, pare_rank_cost_reach(&k.f.c, LAYERS, k.layer, amount, amount, 0.5));
+    MUST(&plain.f, pare_rank_cost_reach(&plain.f.c, LAYERS, plain.layer, amount, amount, INFINITY));
+    double over = cost_of(&k, true) - amount, was = cost_of(&plain, true) - amount;
+    cr_assert(over >= 0 && over <= was, "%d: %g over, %g before", p, over, was);
+    if (was <= 0.5)
+      for (size_t i = 0; i < LAYERS; i++) cr_assert_arr_eq(k.keep[i], plain.keep[i], (size_t)COARSE[i] * sizeof(bool));
+    double channels = (double)(COARSE[LAYERS - 1] - dead_in(&k, LAYERS - 1) - 1), last = 0;
+    for (size_t i = 0; i < LAYERS - 1; i++) last = dead_in(&k, i) ? fmax(last, k.layer[i].cost) : last;
+    cr_assert(over < 1 || channels < last - over, "%d: %g over, though %g channels could go", p, over, channels);
+    fix_free(&k.f);
+    fix_free(&plain.f);
+  }
+}
+
+/* What goes on the way to the end leaves room for it: at any number of prunes the end is as near. */
+Test(rank, by_cost_what_goes_in_several_prunes_ends_as_near) {
+  for (int p = 1; p < 60; p++) {
+    Case k;
+    start_coarse(&k, p);
+    double amount = p / 100.0 * cost_of(&k, false), slack = 2;
+    for (int step = 1; step <= 8; step++)
+      MUST(&k.f, pare_rank_cost_reach(&k.f.c, LAYERS, k.layer, step / 8.0 * amount, amount, slack));
+    Case once;
+    start_coarse(&once, p);
+    MUST(&once.f, pare_rank_cost_reach(&once.f.c, LAYERS, once.layer, amount, amount, slack));
+    double over = cost_of(&k, true) - amount, want = cost_of(&once, true) - amount;
+    cr_assert(over >= 0 && over <= fmax(want, slack), "%d %%: %g over in eight prunes, %g in one", p, over, want);
+    fix_free(&k.f);
+    fix_free(&once.f);
+  }
+}
+
+static double left_at(const Case *k, double fixed, const double *ratio, bool global) {
+  double cost = fixed;
+  Case x = *k;
+  for (size_t i = 0; i < LAYERS; i++) x.layer[i].score = x.score[i], x.layer[i].keep = x.keep[i];
+  for (size_t i = 0; i < LAYERS; i++) { /* kinds one by one: each has its own */
+    if (i && x.layer[i].kind == x.layer[i - 1].kind) continue;
+    size_t n = x.layer[i].kind ? 1 : LAYERS - 1;
+    MUST(&x.f, pare_rank_ratio(&x.f.c, n, x.layer + i, ratio[i], ratio[i], global));
+  }
+  for (size_t i = 0; i < LAYERS; i++) cost += x.layer[i].cost * (double)(x.layer[i].count - dead_in(&x, i));
+  return cost;
+}
+
+/* Of the ratio that both kinds share and what a budget makes of it when that is not near. */
+Test(rank, a_budget_that_one_ratio_misses_is_met_by_one_a_kind) {
+  int within = 0, all = 0;
+  for (int global = 0; global < 2; global++)
+    for (int p = 50; p < 100; p++) { /* 45 % is less than the floors cost */
+      Case k;
+      double one, of[LAYERS], fixed = 40;
+      start_coarse(&k, p);
+      double budget = (cost_of(&k, false) + fixed) * p / 100;
+      MUST(&k.f, common_ratio(&k, global, fixed, budget, &one));
+      PareBudget b = {fixed, budget, 3};
+      MUST(&k.f, global ? pare_rank_budget_global(&k.f.c, LAYERS, k.layer, &b, of)
+                        : pare_rank_budget(&k.f.c, LAYERS, k.layer, &b, of));
+      double plain = left_at(&k, fixed, (double[LAYERS]){one, one, one, one, one}, global);
+      double left = left_at(&k, fixed, of, global);
+      cr_assert(left <= budget && left >= plain, "%d %%: %g is left, %g by one ratio, %g may be", p, left, plain, budget);
+      if (budget - plain <= 3) cr_assert_eq(of[LAYERS - 1], one, "%d %%: was near", p);
+      within += budget - left <= 3;
+      all++;
+      fix_free(&k.f);
+    }
+  cr_expect_gt(within, 9 * all / 10, "%d of %d are near", within, all);
+}
+
 Test(rank, a_budget_below_one_group_a_layer_is_refused_and_says_what_can_be_reached) {
   Case k;
   double ratio;
   start(&k, UNEQUAL);
-  cr_assert_eq(pare_rank_budget(&k.f.c, LAYERS, k.layer, 10, 14.9, &ratio), PARE_TARGET); /* 10 + 5 */
-  cr_assert_eq(pare_rank_budget_global(&k.f.c, LAYERS, k.layer, 10, 14.9, &ratio), PARE_TARGET);
+  cr_assert_eq(common_ratio(&k, false, 10, 14.9, &ratio), PARE_TARGET); /* 10 + 5 */
+  cr_assert_eq(common_ratio(&k, true, 10, 14.9, &ratio), PARE_TARGET);
   cr_assert(strstr(fix_why(&k.f), "at least 15 would be left"), "%s", fix_why(&k.f));
   fix_free(&k.f);
 }
@@ -270,7 +368,7 @@ Test(rank, kept_sizes_are_multiples_and_at_least_the_share_goes_by_less_than_a_b
         for (size_t i = 0; i < LAYERS; i++) k.layer[i].multiple = multiple[m];
         double ratio = p / 100.0, amount = ratio * 84;
         if (way < 2) MUST(&k.f, pare_rank_ratio(&k.f.c, LAYERS, k.layer, ratio, ratio, way));
-        else MUST(&k.f, pare_rank_cost(&k.f.c, LAYERS, k.layer, amount, true));
+        else MUST(&k.f, pare_rank_cost_reach(&k.f.c, LAYERS, k.layer, amount, amount, INFINITY));
         int64_t dead = 0, most[2] = {0};
         for (size_t i = 0; i < LAYERS; i++) {
           int64_t stay = EVEN[i] - dead_in(&k, i);
@@ -355,8 +453,8 @@ Test(rank, budgets_are_kept_in_blocks_too) {
         all += (k.layer[i].cost = (double)(1 + i)) * (double)EVEN[i];
       }
       double budget = (all + fixed) * p / 100;
-      if (global) MUST(&k.f, pare_rank_budget_global(&k.f.c, LAYERS, k.layer, fixed, budget, &ratio));
-      else MUST(&k.f, pare_rank_budget(&k.f.c, LAYERS, k.layer, fixed, budget, &ratio));
+      if (global) MUST(&k.f, common_ratio(&k, true, fixed, budget, &ratio));
+      else MUST(&k.f, common_ratio(&k, false, fixed, budget, &ratio));
       MUST(&k.f, pare_rank_ratio(&k.f.c, LAYERS, k.layer, ratio, ratio, global));
       for (size_t i = 0; i < LAYERS; i++) cost += k.layer[i].cost * (double)(EVEN[i] - dead_in(&k, i));
       cr_assert_leq(cost, budget, "global %d, %d %%: %g is over %g", global, p, cost, budget);
@@ -383,7 +481,7 @@ Test(rank, a_straight_curve_ranks_as_a_cost_does) {
       b.layer[i].curve = curve[i];
       amount += p / 100.0 * a.layer[i].cost * (double)UNEQUAL[i];
     }
-    MUST(&a.f, pare_rank_cost(&a.f.c, LAYERS, a.layer, amount, true));
+    MUST(&a.f, pare_rank_cost_reach(&a.f.c, LAYERS, a.layer, amount, amount, INFINITY));
     MUST(&b.f, pare_rank_curve(&b.f.c, LAYERS, b.layer, amount));
     int64_t last = 0;
     for (size_t i = 0; i < LAYERS; i++) /* the last to go may be cheaper where more is saved than has to be */
