@@ -225,7 +225,8 @@ static PareStatus aim(Compress *k) {
   PareGraph *sized;
   if (t->planned) k->target.requested = pare_tuner_share(t);
   PARE_TRY(size_up(k, k->arena, &sized));
-  PareMeasures m = {sized, pare_model_bytes(k->model), &k->latency};
+  PareMeasures m = {.sized = sized, .file_bytes = pare_model_bytes(k->model), .latency = &k->latency};
+  if (!strcmp(k->target.kind, "bytes")) PARE_TRY(pare_frame_read(k->c, k->arena, k->model, &m.frame));
   PARE_TRY(pare_target_ratio(k->c, k->arena, &k->target, k->dims, t->pruned, &m, &t->ratio, &t->goal));
   return t->goal.overlaps ? pare_tuner_fit(t) : PARE_OK;
 }

@@ -7,6 +7,7 @@
 #include "api/costs.h"
 #include "api/cut_cost.h"
 #include "api/options.h"
+#include "passes/edit.h"
 #include "runtime/rank.h"
 
 /* What emission may add to a file: provenance, and copies of shape constants for their reader alone. */
@@ -80,11 +81,33 @@ static PareStatus whole_cost(Reach *r, double *all) {
   return PARE_OK;
 }
 
+/* Of a file, beside weights: what goes with a branch of the dimension, in the mean. */
+static PareStatus branch_frame(const Reach *r, const PareDim *dim, double *out) {
+  const PareGraph *g = r->d->tracer->g;
+  PareMark mark = pare_arena_mark(r->c->scratch);
+  *out = 0;
+  for (size_t b = 0; b < dim->branches.n; b++) {
+    bool *gone = PARE_NEW_N(r->c->scratch, g->nnodes + 1, bool);
+    double bytes;
+    if (!gone) return pare_nomem(r->c);
+    for (size_t i = 0; i < dim->branches.at[b].nodes.n; i++) gone[dim->branches.at[b].nodes.at[i]->id] = true;
+    PARE_TRY(pare_frame_gone(r->c, r->m->frame, g, gone, &bytes));
+    *out += bytes / (double)dim->count;
+  }
+  pare_arena_rewind(r->c->scratch, mark);
+  return PARE_OK;
+}
+
 /* Of a group; by a curve, in the mean: more than nothing, since scores are divided by it. */
 static PareStatus group_cost(const Reach *r, size_t i, double *out) {
   const PareDim *dim = &r->d->dims.at[i];
   if (is(r, "macs")) return pare_group_macs(r->c, r->d, dim, r->m->sized, out);
-  *out = (double)(is(r, "bytes") ? dim->bytes : dim->params);
+  if (is(r, "bytes")) {
+    PARE_TRY(branch_frame(r, dim, out));
+    *out += (double)dim->bytes;
+    return PARE_OK;
+  }
+  *out = (double)dim->params;
   if (is(r, "latency"))
     *out = fmax(-r->m->latency->curve[i][1] / (double)dim->count, 1e-9 * r->m->latency->dense.ms);
   return PARE_OK;
@@ -151,7 +174,7 @@ static PareStatus reach(Reach *r, const bool *pruned, double *ratio) {
 PareStatus pare_target_ratio(PareCtx *c, PareArena *a, const PareTarget *t, const PareDims *d, const bool *pruned,
                              const PareMeasures *m, double *ratio, PareGoal *goal) {
   *ratio = t->requested;
-  *goal = (PareGoal){.kind = t->kind, .sized = m->sized};
+  *goal = (PareGoal){.kind = t->kind, .sized = m->sized, .frame = m->frame};
   if (!strcmp(t->kind, "sparsity") || !strcmp(t->kind, "plan")) return PARE_OK;
   bool weights = strcmp(t->kind, "macs") != 0;
   if (strcmp(t->kind, "latency")) PARE_TRY(pare_dims_overlap(c, d, pruned, weights, &goal->overlaps));
@@ -165,10 +188,24 @@ PareStatus pare_target_ratio(PareCtx *c, PareArena *a, const PareTarget *t, cons
   return PARE_OK;
 }
 
+/* Less what goes with the nodes of dead branches. */
+static PareStatus take_frame(PareCtx *c, const PareGoal *goal, const PareDims *d, double *out) {
+  const PareGraph *g = d->tracer->g;
+  PareMark mark = pare_arena_mark(c->scratch);
+  bool *gone = PARE_NEW_N(c->scratch, g->nnodes + 1, bool);
+  double bytes;
+  if (!gone) return pare_nomem(c);
+  PARE_TRY(pare_find_dropped(c, g, d, gone));
+  PARE_TRY(pare_frame_gone(c, goal->frame, g, gone, &bytes));
+  *out -= bytes;
+  pare_arena_rewind(c->scratch, mark);
+  return PARE_OK;
+}
+
 PareStatus pare_goal_cost(PareCtx *c, const PareGoal *goal, const PareDims *d, double *out) {
   PareWeights w;
   if (!strcmp(goal->kind, "macs")) return pare_cut_macs(c, d, goal->sized, out);
   PARE_TRY(pare_cut_weights(c, d, &w));
-  *out = goal->fixed + (double)(strcmp(goal->kind, "bytes") ? w.params : w.bytes);
-  return PARE_OK;
+  *out = goal->fixed + (double)(goal->frame ? w.bytes : w.params);
+  return goal->frame ? take_frame(c, goal, d, out) : PARE_OK;
 }

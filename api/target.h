@@ -2,6 +2,7 @@
 #ifndef PARE_API_TARGET_H
 #define PARE_API_TARGET_H
 
+#include "api/frame.h"
 #include "api/latency.h"
 #include "ir/dims.h"
 #include "pare/pare.h"
@@ -27,18 +28,21 @@ typedef struct PareGoal {
   bool overlaps;          /* then `fixed` is what pare_goal_cost adds to what axes tell */
   const char *kind;       /* of the target */
   const PareGraph *sized; /* MACs: as in PareMeasures */
+  const PareFrame *frame; /* bytes: likewise */
 } PareGoal;
 
-/* What a target is reached by: the model bound to the sizes at which MACs count, which the goal keeps where groups
- * overlap, what its files take and, for latency, the times. */
+/* What a target is reached by: the model bound to the sizes at which MACs count, what its files take, the numbers of
+ * weights apart, and, for latency, the times. The goal keeps the first two where groups overlap. */
 typedef struct PareMeasures {
   const PareGraph *sized;
+  const PareFrame *frame; /* of the file; NULL unless bytes are the target */
   size_t file_bytes;
   const PareLatency *latency;
 } PareMeasures;
 
-/* The ratio of groups that reaches it under uniform ranking, and the goal as such, which is in `a`. PARE_TARGET when it cannot be reached. Where groups overlap, the ratio is that of the goal and the rest is
- * left to who knows which groups go (api/prune). */
+/* The ratio of groups that reaches it under uniform ranking, and the goal as such, which is in `a`. PARE_TARGET when it
+ * cannot be reached. Where groups overlap, the ratio is that of the goal and the rest is left to who knows which groups go
+ * (api/prune). */
 PARE_MUST_USE PareStatus pare_target_ratio(PareCtx *c, PareArena *a, const PareTarget *t, const PareDims *d,
                                            const bool *pruned, const PareMeasures *m, double *ratio, PareGoal *goal);
 

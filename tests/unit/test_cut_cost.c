@@ -2,8 +2,11 @@
  * own the same elements. */
 #include <criterion/criterion.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "api/cut_cost.h"
+#include "api/frame.h"
+#include "backend/emit.h"
 #include "base/rng.h"
 #include "passes/edit.h"
 #include "passes/probe_dims.h"
@@ -201,5 +204,63 @@ Test(cut_cost, of_weights_does_not_add_up_where_layers_share_one) {
   cr_assert_eq(d->dims.n, 2u, "%zu dimensions", d->dims.n);
   cr_expect(overlap_in(f, d, ~0u, true), "parameters add up");
   cr_expect_not(overlap_in(f, d, ~0u, false), "MACs do not add up");
+  fix_free(f);
+}
+
+/* --- of a file --- */
+
+static int64_t emitted_bytes(Fix *f, const PareModel *m, PareDims *d, const char *dir) {
+  PareGraph *cut;
+  PareStage st;
+  struct stat s;
+  const char *path = fmt(f, "%s/out.onnx", dir);
+  MUST(f, pare_cut_dims(&f->c, f->arena, m->graph, d, &cut));
+  MUST(f, pare_drop_branches(&f->c, cut, d));
+  PareEmit e = {.file = &m->file, .before = m->graph, .after = cut, .ninitializers = m->ninitializers,
+                .nsparse = m->nsparse, .nnodes = m->nnodes, .external = m->external.n > 0};
+  MUST(f, pare_emit_stage(&f->c, f->arena, &e, path, &st));
+  MUST(f, pare_stage_commit(&f->c, &st));
+  pare_stage_remove(&st);
+  cr_assert_eq(stat(path, &s), 0, "%s", path);
+  return s.st_size;
+}
+
+static int64_t told_bytes(Fix *f, const PareModel *m, const PareDims *d) {
+  const PareGraph *g = d->tracer->g;
+  bool *gone = PARE_NEW_N(f->arena, g->nnodes + 1, bool);
+  const PareFrame *frame;
+  PareWeights before, after;
+  double rest;
+  MUST(f, pare_graph_weights(&f->c, m->graph, &before));
+  MUST(f, pare_cut_weights(&f->c, d, &after));
+  MUST(f, pare_frame_read(&f->c, f->arena, m, &frame));
+  MUST(f, pare_find_dropped(&f->c, g, d, gone));
+  MUST(f, pare_frame_gone(&f->c, frame, g, gone, &rest));
+  return (int64_t)pare_model_bytes(m) - before.bytes + after.bytes - (int64_t)rest;
+}
+
+/* Of a dead branch the sum is left, as an Identity with an input less or, where one op does the sum and a norm, as that op
+ * without what it added: what is told is never less. */
+Test(cut_cost, of_a_file_is_what_emission_writes_when_branches_go) {
+  enum { A_SUM = 300 };
+  static const char *const names[] = {"tinybert-sst2-ts-op17", "deit-fashion-ts-op17-dyn", "torchvision-vit-dyn-op17",
+                                      "deit-fashion-ts-op13-nofold", "deit-fashion-ortpy-fused"};
+  Fix fix, *f = &fix;
+  fix_init(f);
+  char *dir = dir_make(f);
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    PareModel *m;
+    MUST(f, pare_model_load(&f->c, fixture(f, names[i]), &m));
+    PareDims *d = trace(f, m->graph, PARE_KIND_BIT(PARE_KIND_DEPTH));
+    int64_t whole = emitted_bytes(f, m, d, dir) - told_bytes(f, m, d), dead = 0;
+    for (size_t k = 0; k < d->dims.n; k++)
+      if (d->dims.at[k].kind == PARE_KIND_DEPTH) keep_first(f, &d->dims.at[k], 1), dead += d->dims.at[k].count - 1;
+    int64_t have = emitted_bytes(f, m, d, dir) - whole, told = told_bytes(f, m, d);
+    cr_assert_gt(dead, 0, "%s has no branches", names[i]);
+    cr_expect(have <= told && told - have <= A_SUM * dead, "%s: %lld bytes, told %lld, of %lld", names[i],
+              (long long)have, (long long)told, (long long)pare_model_bytes(m));
+    pare_model_free(m);
+  }
+  dir_remove(dir);
   fix_free(f);
 }
