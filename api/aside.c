@@ -24,6 +24,15 @@ static bool counts(const Sized *s, size_t i) {
   return t->rank > 0 && t->dim[0] == s->batch;
 }
 
+/* Another axis is as long as the batch, whatever it is. */
+static bool pairs(const Sized *x, const Sized *y, size_t i) {
+  const PareType *t = &x->g->outputs.at[i]->type, *u = &y->g->outputs.at[i]->type;
+  bool any = false;
+  for (int axis = 1; axis < t->rank && x->batch != y->batch; axis++)
+    any |= t->dim[axis] == x->batch && u->dim[axis] == y->batch;
+  return any;
+}
+
 /* NULL: it is one of each sample. */
 static const char *reason(const Sized *x, const Sized *y, size_t i) {
   const PareValue *v = x->g->outputs.at[i];
@@ -50,6 +59,7 @@ static PareStatus find(PareCtx *c, PareArena *a, PareArena *tmp, const PareGraph
   bool takes, *of = PARE_NEW_N(a, g->outputs.n + 1, bool);
   const char **why = PARE_NEW_N(a, g->outputs.n + 1, const char *);
   size_t left = 0, gone = 0;
+  bool paired = false;
   if (!of || !why) return pare_nomem(c);
   PARE_TRY(size_up_both(c, tmp, g, d, &x, &y, &takes));
   for (size_t i = 0; takes && i < g->outputs.n; i++) {
@@ -57,9 +67,9 @@ static PareStatus find(PareCtx *c, PareArena *a, PareArena *tmp, const PareGraph
     why[i] = reason(&x, &y, i);
     of[i] = why[i] != NULL;
     if (of[i]) gone++;
-    else left++;
+    else left++, paired |= pairs(&x, &y, i);
   }
-  if (gone) *out = (PareAside){left ? of : NULL, why};
+  *out = (PareAside){gone && left ? of : NULL, gone ? why : NULL, paired};
   return PARE_OK;
 }
 

@@ -9,6 +9,7 @@
 typedef struct PareAside {
   const bool *of;         /* by output: it is left aside; NULL: none is */
   const char *const *why; /* by output: "it is one number"; NULL where it is one of each sample */
+  bool pairs;             /* one that is of each sample has a number for every other of the batch as well */
 } PareAside;
 
 /* Of the outputs of floats of g (unbound), those whose axis 0 does not count samples: told by what becomes of their shapes

@@ -82,7 +82,7 @@ static PareStatus match_outputs(Pair *p) {
                         pare_type_text(&y->type, a), want[i]->name, pare_type_text(&want[i]->type, b));
     while (p->teacher->outputs.at[output[i]] != y) output[i]++;
   }
-  p->out->order = (PareOutputOrder){n, output};
+  p->out->order = (PareOutputOrder){n, output, p->out->aside.pairs};
   return PARE_OK;
 }
 

@@ -62,7 +62,7 @@ static PareStatus start(PareCtx *c, PareTeacher *t, const PareGraph *g, int64_t 
   if (hidden->n) PARE_TRY(pare_forward_new_watching(c, g, t->data, batch, hidden, device, &t->model));
   else PARE_TRY(pare_forward_new(c, g, t->data, batch, PARE_FORWARD_FUSED, device, &t->model));
   t->batch = pare_forward_batch(t->model);
-  return add_outputs(c, t, order, hidden->aside, hidden->n == 0);
+  return add_outputs(c, t, order, hidden->aside, hidden->n == 0 && !order.pairs);
 }
 
 PareStatus pare_teacher_new(PareCtx *c, const PareGraph *g, const PareData *d, int64_t batch, const PareWatch *hidden,

@@ -1,6 +1,6 @@
 /* teacher.h - the untouched model's outputs, or another model's, on samples: what distillation tunes
  * towards and what scores draw labels from. Computed once a sample where the
- * outputs of all samples fit, else anew each time; so are its hidden states, which never fit. */
+ * outputs of all samples fit and are their own, else anew each time; so are its hidden states, which never fit. */
 #ifndef PARE_API_TEACHER_H
 #define PARE_API_TEACHER_H
 
@@ -14,6 +14,7 @@ typedef struct PareTeacher PareTeacher;
 typedef struct PareOutputOrder {
   size_t n;
   const size_t *output;
+  bool pairs; /* what they say of a sample depends on the others of the batch: it is not remembered */
 } PareOutputOrder;
 
 /* Runs `g` (unbound, borrowed) on batches of `batch` samples, on the device (NULL: the CPU). `hidden` (n may be 0) are

@@ -332,13 +332,14 @@ static PareStatus check_mu(PareTuner *t, bool both) {
 }
 
 static PareStatus take_own_teacher(PareTuner *t) {
+  PareOutputOrder order = {.pairs = t->aside.pairs};
   PareWatch w = {.n = t->spec.hidden.at.n, .felt = t->spec.hidden.at.n, .aside = t->aside.of, .bf16 = t->spec.bf16};
   uint32_t *value = PARE_NEW_N(t->arena, w.n + 1, uint32_t);
   if (!value) return pare_nomem(t->c);
   for (size_t i = 0; i < w.n; i++) value[i] = t->spec.hidden.at.at[i].value;
   w.value = value;
   if (!w.n) t->spec.teach_outputs = true; /* no state has the same shape throughout */
-  return pare_teacher_new(t->c, t->dense, t->data, t->o->batch, &w, (PareOutputOrder){0}, t->device, &t->teacher);
+  return pare_teacher_new(t->c, t->dense, t->data, t->o->batch, &w, order, t->device, &t->teacher);
 }
 
 /* What is taken from the untouched model or --teacher, and how it is run. Scores alone need its outputs only. */

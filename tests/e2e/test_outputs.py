@@ -143,6 +143,19 @@ def test_labels_are_not_taken_for_those_of_an_output_that_has_as_many_axes(data,
     assert report(tmp_path / "a")["metrics"]["name"] == "accuracy"
 
 
+def test_what_pairs_of_samples_give_is_that_of_the_batch_at_hand(data, tmp_path):
+    """A similarity [batch, batch], as CLIP's: a model that is its own teacher has nothing to learn in any epoch."""
+    m = tiny.encoder(TensorProto.FLOAT)
+    m.graph.node.extend([node("Transpose", ["y"], "turned"), node("MatMul", ["y", "turned"], "pairs")])
+    del m.graph.output[:]
+    m.graph.output.append(helper.make_tensor_value_info("pairs", TensorProto.FLOAT, ["batch", "batch"]))
+    onnx.checker.check_model(m, full_check=True)
+    for steps in (1, 40):  # an epoch is 11
+        run("tune", save(m, tmp_path / "m.onnx"), tmp_path / "out.onnx", "--train", data[False], "--steps", steps, "--batch", 4,
+            "--threads", 1, "--report", tmp_path / "r", "-q")
+        assert report(tmp_path / "r")["training"]["final_loss"] < 1e-6, f"{steps} steps"
+
+
 def test_a_teacher_may_have_such_an_output_too_or_none(data, tmp_path):
     student, teacher = with_extra(["exp", "mean"], first=True), with_extra(["one"], seed=7, first=True)
     s, t = save(student, tmp_path / "s.onnx"), save(teacher, tmp_path / "t.onnx")
