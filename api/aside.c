@@ -54,7 +54,8 @@ static PareStatus size_up_both(PareCtx *c, PareArena *tmp, const PareGraph *g, c
   return PARE_OK;
 }
 
-static PareStatus find(PareCtx *c, PareArena *a, PareArena *tmp, const PareGraph *g, const PareData *d, PareAside *out) {
+static PareStatus find(PareCtx *c, PareArena *a, PareArena *tmp, const PareGraph *g, const PareData *d,
+                       PareAside *out) {
   Sized x, y;
   bool takes, *of = PARE_NEW_N(a, g->outputs.n + 1, bool);
   const char **why = PARE_NEW_N(a, g->outputs.n + 1, const char *);

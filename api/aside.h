@@ -12,11 +12,13 @@ typedef struct PareAside {
   bool pairs;             /* one that is of each sample has a number for every other of the batch as well */
 } PareAside;
 
-/* Of the outputs of floats of g (unbound), those whose axis 0 does not count samples: told by what becomes of their shapes
- * when the batch is another. Where none would be left, none is left aside, and all have their reasons. Where the model
- * takes no other batch, nothing is known against any. Lives in a. */
-PARE_MUST_USE PareStatus pare_find_aside(PareCtx *c, PareArena *a, const PareGraph *g, const PareData *d, PareAside *out);
-/* Says of each to the log that it is left out, and why. PARE_UNSUPPORTED, naming the first, where none would be left. */
+/* Of the outputs of floats of g (unbound), those whose axis 0 does not count samples: told by what becomes of their
+ * shapes when the batch is another. Where none would be left, none is left aside, and all have their reasons. Where
+ * the model takes no other batch, nothing is known against any. Lives in a. */
+PARE_MUST_USE PareStatus pare_find_aside(PareCtx *c, PareArena *a, const PareGraph *g, const PareData *d,
+                                         PareAside *out);
+/* Says of each to the log that it is left out, and why. PARE_UNSUPPORTED, naming the first, where none would be
+ * left. */
 PARE_MUST_USE PareStatus pare_tell_aside(PareCtx *c, const PareGraph *g, const PareAside *x);
 
 #endif

@@ -10,8 +10,9 @@ PARE_MUST_USE PareStatus pare_cut_weights(PareCtx *c, const PareDims *d, PareWei
 /* pare_graph_macs of it, bound as `sized`, which has the nodes of the traced graph. */
 PARE_MUST_USE PareStatus pare_cut_macs(PareCtx *c, const PareDims *d, const PareGraph *sized, double *out);
 
-/* Do groups of dimensions that are `pruned` own the same elements, so that what they cost does not add up? In `weights`,
- * not in work, they do also where nodes share a weight that stays one as long as they lose the same of it. */
+/* Do groups of dimensions that are `pruned` own the same elements, so that what they cost does not add up? In
+ * `weights`, not in work, they do also where nodes share a weight that stays one as long as they lose the same of
+ * it. */
 PARE_MUST_USE PareStatus pare_dims_overlap(PareCtx *c, const PareDims *d, const bool *pruned, bool weights, bool *out);
 
 #endif

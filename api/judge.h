@@ -26,10 +26,10 @@ typedef struct PareVerdict {
 } PareVerdict;
 
 /* `metric`, as --metric has it: 0 chooses, else a PareMetricKind plus one. `g` is bound to the data's lengths;
- * outputs that `aside` leaves out (pare_is_followed) are not judged. By labels where the data have some: accuracy of classes, f1 of marks, mse of numbers, span-f1 of spans; else, or where the
- * metric asks for it, against a reference: agreement of an output from a linear layer (or a Softmax) with two classes at
- * least, cosine of others. PARE_DATA where labels fit no output or are out of range, PARE_USAGE where the metric does not fit
- * the task. */
+ * outputs that `aside` leaves out (pare_is_followed) are not judged. By labels where the data have some: accuracy of
+ * classes, f1 of marks, mse of numbers, span-f1 of spans; else, or where the metric asks for it, against a
+ * reference: agreement of an output from a linear layer (or a Softmax) with two classes at least, cosine of others.
+ * PARE_DATA where labels fit no output or are out of range, PARE_USAGE where the metric does not fit the task. */
 PARE_MUST_USE PareStatus pare_judge_choose(PareCtx *c, const PareGraph *g, const bool *aside, const PareData *d,
                                            int64_t metric, PareYardstick *out);
 /* What is judged of a task, and the metric that 0 chooses; `classes`: a reference's output is distributions. */

@@ -75,8 +75,8 @@ static PareStatus match_outputs(Pair *p) {
     const PareValue *y = named ? find(have, m, want[i]->name) : i < m ? have[i] : NULL;
     char a[PARE_TYPE_TEXT], b[PARE_TYPE_TEXT];
     if (!y)
-      return pare_error(p->c, PARE_DATA, "it has %zu outputs of floats that count samples, and the model to be tuned has "
-                        "'%s' beyond them", m, want[i]->name);
+      return pare_error(p->c, PARE_DATA, "it has %zu outputs of floats that count samples, and the model to be tuned "
+                        "has '%s' beyond them", m, want[i]->name);
     if (!same_shape(&y->type, &want[i]->type))
       return pare_error(p->c, PARE_DATA, "its output '%s' is %s on these data, and '%s' of the model to be tuned %s", y->name,
                         pare_type_text(&y->type, a), want[i]->name, pare_type_text(&want[i]->type, b));

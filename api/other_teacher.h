@@ -17,9 +17,10 @@ typedef struct PareOtherTeacher {
   PareAside aside;        /* of its own outputs */
 } PareOtherTeacher;
 
-/* Loads the model, and finds what of it the student (unbound), but for what `aside` leaves out, follows. Outputs are matched by name, or where not all
- * names are there by their order; hidden states by their place between the first and the last. PARE_DATA where inputs or
- * outputs differ. Lists live in a. Pair: pare_model_free for `model`, also after an error. */
+/* Loads the model, and finds what of it the student (unbound), but for what `aside` leaves out, follows. Outputs are
+ * matched by name, or where not all names are there by their order; hidden states by their place between the first
+ * and the last. PARE_DATA where inputs or outputs differ. Lists live in a. Pair: pare_model_free for `model`, also
+ * after an error. */
 PARE_MUST_USE PareStatus pare_other_teacher_open(PareCtx *c, PareArena *a, const char *path, const PareGraph *student,
                                                  const bool *aside, const PareHiddens *states, const PareData *data,
                                                  PareOtherTeacher *out);

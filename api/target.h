@@ -40,9 +40,9 @@ typedef struct PareMeasures {
   const PareLatency *latency;
 } PareMeasures;
 
-/* The ratio of groups that reaches it under uniform ranking, and the goal as such, which is in `a`. PARE_TARGET when it
- * cannot be reached. Where groups overlap, the ratio is that of the goal and the rest is left to who knows which groups go
- * (api/prune). */
+/* The ratio of groups that reaches it under uniform ranking, and the goal as such, which is in `a`. PARE_TARGET when
+ * it cannot be reached. Where groups overlap, the ratio is that of the goal and the rest is left to who knows which
+ * groups go (api/prune). */
 PARE_MUST_USE PareStatus pare_target_ratio(PareCtx *c, PareArena *a, const PareTarget *t, const PareDims *d,
                                            const bool *pruned, const PareMeasures *m, double *ratio, PareGoal *goal);
 

@@ -27,7 +27,8 @@ struct PareTeacher {
 static PareStatus add_output(PareCtx *c, PareTeacher *t, size_t number) {
   const PareValue *v = pare_forward_value(t->model, number);
   if (v->type.dtype != PARE_F32)
-    return pare_error(c, PARE_UNSUPPORTED, "output '%s' is %s; tuning wants f32", v->name, pare_dtype_name(v->type.dtype));
+    return pare_error(c, PARE_UNSUPPORTED, "output '%s' is %s; tuning wants f32", v->name,
+                      pare_dtype_name(v->type.dtype));
   if (v->type.rank < 1 || v->type.dim[0] != t->batch)
     return pare_error(c, PARE_UNSUPPORTED, "axis 0 of output '%s' does not count samples", v->name);
   Output o = {.number = number, .each = (size_t)pare_forward_width(t->model, number)};

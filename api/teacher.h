@@ -17,8 +17,9 @@ typedef struct PareOutputOrder {
   bool pairs; /* what they say of a sample depends on the others of the batch: it is not remembered */
 } PareOutputOrder;
 
-/* Runs `g` (unbound, borrowed) on batches of `batch` samples, on the device (NULL: the CPU). `hidden` (n may be 0) are
- * the states that are taught. PARE_UNSUPPORTED naming an output of `order` that is not one of each sample. Pair: pare_teacher_free. */
+/* Runs `g` (unbound, borrowed) on batches of `batch` samples, on the device (NULL: the CPU). `hidden` (n may be 0)
+ * are the states that are taught. PARE_UNSUPPORTED naming an output of `order` that is not one of each sample. Pair:
+ * pare_teacher_free. */
 PARE_MUST_USE PareStatus pare_teacher_new(PareCtx *c, const PareGraph *g, const PareData *d, int64_t batch,
                                           const PareWatch *hidden, PareOutputOrder order, PareDevice *device,
                                           PareTeacher **out);

@@ -125,8 +125,8 @@ PARE_MUST_USE PareStatus pare_tuner_init(PareTuner *t, PareCtx *c, PareArena *ar
 /* Runs the whole schedule; afterwards the leaves' keep flags are the result and
  * the params are on the host. PARE_INTERRUPTED when the hooks' flag was set. */
 PARE_MUST_USE PareStatus pare_tuner_run(PareTuner *t);
-/* Where groups overlap (PareGoal): sets `ratio` to the share of the groups with which what is left is within the goal, by
- * the scores and flags as they are now. PARE_TARGET when there is none. Every prune finds its own. */
+/* Where groups overlap (PareGoal): sets `ratio` to the share of the groups with which what is left is within the
+ * goal, by the scores and flags as they are now. PARE_TARGET when there is none. Every prune finds its own. */
 PARE_MUST_USE PareStatus pare_tuner_fit(PareTuner *t);
 /* Scores alone, of the model as it is, to score[]: what a run without steps would rank by. */
 PARE_MUST_USE PareStatus pare_tuner_score(PareTuner *t);

@@ -110,7 +110,8 @@ static json_t *aside_json(const PareReport *r) {
 }
 
 static json_t *training_json(const PareReport *r) {
-  return json_pack("{s:o, s:o, s:I, s:I, s:o, s:o, s:o, s:I, s:o, s:o}", "device", pare_json_text(r->training.device), "precision",
+  return json_pack("{s:o, s:o, s:I, s:I, s:o, s:o, s:o, s:I, s:o, s:o}",
+                   "device", pare_json_text(r->training.device), "precision",
                    pare_json_text(r->training.precision), "steps", (json_int_t)r->training.steps, "trained_parameters",
                    (json_int_t)r->training.trained_parameters, "trained_share",
                    pare_json_number(r->training.trained_share), "seconds",

@@ -28,8 +28,8 @@ typedef struct PareRelevance {
   PareValue **at;    /* [v's shape, last axis 1], an output of the graph; NULL: the outputs do not depend on the value */
 } PareRelevance;
 
-/* Appends the nodes for v[0..n), results of the bound graph g whose first `noutputs` outputs are the model's; those that
- * `aside` leaves out (pare_is_followed) feel nothing. PARE_UNSUPPORTED naming the node that has no gradient. */
+/* Appends the nodes for v[0..n), results of the bound graph g whose first `noutputs` outputs are the model's; those
+ * that `aside` leaves out (pare_is_followed) feel nothing. PARE_UNSUPPORTED naming the node that has no gradient. */
 PARE_MUST_USE PareStatus pare_append_relevance(PareCtx *c, PareGraph *g, size_t noutputs, const bool *aside, size_t n,
                                                PareValue *const *v, PareRelevance *out);
 

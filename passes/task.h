@@ -26,7 +26,8 @@ typedef struct PareLabels {
 /* Marks by id the values of a bound graph that follow from what its inputs hold, not from their shapes alone. */
 void pare_mark_varying(const PareGraph *g, bool *varies);
 
-/* Do losses and metrics look at output i of g? Not at integers, nor at what `aside`, by output, leaves out (NULL: nothing). */
+/* Do losses and metrics look at output i of g? Not at integers, nor at what `aside`, by output, leaves out (NULL:
+ * nothing). */
 bool pare_is_followed(const PareGraph *g, const bool *aside, size_t i);
 
 /* The task of labels and the outputs of a bound graph: the first that is followed and fits. Sizes of axis 0 are not

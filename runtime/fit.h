@@ -1,5 +1,5 @@
-/* fit.h - how much of each of several classes goes, so that what is left is what was asked for, or as little under it as
- * their groups allow. Knows numbers only. */
+/* fit.h - how much of each of several classes goes, so that what is left is what was asked for, or as little under
+ * it as their groups allow. Knows numbers only. */
 #ifndef PARE_RUNTIME_FIT_H
 #define PARE_RUNTIME_FIT_H
 
@@ -17,10 +17,11 @@ typedef struct PareFit {
   void *arg;
 } PareFit;
 
-/* Ratios ratio[n] at which *left, what they leave, is at most the budget. The least ratio of all classes comes first; then
- * the first class keeps it and the others, one after another, take back what its last step took too much. Where that is
- * not near, the first class goes without its last step, the others make up for it, and the nearer of both is taken; so it
- * goes on with the classes behind it. If not even ratios of 1 keep the budget, *left is what they leave. */
+/* Ratios ratio[n] at which *left, what they leave, is at most the budget. The least ratio of all classes comes
+ * first; then the first class keeps it and the others, one after another, take back what its last step took too
+ * much. Where that is not near, the first class goes without its last step, the others make up for it, and the
+ * nearer of both is taken; so it goes on with the classes behind it. If not even ratios of 1 keep the budget, *left
+ * is what they leave. */
 PARE_MUST_USE PareStatus pare_fit(const PareFit *f, double *ratio, double *left);
 
 #endif

@@ -52,9 +52,9 @@ typedef struct PareBudget {
   double near;  /* what is left is near enough when it is so much less, or not even that */
 } PareBudget;
 
-/* Ratios by layer, alike for layers of one kind, at which what is left costs at most the budget: the smallest that all
- * kinds share, where that is near, else as pare_fit has it. PARE_TARGET when the layers' floors prevent it, naming what can
- * be reached. */
+/* Ratios by layer, alike for layers of one kind, at which what is left costs at most the budget: the smallest that
+ * all kinds share, where that is near, else as pare_fit has it. PARE_TARGET when the layers' floors prevent it,
+ * naming what can be reached. */
 PARE_MUST_USE PareStatus pare_rank_budget(PareCtx *c, size_t n, const PareLayer *layer, const PareBudget *budget,
                                           double *ratio);
 
@@ -65,8 +65,8 @@ PARE_MUST_USE PareStatus pare_rank_budget_global(PareCtx *c, size_t n, const Par
 /* Drops the lowest score / cost of all kinds together until what they cost, those dead before included, is `amount`: to
  * the nearest group, and where it is a block, at least that. */
 PARE_MUST_USE PareStatus pare_rank_cost(PareCtx *c, size_t n, PareLayer *layer, double amount);
-/* The same until it is at least `amount`, of `final` in the end. A group with which more than `slack` over that would go is
- * passed over where less is too much without it. */
+/* The same until it is at least `amount`, of `final` in the end. A group with which more than `slack` over that
+ * would go is passed over where less is too much without it. */
 PARE_MUST_USE PareStatus pare_rank_cost_reach(PareCtx *c, size_t n, PareLayer *layer, double amount, double final,
                                               double slack);
 

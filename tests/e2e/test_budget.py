@@ -119,8 +119,8 @@ def test_few_coarse_groups_leave_as_much_as_was_asked_for(model, data, tmp_path,
     out, whole = tmp_path / "out.onnx", parameters(model)
     for share in (0.95, 0.9, 0.84, 0.77, 0.7, 0.65, 0.55):
         how = ["--steps", 12, "--batch", 8, "--prune-every", 2] if tuned else ["--steps", 0, "--method", "magnitude"]
-        run("compress", model, out, "--train", data, *how, "--target", f"params={share}", "--ranking", ranking, "--threads", 1,
-            "-q")
+        run("compress", model, out, "--train", data, *how, "--target", f"params={share}", "--ranking", ranking,
+            "--threads", 1, "-q")
         left = parameters(out) / whole
         assert left <= share and share - left <= max(0.005 * share, 34 / whole), f"{left} of {share}"
 
@@ -128,7 +128,7 @@ def test_few_coarse_groups_leave_as_much_as_was_asked_for(model, data, tmp_path,
 @pytest.mark.parametrize("ranking", ["uniform", "global"])
 @pytest.mark.parametrize("target", ["params", "macs", "bytes"])
 def test_a_branch_goes_where_heads_and_channels_can_make_up_for_it_and_else_stays(tmp_path, target, ranking):
-    """A branch is 8 or 16 % of the model. Of a file what emission may add (512 bytes, and 256 a dimension) is kept free."""
+    """A branch is 8 or 16 % of the model. Of a file 512 bytes, and 256 a dimension, are kept free: emission may add them."""
     out, free = tmp_path / "out.onnx", (512 + 256 * 10) / VIT.stat().st_size if target == "bytes" else 0
     for share in (0.95, 0.9, 0.8, 0.7, 0.55, 0.4):
         run("compress", VIT, out, "--prune", "depth,heads,ffn", "--target", f"{target}={share}", "--ranking", ranking,
@@ -150,8 +150,8 @@ def test_of_a_file_the_nodes_that_go_with_branches_count_too(tmp_path):
     free = (512 + 256 * 10) / (tmp_path / "m.onnx").stat().st_size
     assert nodes_bytes(tmp_path / "m.onnx") > 0.4 * (tmp_path / "m.onnx").stat().st_size
     for share in (0.8, 0.6):
-        run("compress", tmp_path / "m.onnx", tmp_path / "out.onnx", "--prune", "depth,heads,ffn", "--target", f"bytes={share}",
-            "--steps", 0, "--method", "magnitude", "--threads", 1, "-q")
+        run("compress", tmp_path / "m.onnx", tmp_path / "out.onnx", "--prune", "depth,heads,ffn",
+            "--target", f"bytes={share}", "--steps", 0, "--method", "magnitude", "--threads", 1, "-q")
         left = (tmp_path / "out.onnx").stat().st_size / (tmp_path / "m.onnx").stat().st_size
         assert share - 0.005 * share - free <= left <= share, f"{left} of {share}"
         assert nodes_bytes(tmp_path / "out.onnx") < nodes_bytes(tmp_path / "m.onnx")

@@ -151,8 +151,8 @@ def test_what_pairs_of_samples_give_is_that_of_the_batch_at_hand(data, tmp_path)
     m.graph.output.append(helper.make_tensor_value_info("pairs", TensorProto.FLOAT, ["batch", "batch"]))
     onnx.checker.check_model(m, full_check=True)
     for steps in (1, 40):  # an epoch is 11
-        run("tune", save(m, tmp_path / "m.onnx"), tmp_path / "out.onnx", "--train", data[False], "--steps", steps, "--batch", 4,
-            "--threads", 1, "--report", tmp_path / "r", "-q")
+        run("tune", save(m, tmp_path / "m.onnx"), tmp_path / "out.onnx", "--train", data[False], "--steps", steps,
+            "--batch", 4, "--threads", 1, "--report", tmp_path / "r", "-q")
         assert report(tmp_path / "r")["training"]["final_loss"] < 1e-6, f"{steps} steps"
 
 

@@ -239,8 +239,8 @@ static int64_t told_bytes(Fix *f, const PareModel *m, const PareDims *d) {
   return (int64_t)pare_model_bytes(m) - before.bytes + after.bytes - (int64_t)rest;
 }
 
-/* Of a dead branch the sum is left, as an Identity with an input less or, where one op does the sum and a norm, as that op
- * without what it added: what is told is never less. */
+/* Of a dead branch the sum is left, as an Identity with an input less or, where one op does the sum and a norm, as
+ * that op without what it added: what is told is never less. */
 Test(cut_cost, of_a_file_is_what_emission_writes_when_branches_go) {
   enum { A_SUM = 300 };
   static const char *const names[] = {"tinybert-sst2-ts-op17", "deit-fashion-ts-op17-dyn", "torchvision-vit-dyn-op17",

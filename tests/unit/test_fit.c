@@ -38,7 +38,8 @@ static Case make(uint64_t seed, int n) {
   for (int k = 0; k < n; k++) {
     bool fine = k == n - 1;
     x.count[k] = (double)(fine ? 20 + draw(seed, 3 * (uint64_t)k, 50) : 2 + draw(seed, 3 * (uint64_t)k, 7));
-    x.cost[k] = (double)(fine ? 1 + draw(seed, 3 * (uint64_t)k + 1, 4) : (60 + draw(seed, 3 * (uint64_t)k + 1, 90)) >> (2 * k));
+    uint64_t some = 60 + draw(seed, 3 * (uint64_t)k + 1, 90), few = 1 + draw(seed, 3 * (uint64_t)k + 1, 4);
+    x.cost[k] = (double)(fine ? few : some >> (2 * k));
     x.step[k] = 1e-12;
   }
   return x;
@@ -48,8 +49,8 @@ static PareFit fit_of(Case *x, double share, double near, bool common) {
   double none[3] = {0}, all[3], least = left_of(x, none);
   for (int k = 0; k < x->n; k++) all[k] = x->count[k] - 1;
   double low = left_of(x, all);
-  return (PareFit){.n = x->n, .step = x->step, .budget = floor(low + share * (least - low)), .near = near, .common = common,
-                   .cost = cost, .arg = x};
+  return (PareFit){.n = x->n, .step = x->step, .budget = floor(low + share * (least - low)), .near = near,
+                   .common = common, .cost = cost, .arg = x};
 }
 
 /* The least ratio that both share, by trying all at which either count changes. */
@@ -87,7 +88,7 @@ Test(fit, of_three_classes_keeps_the_budget_and_takes_less_than_the_common_ratio
     cr_assert_eq(cost(&x, both, &plain), PARE_OK);
     cr_assert_eq(pare_fit(&f, ratio, &left), PARE_OK);
     cr_assert_eq(cost(&x, ratio, &said), PARE_OK);
-    cr_assert(left == said && left <= f.budget && left >= plain, "seed %d: %g, said %g, %g by one ratio, %g may be left",
+    cr_assert(left == said && left <= f.budget && left >= plain, "seed %d: %g, said %g, %g by one ratio, %g may be",
               (int)seed, left, said, plain, f.budget);
     nearer += f.budget - left < x.cost[2];
   }

@@ -248,7 +248,8 @@ Test(rank, by_cost_the_least_worth_of_all_kinds_goes_until_the_cost_is_met) {
 static const int64_t COARSE[LAYERS] = {3, 2, 4, 3, 24};
 static void start_coarse(Case *k, int seed) {
   start(k, COARSE);
-  for (size_t i = 0; i < LAYERS; i++) k->layer[i].cost = i == LAYERS - 1 ? 1 : 10 + (double)((seed * 7 + (int)i * 5) % 10);
+  for (size_t i = 0; i < LAYERS; i++) k->layer[i].cost = 10 + (double)((seed * 7 + (int)i * 5) % 10);
+  k->layer[LAYERS - 1].cost = 1;
   for (size_t i = 0; i < LAYERS; i++)
     for (int64_t j = 0; j < k->layer[i].count; j++)
       k->score[i][j] = pare_rng_uniform(100 * (uint64_t)seed + i, (uint64_t)j) * k->layer[i].cost;
@@ -321,7 +322,8 @@ Test(rank, a_budget_that_one_ratio_misses_is_met_by_one_a_kind) {
                         : pare_rank_budget(&k.f.c, LAYERS, k.layer, &b, of));
       double plain = left_at(&k, fixed, (double[LAYERS]){one, one, one, one, one}, global);
       double left = left_at(&k, fixed, of, global);
-      cr_assert(left <= budget && left >= plain, "%d %%: %g is left, %g by one ratio, %g may be", p, left, plain, budget);
+      cr_assert(left <= budget && left >= plain, "%d %%: %g is left, %g by one ratio, %g may be", p, left, plain,
+                budget);
       if (budget - plain <= 3) cr_assert_eq(of[LAYERS - 1], one, "%d %%: was near", p);
       within += budget - left <= 3;
       all++;
