@@ -75,28 +75,12 @@ static PareValue *seen(PareExpand *x, PareValue *q, PareValue *k, PareValue *pas
   return both(x, PARE_OP_AND, open, PARE_EXPAND_OP(x, GREATER, "near", NULL, place, from));
 }
 
-enum { LOOK_BACK = 4 }; /* ops */
-
-/* The last axis of v, by the weight of the product that makes it, a bias added or not; 0: nothing tells. */
-static int64_t known_width(const PareValue *v, int depth) {
-  const PareNode *n = v->def;
-  if (v->role == PARE_CONST) return v->type.rank > 0 ? v->type.dim[v->type.rank - 1] : 0;
-  if (!n || !depth) return 0;
-  if (n->op == PARE_OP_ADD) {
-    int64_t a = known_width(n->in[0], depth - 1), b = known_width(n->in[1], depth - 1);
-    return a > b ? a : b;
-  }
-  if (n->op == PARE_OP_IDENTITY || n->op == PARE_OP_CAST || n->op == PARE_OP_DEQUANTIZELINEAR)
-    return known_width(n->in[0], depth - 1);
-  return n->op == PARE_OP_MATMUL ? known_width(n->in[1], depth - 1) : 0;
-}
-
 /* q, k and v side by side in one input: heads, groups and groups of them, all of one width. */
 static void unpack(PareExpand *x, PareValue *heads, PareValue *groups, PareValue **qkv) {
   static const char *const role[] = {"q", "k", "v"};
   PareValue *packed = pare_expand_in_of(x, Q, 3);
   int64_t n = pare_expand_attr_int(x, "num_heads", 0) + 2 * pare_expand_attr_int(x, "kv_num_heads", 0);
-  int64_t all = packed ? known_width(packed, LOOK_BACK) : 0;
+  int64_t all = pare_expand_fact(x, packed).tail[0];
   if (x->status != PARE_OK) return;
   if (n <= 0 || all <= 0 || all % n) {
     pare_expand_fail(x, PARE_UNSUPPORTED, "q, k and v are packed in one input, and no weight tells the width of a head");
@@ -108,12 +92,9 @@ static void unpack(PareExpand *x, PareValue *heads, PareValue *groups, PareValue
   for (int i = 0; i < 3; i++) qkv[i] = pare_expand_transpose(x, role[i], qkv[i], 4, (int64_t[]){0, 2, 1, 3});
 }
 
-/* The op takes heads of one width alone, so that of v stays as that of q and k does: a number says so that stands
- * nowhere in the file. Where nothing tells the width, it is v's own. */
-static PareValue *of_one_width(PareExpand *x, PareValue *v) {
-  int64_t heads = pare_expand_attr_int(x, "kv_num_heads", 0), all = known_width(pare_expand_in(x, V), LOOK_BACK);
-  if (heads <= 0 || all <= 0 || all % heads) return v;
-  return PARE_EXPAND_OP(x, RESHAPE, "v_alike", NULL, v, PARE_EXPAND_INTS(x, 0, 0, 0, all / heads));
+/* The op takes heads of one width alone: v has the shape of k, which ties the two (ir/cut_move.c). */
+static PareValue *of_one_width(PareExpand *x, PareValue *k, PareValue *v) {
+  return PARE_EXPAND_OP(x, RESHAPE, "v_alike", NULL, v, PARE_EXPAND_OP(x, SHAPE, "k_shape", NULL, k));
 }
 
 void pare_expand_group_query(PareExpand *x) {
@@ -126,7 +107,7 @@ void pare_expand_group_query(PareExpand *x) {
   else
     for (int i = 0; i < 3; i++) qkv[i] = pare_expand_heads(x, role[i], pare_expand_in_of(x, i, 3), i ? groups : heads);
   if (x->status != PARE_OK) return;
-  if (pare_expand_has(x, K)) qkv[2] = of_one_width(x, qkv[2]);
+  if (pare_expand_has(x, K)) qkv[2] = of_one_width(x, qkv[1], qkv[2]);
   if (pare_expand_attr_int(x, "do_rotary", 0)) rotate(x, positions(x, input, past), qkv);
   for (int i = 1; i < 3; i++) {
     if (past) qkv[i] = PARE_EXPAND_JOIN(x, role[i], 2, pare_expand_in_of(x, PAST_K + i - 1, 4), qkv[i]);

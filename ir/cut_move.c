@@ -3,6 +3,14 @@
 
 enum { MAX_SEGMENTS = 64 };
 
+/* A Reshape to the shape of another tensor, inside of an op or a function: the file has no place for other sizes, so
+ * the axes are those of that tensor. */
+static void take_axes(PareTracer *t, const PareNode *n) {
+  const PareNode *of = n->op == PARE_OP_RESHAPE && n->onnx_input == PARE_INSIDE ? n->in[1]->def : NULL;
+  if (!of || of->op != PARE_OP_SHAPE || rank_in(of, 0) != n->out[0]->type.rank) return;
+  for (int d = 0; d < rank_in(of, 0); d++) pare_axis_set(t, n, 0, d, pare_axis_in(t, of, 0, d));
+}
+
 /* Reshape, Flatten, Squeeze, Unsqueeze: the same elements in the same order. */
 PareStatus pare_cut_reshape(PareTracer *t, const PareNode *n) {
   PareAxis *in[PARE_MAX_RANK], *out[PARE_MAX_RANK];
@@ -10,6 +18,7 @@ PareStatus pare_cut_reshape(PareTracer *t, const PareNode *n) {
   for (int d = 0; d < ri; d++) in[d] = pare_axis_in(t, n, 0, d);
   for (int d = 0; d < ro; d++) out[d] = pare_axis_out(t, n, 0, d);
   pare_axis_tie_lists(t, n, ri, in, ro, out);
+  take_axes(t, n);
   return PARE_OK;
 }
 

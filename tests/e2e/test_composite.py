@@ -1,4 +1,5 @@
 """Composite ops: each small model gives ONNX Runtime's numbers, and can be cut."""
+import functools
 import json
 
 import numpy as np
@@ -565,9 +566,35 @@ def group_query_attention_in_a_window(b):
     return b.op("Add", "x", b.linear(y, 64, HIDDEN))
 
 
-@case("heads", frozen="is a number inside")
-def group_query_attention_of_which_the_width_of_v_stays(b):
-    return b.op("Add", "x", b.linear(group_query(b, *shared_heads(b, width=8)), 64, HIDDEN))
+def by_gemm(b, n, transposed=0):
+    """x·W + bias as two-dimensional rows."""
+    rows = b.op("Reshape", "x", b.const(np.array([-1, HIDDEN])))
+    w = b.weight(*((n, HIDDEN) if transposed else (HIDDEN, n)))
+    y = b.op("Gemm", rows, w, b.weight(n), transB=transposed)
+    shape = b.op("Concat", b.op("Slice", b.op("Shape", "x"), *(b.const(np.array([i])) for i in (0, 2))),
+                 b.const(np.array([n])), axis=0)
+    return b.op("Reshape", y, shape)
+
+
+def by_turned_weight(b, n):
+    return b.op("MatMul", "x", b.op("Transpose", b.weight(n, HIDDEN), perm=[1, 0]))
+
+
+MAKERS = {"matmul": lambda b, n: b.linear("x", HIDDEN, n), "gemm": by_gemm,
+          "transposed_gemm": functools.partial(by_gemm, transposed=1), "turned_weight": by_turned_weight,
+          "scaled": lambda b, n: b.op("Mul", b.op("Cast", b.linear("x", HIDDEN, n), to=1), b.const(np.float32(0.5))),
+          "bias_first": lambda b, n: b.op("Add", b.weight(n), b.op("Relu", b.linear("x", HIDDEN, n)))}
+
+
+def packed_by(maker):
+    def build(b):
+        return b.op("Add", "x", b.linear(group_query(b, MAKERS[maker](b, 12 * 8), "", ""), 64, HIDDEN))
+    build.__name__ = f"group_query_attention_packed_by_{maker}"
+    return build
+
+
+for maker in MAKERS:
+    case("heads")(packed_by(maker))
 
 
 def packed_heads(b, heads=8, shared=2, width=8, bias=False):
@@ -710,6 +737,23 @@ def test_half_of_it_can_go(small, tmp_path):
     check_equal(path, masked, compact)
     params = [sum(int(np.prod(t.dims)) for t in onnx.load(str(p)).graph.initializer) for p in (path, compact)]
     assert params[1] < params[0], params
+
+
+@pytest.mark.parametrize("maker", [*MAKERS, "no_weight_tells"])
+def test_group_query_attention_takes_heads_of_one_width(maker, tmp_path):
+    """So the width of v's stays, wherever it comes from."""
+    b = Build()
+    path, compact, masked = (tmp_path / f"{n}.onnx" for n in ("model", "compact", "masked"))
+    q, k, v = b.linear("x", HIDDEN, 64), b.linear("x", HIDDEN, 16), MAKERS.get(maker, MAKERS["matmul"])(b, 16)
+    if maker == "no_weight_tells":
+        v = b.op("Reshape", b.op("Reshape", v, b.const(np.array([0, 0, 2, -1]))), b.const(np.array([0, 0, -1])))
+    b.save(b.op("Add", "x", b.linear(group_query(b, q, k, v), 64, HIDDEN)), path)
+    seen = json.loads(run("inspect", path, "--json").stdout)
+    assert sorted(g["kind"] for g in seen["groups"]) == ["heads", "queries"], seen["groups"]
+    assert any(f["count"] == 8 and "is summed over in a product" in f["reason"] for f in seen["frozen"]), seen["frozen"]
+    run("compress", path, compact, "--prune", "heads,head-dim", "--method", "magnitude", "--steps", 0, "--save-masked",
+        masked, "-q")
+    check_equal(path, masked, compact)
 
 
 def test_a_call_says_what_the_default_of_its_function_was_once_it_has_to_change(tmp_path):
