@@ -40,14 +40,31 @@ static void repeat(PareTracer *t, const PareNode *n, int d) {
   pare_axis_tie_lists(t, n, 2, term, 1, &out);
 }
 
-enum { SAME_DEPTH = 4 };
+static bool same_constant(const PareValue *a, const PareValue *b) {
+  size_t bytes;
+  return a == b || (a && b && a->role == PARE_CONST && b->role == PARE_CONST && a->data && b->data &&
+                    pare_type_equal(&a->type, &b->type) && pare_type_bytes(&a->type, &bytes) &&
+                    !memcmp(a->data, b->data, bytes));
+}
+
+/* Do x and y, of one op, make the same of the same input 0, if it is of the same type? */
+static bool same_work(const PareNode *x, const PareNode *y) {
+  bool axes = pare_attr_get(&x->attr, axis, 1) == pare_attr_get(&y->attr, axis, 1);
+  if (pare_is_view(x)) return true;
+  if (pare_op_info[x->op].cut != pare_cut_quantize || x->nin != y->nin || !axes) return false;
+  for (int k = 1; k < x->nin; k++)
+    if (!same_constant(x->in[k], y->in[k])) return false;
+  return true;
+}
+
+enum { SAME_DEPTH = 6 }; /* a view, and pairs of quantisation before and behind it */
 
 /* Do a and b hold the same numbers in the same type, at every size? */
 static bool same_value(const PareValue *a, const PareValue *b, int depth) {
   const PareNode *x = a->def, *y = b->def;
   if (a == b) return true;
   if (!x || !y || depth == SAME_DEPTH || x->op != y->op || x->onnx_input || y->onnx_input) return false;
-  return pare_is_view(x) && pare_type_equal(&a->type, &b->type) && same_value(x->in[0], y->in[0], depth + 1);
+  return pare_type_equal(&a->type, &b->type) && same_work(x, y) && same_value(x->in[0], y->in[0], depth + 1);
 }
 
 bool pare_is_repeated(const PareNode *n) {

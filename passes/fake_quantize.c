@@ -1,5 +1,5 @@
 /* fake_quantize - QuantizeLinear and the DequantizeLinear of its result become one
- * FakeQuantize on floats, through which gradients flow: also where Reshape, Transpose
+ * FakeQuantize on floats, through which gradients flow: also where Reshape, Transpose, Concat
  * and the like stand between the two. Scales and zero points are known, or measured by a
  * DynamicQuantizeLinear. */
 #include "ir/op_columns.h"
@@ -8,13 +8,15 @@
 
 enum { MAX_MOVES = 16 };
 
-/* Results that hold elements of input 0, each as it is: the largest of several is one of them. */
-static bool moves(const PareNode *n) {
+/* How many of the first inputs hold the elements, each as it is, that n's results are made of: the largest of several
+ * is one of them. */
+static int moved_inputs(const PareNode *n) {
   PareCostFn *cost = pare_op_info[n->op].cost;
   PareCutFn *cut = pare_op_info[n->op].cut;
+  if (n->op == PARE_OP_CONCAT) return n->nin;
   if (n->op == PARE_OP_MAXPOOL || n->op == PARE_OP_GLOBALMAXPOOL) return n->nout == 1;
   return (cost == pare_cost_free || cost == pare_cost_move) && (n->nout == 1 || n->op == PARE_OP_SPLIT) &&
-         pare_op_info[n->op].max_in >= 0 && cut != pare_cut_source && cut != pare_cut_fill && cut != pare_cut_opaque;
+         cut != pare_cut_source && cut != pare_cut_fill && cut != pare_cut_opaque;
 }
 
 /* Both left out, or the same known numbers. */
@@ -58,42 +60,83 @@ static bool is_centring(const PareNode *q, const PareNode *dq) {
 
 /* dq undoes what q did. */
 static bool is_pair(const PareNode *q, const PareNode *dq, bool moved) {
+  if (q->op != PARE_OP_QUANTIZELINEAR && q->op != PARE_OP_DYNAMICQUANTIZELINEAR) return false;
   if (pare_is_fixed(q->out[0]) || q->in[0]->type.dtype != PARE_F32 || dq->out[0]->type.dtype != PARE_F32) return false;
   if (q->op == PARE_OP_DYNAMICQUANTIZELINEAR)
     return dq->nin == 3 && (dq->in[1] == q->out[1] || is_centring(q, dq)) && dq->in[2] && dq->in[2] == q->out[2];
-  if (q->op != PARE_OP_QUANTIZELINEAR || !same_numbers(q, dq, 1) || !same_numbers(q, dq, 2)) return false;
+  if (!same_numbers(q, dq, 1) || !same_numbers(q, dq, 2)) return false;
   if (!pare_is_fixed(q->in[1]) || (q->nin > 2 && q->in[2] && !pare_is_fixed(q->in[2]))) return false;
   return pare_type_count(&q->in[1]->type) == 1 || (!moved && axis_of(q) == axis_of(dq));
 }
 
+/* Is an element of v one that dq takes back? */
+static bool reaches(const PareNode *dq, const PareValue *v, int depth) {
+  const PareNode *n = v->def;
+  if (!n || depth > MAX_MOVES) return false;
+  if (v == n->out[0] && is_pair(n, dq, depth > 0)) return true;
+  for (int k = 0; k < moved_inputs(n); k++)
+    if (reaches(dq, n->in[k], depth + 1)) return true;
+  return false;
+}
+
+/* What stands in the place of a DequantizeLinear. */
+typedef struct Floats {
+  PareCtx *c;
+  PareGraph *g;
+  PareNode *dq;
+  const PareNode *q; /* the one that `fake` was made of last: copies share it */
+  PareValue *fake;
+} Floats;
+
+static PareValue *fake(Floats *f, PareNode *q) {
+  PareCtx *c = f->c;
+  bool measured = q->op == PARE_OP_DYNAMICQUANTIZELINEAR;
+  PareAttrs attr = {0};
+  if (q == f->q) return f->fake;
+  pare_attr_set(&attr, output_dtype, q->out[0]->type.dtype);
+  PareValue *scale = measured ? q->out[1] : as_floats(c, f->g, q, 1);
+  PareValue *zero = !scale ? NULL : measured ? measured_zero(c, f->g, q, f->dq) : as_floats(c, f->g, q, 2);
+  PareValue *y = zero ? PARE_EMIT(c, f->g, f->dq, PARE_OP_FAKEQUANTIZE, q->name, &attr, q->in[0], scale, zero) : NULL;
+  if (y && is_centring(q, f->dq)) y = PARE_EMIT(c, f->g, f->dq, PARE_OP_DIV, f->dq->name, NULL, y, scale);
+  f->q = q;
+  return f->fake = y;
+}
+
 /* `was`, made by a node that moves elements, made of x instead. */
-static PareValue *move(PareCtx *c, PareGraph *g, PareNode *before, const PareValue *was, PareValue *x) {
+static PareValue *move(Floats *f, const PareValue *was, PareValue *const *x) {
   const PareNode *m = was->def;
-  PareValue *in[PARE_MAX_RANK];
-  for (int i = 0; i < m->nin; i++) in[i] = i ? m->in[i] : x;
-  PareNode *n = pare_node_add(c, g, before, m->op, m->name, m->nin, in, m->nout);
+  PareValue **in = PARE_NEW_N(f->g->arena, m->nin + 1, PareValue *);
+  for (int i = 0; in && i < m->nin; i++) in[i] = i < moved_inputs(m) ? x[i] : m->in[i];
+  PareNode *n = in ? pare_node_add(f->c, f->g, f->dq, m->op, m->name, m->nin, in, m->nout) : NULL;
   if (!n) return NULL;
   n->attr = m->attr;
-  if (pare_infer(c, n) != PARE_OK) return NULL;
+  if (pare_infer(f->c, n) != PARE_OK) return NULL;
   int k = 0;
   while (m->out[k] != was) k++;
   return n->out[k];
 }
 
+/* v as dq's floats, NULL on failure. What is joined with elements that were quantised here, integers of an input say,
+ * is dequantised where it comes in. */
+static PareValue *floats_of(Floats *f, PareValue *v, int depth) {
+  PareNode *n = v->def, *dq = f->dq;
+  if (!reaches(dq, v, depth))
+    return pare_emit(f->c, f->g, dq, dq->op, dq->name, &dq->attr, dq->nin,
+                     (PareValue *[]){v, dq->in[1], dq->nin > 2 ? dq->in[2] : NULL});
+  if (v == n->out[0] && is_pair(n, dq, depth > 0)) return fake(f, n);
+  PareValue **x = PARE_NEW_N(f->g->arena, n->nin, PareValue *);
+  if (!x) return pare_nomem(f->c), NULL;
+  for (int k = 0; k < moved_inputs(n); k++) {
+    x[k] = k && n->in[k] == n->in[k - 1] ? x[k - 1] : floats_of(f, n->in[k], depth + 1);
+    if (!x[k]) return NULL;
+  }
+  return move(f, v, x);
+}
+
 static PareStatus fuse(PareCtx *c, PareGraph *g, PareNode *dq) {
-  const PareValue *chain[MAX_MOVES], *of = dq->in[0];
-  int len = 0;
-  for (; of->def && len < MAX_MOVES && moves(of->def); of = of->def->in[0]) chain[len++] = of;
-  PareNode *q = of->def;
-  if (!q || q->nin < 1 || !q->out[0] || !is_pair(q, dq, len > 0)) return PARE_OK;
-  bool measured = q->op == PARE_OP_DYNAMICQUANTIZELINEAR;
-  PareAttrs attr = {0};
-  pare_attr_set(&attr, output_dtype, q->out[0]->type.dtype);
-  PareValue *scale = measured ? q->out[1] : as_floats(c, g, q, 1);
-  PareValue *zero = !scale ? NULL : measured ? measured_zero(c, g, q, dq) : as_floats(c, g, q, 2);
-  PareValue *y = zero ? PARE_EMIT(c, g, dq, PARE_OP_FAKEQUANTIZE, q->name, &attr, q->in[0], scale, zero) : NULL;
-  while (y && len-- > 0) y = move(c, g, dq, chain[len], y);
-  if (y && is_centring(q, dq)) y = PARE_EMIT(c, g, dq, PARE_OP_DIV, dq->name, NULL, y, scale);
+  Floats f = {c, g, dq, NULL, NULL};
+  if (!reaches(dq, dq->in[0], 0)) return PARE_OK;
+  PareValue *y = floats_of(&f, dq->in[0], 0);
   if (!y) return c->diag.code;
   y->name = dq->out[0]->name;
   pare_fuse_into(g, dq->out[0], y);

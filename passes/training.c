@@ -508,11 +508,19 @@ static bool makes_integers(PareOp op) {
   return op == PARE_OP_QUANTIZELINEAR || op == PARE_OP_MATMULINTEGER || op == PARE_OP_DYNAMICQUANTIZELINEAR;
 }
 
-/* Gradients do not pass through integers. */
+static void mark_live(bool *live, const PareValue *v) {
+  if (v && v->def) live[v->def->id] = true;
+}
+
+/* Gradients do not pass through integers. What nothing leads on from, copies that a Concat has lost say, has none. */
 static PareStatus check_quantized(Build *b) {
-  for (const PareNode *n = b->g->first; n; n = n->next)
-    for (int k = 0; k < n->nin; k++) {
+  bool *live = PARE_NEW_N(b->g->arena, b->g->nnodes + 1, bool);
+  if (!live) return pare_nomem(b->c);
+  for (size_t i = 0; i < b->g->outputs.n; i++) mark_live(live, b->g->outputs.at[i]);
+  for (const PareNode *n = b->g->last; n; n = n->prev)
+    for (int k = 0; live[n->id] && k < n->nin; k++) {
       const PareNode *q = n->in[k] ? n->in[k]->def : NULL;
+      mark_live(live, n->in[k]);
       if (q && n->in[k] == q->out[0] && makes_integers(q->op) && !pare_is_fixed(n->in[k]))
         return pare_fail(b->c, q, PARE_UNSUPPORTED, "what it makes is not dequantised with the same scale and zero "
                          "point, so nothing before it can be tuned");

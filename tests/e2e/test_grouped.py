@@ -6,9 +6,10 @@ import numpy as np
 import onnx
 import pytest
 
-from conftest import run
+from conftest import feeds, run
 from test_composite import HIDDEN, Build, apart, group_query, shared_heads, standard
-from test_compress import check_equal, training_data
+from test_compress import LEVELS, accepted, check_equal, relative, session, training_data
+from test_quant import STEP
 
 QUERIES, SHARED, WIDTH = 8, 4, 8  # two heads of q on each of k and v
 
@@ -132,3 +133,50 @@ def test_forty_copies_become_thirty_four(tmp_path, monkeypatch):
     path = save(tmp_path / "m.onnx", FORMS[NAMES.index("stacked")], 2)
     options = ["--prune", "queries", "--sparsity", 0.15, "--method", "magnitude", "--steps", 0]
     assert cut(path, tmp_path, *options) == [68, 2, 2, 68]
+
+
+# --- k and v that are repeated as integers ---
+
+def integers(b, v):
+    return b.op("QuantizeLinear", v, b.const(np.float32(0.02)), b.const(np.uint8(128)))
+
+
+def floats(b, v):
+    return b.op("DequantizeLinear", v, b.const(np.float32(0.02)), b.const(np.uint8(128)))
+
+
+def between(repeat):
+    return lambda b, v, shared: floats(b, repeat(b, integers(b, v), shared))
+
+
+def copies_by_themselves(b, v, shared):
+    """As ONNX Runtime writes it: every reader has a pair of its own."""
+    one = lambda: floats(b, integers(b, b.op("Unsqueeze", v, b.const(np.array([2])))))
+    v = floats(b, integers(b, b.op("Concat", *(one() for _ in range(QUERIES // shared)), axis=2)))
+    return b.op("Reshape", v, b.const(np.array([0, QUERIES, -1, WIDTH])))
+
+
+INTEGERS = {"expanded": between(on_a_new_axis("Expand")), "tiled": between(on_a_new_axis("Tile")),
+            "picked": between(picked), "stacked": between(stacked), "joined": between(joined),
+            "by themselves": copies_by_themselves}
+
+
+@pytest.mark.parametrize("kind", ["heads", "queries"])
+@pytest.mark.parametrize("form", INTEGERS)
+@pytest.mark.parametrize("tuned", [False, True], ids=["scored", "tuned"])
+def test_copies_of_integers_are_cut_as_those_of_floats(tmp_path, form, kind, tuned):
+    path, compact, masked = (tmp_path / f"{n}.onnx" for n in "mcz")
+    save(path, spelt(INTEGERS[form], form), SHARED)
+    training_data(onnx.load(str(path)), tmp_path / "d.npz")
+    options = ["--steps", 4, "--batch", 4, "--prune-every", 2] if tuned else ["--steps", 0]
+    run("compress", path, compact, "--save-masked", masked, "-q", "--prune", kind, "--train", tmp_path / "d.npz",
+        *options)
+    left = SHARED // 2 if kind == "heads" else SHARED
+    assert projections(compact) == [QUERIES // 2, left, left, QUERIES // 2]
+    assert accepted(compact)
+    for level in LEVELS:
+        a, b = session(masked, level), session(compact, level)
+        for batch, length in ((2, 9), (3, 14)):
+            f = feeds(onnx.load(str(path)), batch, length)
+            x, y = a.run(None, f)[0], b.run(None, f)[0]
+            assert relative(x, y) <= STEP, f"{level}, batch {batch}: {relative(x, y)}"

@@ -138,6 +138,17 @@ Test(fake_quantize, gives_the_same_bits) {
                                      "%q = QuantizeLinear(%x, %s, %z)\n%t = Transpose(%q) {perm=[1,0,2]}\n"
                                      "%r = Reshape(%t, %h)\n%c = Slice(%r, %b, %e)\n%y = DequantizeLinear(%c, %s, %z)\n"
                                      "output %y\n", 1, 0},
+      {"copies that are joined", PAIR "const %h : i64[1] = 2\n%q = QuantizeLinear(%x, %s, %z)\n%u = Unsqueeze(%q, %h)\n"
+                                 "%v = Unsqueeze(%q, %h)\n%c = Concat(%u, %v, %v) {axis=2}\n"
+                                 "%y = DequantizeLinear(%c, %s, %z)\noutput %y\n", 1, 0},
+      {"two that are joined", PAIR "%r = Relu(%x)\n%q = QuantizeLinear(%x, %s, %z)\n%p = QuantizeLinear(%r, %s, %z)\n"
+                              "%c = Concat(%q, %p) {axis=1}\n%y = DequantizeLinear(%c, %s, %z)\noutput %y\n", 2, 0},
+      {"one joined with integers that are there", PAIR "const %k : u8[2,3,1] = 1 2 3 40 50 60\n"
+                                                  "%q = QuantizeLinear(%x, %s, %z)\n%c = Concat(%k, %q) {axis=2}\n"
+                                                  "%y = DequantizeLinear(%c, %s, %z)\noutput %y\n", 1, 0},
+      {"one joined with another scale", PAIR "const %t : f32[] = 0.5\n%q = QuantizeLinear(%x, %s, %z)\n"
+                                        "%p = QuantizeLinear(%x, %t, %z)\n%c = Concat(%q, %p) {axis=1}\n"
+                                        "%y = DequantizeLinear(%c, %s, %z)\noutput %y\n", 1, 1},
       {"two readers", PAIR "%q = QuantizeLinear(%x, %s, %z)\n%t = Transpose(%q)\n%y = DequantizeLinear(%q, %s, %z)\n"
                            "%w = DequantizeLinear(%t, %s, %z)\noutput %y\noutput %w\n", 2, 0},
       {"another scale", PAIR "const %t : f32[] = 0.5\n%q = QuantizeLinear(%x, %s, %z)\n"
