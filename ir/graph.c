@@ -287,7 +287,7 @@ bool pare_is_weight(const PareNode *n, int k) {
   PareDtype d = v->type.dtype;
   if (pare_dtype_is_float(d)) return true;
   if (n->op == PARE_OP_DEQUANTIZELINEAR) return k == 0;
-  bool read = k == 0 || (k == 1 && n->op == PARE_OP_MATMULINTEGER);
+  bool read = k == 0 || k < pare_moved_inputs(n) || (k == 1 && n->op == PARE_OP_MATMULINTEGER);
   return read && (d == PARE_I8 || d == PARE_U8 || d == PARE_I16 || d == PARE_U16);
 }
 

@@ -268,6 +268,8 @@ extern const PareOpInfo pare_op_info[PARE_OP_COUNT];
 static inline bool pare_is_view(const PareNode *n) { return pare_op_info[n->op].kernel == PARE_KERNEL_VIEW; }
 /* Its result 0 has the elements of its input 0, each once, in whatever order. */
 static inline bool pare_moves_all(const PareNode *n) { return pare_is_view(n) || n->op == PARE_OP_TRANSPOSE; }
+/* How many of its first inputs hold the elements, each as it is, that its results are made of; 0: it makes others. */
+int pare_moved_inputs(const PareNode *n);
 /* The row with this ONNX name and domain, or PARE_OP_COUNT. "ai.onnx" is "". */
 PareOp pare_op_find(const char *domain, const char *name);
 

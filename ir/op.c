@@ -13,6 +13,14 @@ const PareOpInfo pare_op_info[PARE_OP_COUNT] = {
 #undef OP
 };
 
+int pare_moved_inputs(const PareNode *n) {
+  const PareOpInfo *info = &pare_op_info[n->op];
+  bool moves = info->cost == pare_cost_free || info->cost == pare_cost_move;
+  if (!moves || info->cut == pare_cut_source || info->cut == pare_cut_fill || info->cut == pare_cut_opaque) return 0;
+  if (n->nout != 1 && n->op != PARE_OP_SPLIT) return 0; /* the other results are not made of them */
+  return info->max_in < 0 ? n->nin : 1;
+}
+
 PareOp pare_op_find(const char *domain, const char *name) {
   if (!strcmp(domain, "ai.onnx")) domain = "";
   for (int i = 0; i < PARE_OP_COUNT; i++)

@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "base/num.h"
-#include "passes/bind_shapes.h"
 #include "passes/match.h"
+#include "passes/sources.h"
 
 PareValue *pare_root_constant(PareNode *n, int k, PareNode **node, int *input) {
   PareValue *v = n->in[k];
@@ -20,56 +20,24 @@ PareValue *pare_root_constant(PareNode *n, int k, PareNode **node, int *input) {
   return v && v->role == PARE_CONST ? v : NULL;
 }
 
-enum { MAX_VIEWS = 16 };
-
-/* What `step` makes of x: elements that are numbered. */
-static PareStatus run_view(PareCtx *c, PareArena *a, PareNode step, PareValue **x) {
-  PareValue *y = PARE_NEW(a, PareValue), **in = PARE_NEW_N(a, step.nin, PareValue *);
-  PareGraph room = {.arena = a};
-  if (!y || !in) return pare_nomem(c);
-  memcpy(in, step.in, (size_t)step.nin * sizeof *in);
-  *y = (PareValue){.role = PARE_RESULT, .name = step.out[0]->name};
-  in[0] = *x;
-  step.in = in;
-  step.out = &y;
-  step.nout = 1;
-  PARE_TRY(pare_bind_node(c, &room, &step));
-  if (!y->data) PARE_TRY(pare_node_eval(c, &step, a));
-  y->role = PARE_CONST;
-  *x = y;
-  return PARE_OK;
-}
-
-static bool changes_type_alone(const PareNode *n) {
-  return n->op == PARE_OP_CAST || n->op == PARE_OP_DEQUANTIZELINEAR || n->op == PARE_OP_IDENTITY;
-}
-
 bool pare_is_moved_whole(const PareNode *n, int k) {
   const PareValue *v = n->in[k];
   for (; v && v->role == PARE_RESULT; v = v->def->in[0])
-    if (!pare_is_view(v->def) && v->def->op != PARE_OP_TRANSPOSE && !changes_type_alone(v->def)) return false;
+    if (!pare_is_view(v->def) && v->def->op != PARE_OP_TRANSPOSE && !pare_changes_type_alone(v->def)) return false;
   return v && v->role == PARE_CONST;
 }
 
-PareStatus pare_root_elements(PareCtx *c, PareArena *a, PareNode *n, int k, int64_t **out, PareType *type) {
-  PareNode *chain[MAX_VIEWS];
-  int len = 0;
-  PareValue *v = n->in[k];
-  for (; v->role == PARE_RESULT && len < MAX_VIEWS; v = v->def->in[0])
-    if (!changes_type_alone(v->def)) chain[len++] = v->def;
+PareStatus pare_root_elements(PareCtx *c, PareArena *a, PareNode *n, int k, const int64_t **out, PareType *type) {
+  const PareValue *v = n->in[k];
+  PareSources s;
+  while (v->role == PARE_RESULT && pare_changes_type_alone(v->def)) v = v->def->in[0];
   *out = NULL;
   if (type) *type = v->type;
-  if (!len) return PARE_OK;
-  if (len == MAX_VIEWS) return pare_fail(c, n, PARE_UNSUPPORTED, "its weight is behind too many views");
-  int64_t count = pare_type_count(&v->type), *number = PARE_NEW_N(a, count, int64_t);
-  PareValue *x = PARE_NEW(a, PareValue);
-  if (!number || !x) return pare_nomem(c);
-  for (int64_t i = 0; i < count; i++) number[i] = i;
-  *x = (PareValue){.role = PARE_CONST, .type = v->type, .name = v->name, .data = number};
-  x->type.dtype = PARE_I64;
-  while (len-- > 0) PARE_TRY(run_view(c, a, *chain[len], &x));
-  *out = (int64_t *)(uintptr_t)x->data;
-  if (type) *type = x->type, type->dtype = v->type.dtype;
+  if (v->role == PARE_CONST) return PARE_OK;
+  PARE_TRY(pare_sources(c, a, n, k, &s));
+  if (s.roots.n != 1) return pare_fail(c, n, PARE_UNSUPPORTED, "its weight is not one constant");
+  *out = s.from;
+  if (type) *type = s.type;
   return PARE_OK;
 }
 

@@ -13,9 +13,10 @@ PareValue *pare_root_constant(PareNode *n, int k, PareNode **node, int *input);
 bool pare_is_moved_whole(const PareNode *n, int k);
 
 /* For each element of what n reads as input k, behind such a chain: its index in the constant, in `a`; *out NULL: they
- * are the same. The chain is run on numbers. *type, unless NULL: the shape that n reads, known even where the graph is
- * not bound, and the constant's element type. */
-PARE_MUST_USE PareStatus pare_root_elements(PareCtx *c, PareArena *a, PareNode *n, int k, int64_t **out, PareType *type);
+ * are the same. *type, unless NULL: the shape that n reads, known even where the graph is not bound, and the constant's
+ * element type. PARE_UNSUPPORTED where several constants are joined, or the elements are others. */
+PARE_MUST_USE PareStatus pare_root_elements(PareCtx *c, PareArena *a, PareNode *n, int k, const int64_t **out,
+                                            PareType *type);
 
 /* A new constant in the place of `old` at n's input k; same name, same origin. */
 PARE_MUST_USE PareStatus pare_replace_constant(PareCtx *c, PareGraph *g, PareNode *n, int k, PareType type,

@@ -2,21 +2,15 @@
  * FakeQuantize on floats, through which gradients flow: also where Reshape, Transpose, Concat
  * and the like stand between the two. Scales and zero points are known, or measured by a
  * DynamicQuantizeLinear. */
-#include "ir/op_columns.h"
 #include "passes/match.h"
 #include "passes/pass.h"
 
 enum { MAX_MOVES = 16 };
 
-/* How many of the first inputs hold the elements, each as it is, that n's results are made of: the largest of several
- * is one of them. */
+/* Like pare_moved_inputs; the largest of several is one of them, too. */
 static int moved_inputs(const PareNode *n) {
-  PareCostFn *cost = pare_op_info[n->op].cost;
-  PareCutFn *cut = pare_op_info[n->op].cut;
-  if (n->op == PARE_OP_CONCAT) return n->nin;
   if (n->op == PARE_OP_MAXPOOL || n->op == PARE_OP_GLOBALMAXPOOL) return n->nout == 1;
-  return (cost == pare_cost_free || cost == pare_cost_move) && (n->nout == 1 || n->op == PARE_OP_SPLIT) &&
-         cut != pare_cut_source && cut != pare_cut_fill && cut != pare_cut_opaque;
+  return pare_moved_inputs(n);
 }
 
 /* Both left out, or the same known numbers. */

@@ -131,7 +131,7 @@ static PareStatus folded_constant(PareCtx *c, PareGraph *g, PareNode *n, int k, 
     return pare_fail(c, n, PARE_UNSUPPORTED, "its weight '%s' is not the matrix that was adapted", w->name);
   PareArena *tmp = pare_arena_new(1 << 16);
   double *work = tmp ? PARE_NEW_N(tmp, o.n + d->adapter->rank, double) : NULL;
-  int64_t *map;
+  const int64_t *map;
   f->w = pare_arena_alloc(g->arena, bytes, 1);
   PareStatus s = work && f->w ? how_stored(c, tmp, g, n, k, w, f) : pare_nomem(c);
   if (s == PARE_OK) s = pare_root_elements(c, tmp, n, k, &map, NULL);
@@ -249,7 +249,7 @@ PareStatus pare_adapted_weight(PareCtx *c, const PareGraph *g, const PareAdapter
   if (s == PARE_OK && f.integers)
     s = pare_fail(c, n, PARE_UNSUPPORTED, "its weight '%s' is stored in integers: nothing can be taken out of it exactly "
                      "(--adapter-init lora takes nothing), nor can it be replaced", w->name);
-  int64_t *map = NULL;
+  const int64_t *map = NULL;
   if (s == PARE_OK) s = pare_root_elements(c, tmp, n, site->w, &map, NULL);
   o.map = map;
   for (int64_t i = 0; s == PARE_OK && i < a->k * a->n; i++)

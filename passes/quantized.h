@@ -1,6 +1,5 @@
-/* quantized.h - weights that are stored as integers: a DequantizeLinear or MatMulInteger reads the
- * constant, and all between the constant, it and the product only moves elements. Scales and zero points are
- * never changed. */
+/* quantized.h - weights that are stored as integers: what a DequantizeLinear or MatMulInteger reads is made of
+ * constants by ops that move, part and join elements. Scales and zero points are never changed. */
 #ifndef PARE_PASSES_QUANTIZED_H
 #define PARE_PASSES_QUANTIZED_H
 
@@ -10,7 +9,8 @@
 typedef struct PareStored {
   PareNode *node;         /* that takes them for numbers */
   int input;
-  const PareValue *scale; /* one number or one for each index of the axis; NULL: not known */
+  const PareValue *scale; /* one number or one for each index of the axis, which follow from constants; NULL: they do
+                             not, or the zero points do not */
   const PareValue *zero;  /* likewise; NULL: 0 */
   int64_t axis;
   PareType type;          /* of what the node reads */
@@ -21,8 +21,14 @@ typedef struct PareStored {
  * false: as floats. Type and place are left out. */
 bool pare_stored(const PareGraph *g, PareNode *n, int k, PareStored *out);
 bool pare_quantized(const PareGraph *g, PareNode *n, int k, PareStored *out);
-/* Finds them; place is in `a`. */
+/* Finds them, and the numbers of scale and zero point, in `a`: of a constant that is moved whole. */
 PARE_MUST_USE PareStatus pare_stored_places(PareCtx *c, PareArena *a, PareStored *s);
+/* The integers that stand for zero in n's own input k, a constant, by element, in `a`, wherever its elements are
+ * dequantised; NULL: 0 everywhere, or floats. */
+PARE_MUST_USE PareStatus pare_zero_points(PareCtx *c, PareArena *a, const PareGraph *g, PareNode *n, int k,
+                                          const int64_t **out);
+/* Is n's own input k, moved at most, a scale or a zero point of what is dequantised? */
+bool pare_is_scale(const PareGraph *g, PareNode *n, int k);
 
 /* Scale and zero point of element i of the constant, which must be known. */
 double pare_scale_at(const PareStored *s, int64_t i);

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "ir/op_columns.h"
-#include "passes/edit.h"
+#include "passes/sources.h"
 #include "passes/trace_dims.h"
 
 typedef struct Found {
@@ -113,11 +113,22 @@ static bool mark_goes(Search *s, const PareNode *add, int input) {
 
 /* --- the constants that make it zero --- */
 
+typedef struct Ends {
+  PareArena *a;
+  PareBranch *b;
+  bool nomem;
+} Ends;
+
+static bool push_end(PareUse reading, void *arg) {
+  Ends *e = arg;
+  return pare_vec_push(e->a, &e->b->ends, reading) || (e->nomem = true, false);
+}
+
+/* All that n's input k is made of. */
 static PareStatus add_end(Search *s, PareNode *n, int k, PareBranch *b, bool *found) {
-  PareUse end;
-  if (!pare_root_constant(n, k, &end.node, &end.input)) return PARE_OK;
-  *found = true;
-  return pare_vec_push(s->a, &b->ends, end) ? PARE_OK : pare_nomem(s->c);
+  Ends e = {s->a, b, false};
+  if (pare_each_source(n, k, push_end, &e)) *found = true;
+  return e.nomem ? pare_nomem(s->c) : PARE_OK;
 }
 
 enum { MAX_DEPTH = 16 };

@@ -4,40 +4,21 @@
 
 #include "ir/slices.h"
 #include "passes/edit.h"
-#include "passes/match.h"
 #include "passes/quantized.h"
+#include "passes/sources.h"
 
-/* The constant at n's input k may be moved on its way to what dequantises it. */
-static bool is_dequantised(const PareGraph *g, PareNode *n, int k, PareStored *out) {
-  if (pare_stored(g, n, k, out)) return true;
-  for (PareNode *r = n->next; r && k == 0 && pare_moves_all(n); r = r->next)
-    for (int i = 0; i < r->nin; i++)
-      if (r->in[i] == n->out[0] && is_dequantised(g, r, i, out)) return true;
-  return false;
-}
-
-/* What stands for zero there, with its places in tmp, which the caller frees; NULL in *out: zero. */
-static PareStatus find_stored(PareCtx *c, const PareGraph *g, PareNode *n, int k, PareArena *tmp, PareStored *at,
-                              const PareStored **out) {
-  *out = NULL;
-  if (pare_dtype_is_float(n->in[k]->type.dtype) || !is_dequantised(g, n, k, at)) return PARE_OK;
-  *out = at;
-  return pare_stored_places(c, tmp, at);
-}
-
-/* Zeroes the slabs of `data` (of type t) whose index on `axis` is dead: integers that are dequantised are zero at
- * their zero points. */
-static void zero_positions(const PareType *t, int axis, const int64_t *position, const bool *keep,
-                           const PareStored *stored, uint8_t *data) {
+/* Zeroes the slabs of `data` (of type t) whose index on `axis` is dead; zero: what stands for it by element, or NULL. */
+static void zero_positions(const PareType *t, int axis, const int64_t *position, const bool *keep, const int64_t *zero,
+                           uint8_t *data) {
   size_t size = pare_dtype_size(t->dtype), inner = 1, outer = 1, width = (size_t)t->dim[axis];
   for (int d = 0; d < axis; d++) outer *= (size_t)t->dim[d];
   for (int d = axis + 1; d < t->rank; d++) inner *= (size_t)t->dim[d];
   for (size_t slab = 0; slab < outer * width; slab++) {
     int64_t at = position[slab % width];
     if (at < 0 || keep[at]) continue;
-    if (!stored) memset(data + slab * inner * size, 0, inner * size);
-    for (size_t i = slab * inner; stored && i < (slab + 1) * inner; i++)
-      pare_put_int(t->dtype, data, (int64_t)i, pare_zero_at(stored, (int64_t)i));
+    if (!zero) memset(data + slab * inner * size, 0, inner * size);
+    for (size_t i = slab * inner; zero && i < (slab + 1) * inner; i++)
+      pare_put_int(t->dtype, data, (int64_t)i, zero[i]);
   }
 }
 
@@ -64,15 +45,14 @@ static PareStatus zero_thin(PareCtx *c, PareGraph *g, PareNode *n, int k, int ax
 static PareStatus zero_thick(PareCtx *c, PareGraph *g, PareNode *n, int k, int axis, const int64_t *position,
                              const bool *keep) {
   const PareValue *v = n->in[k];
-  const PareStored *stored;
-  PareStored at;
+  const int64_t *zero;
   size_t bytes;
   uint8_t *data = pare_type_bytes(&v->type, &bytes) ? pare_arena_alloc(g->arena, bytes, 1) : NULL;
   PareArena *tmp = pare_arena_new(1 << 12);
-  PareStatus s = data && tmp ? find_stored(c, g, n, k, tmp, &at, &stored) : pare_nomem(c);
+  PareStatus s = data && tmp ? pare_zero_points(c, tmp, g, n, k, &zero) : pare_nomem(c);
   if (s == PARE_OK) {
     memcpy(data, v->data, bytes);
-    zero_positions(&v->type, axis, position, keep, stored, data);
+    zero_positions(&v->type, axis, position, keep, zero, data);
     s = pare_replace_constant(c, g, n, k, v->type, data);
   }
   pare_arena_free(tmp);
@@ -108,17 +88,31 @@ static PareStatus zero_member(PareCtx *c, PareGraph *g, PareNode **by_id, const 
   return zero_edge(c, g, by_id[m->node->id], m->input, m->axis, term, dim->leaf);
 }
 
+typedef struct Reader {
+  PareCtx *c;
+  PareGraph *g;
+  PareNode **by_id;
+  const PareDims *d;
+  const PareDim *dim;
+  PareStatus status;
+} Reader;
+
+/* One of the constants that a weight is made of. */
+static bool zero_part(PareUse reading, void *arg) {
+  Reader *r = arg;
+  for (size_t i = 0; i < r->dim->members.n && r->status == PARE_OK; i++) {
+    const PareMember *m = &r->dim->members.at[i];
+    if (m->node->id == reading.node->id && m->input == reading.input)
+      r->status = zero_member(r->c, r->g, r->by_id, r->d, r->dim, m);
+  }
+  return r->status == PARE_OK;
+}
+
 static PareStatus zero_reader(PareCtx *c, PareGraph *g, PareNode **by_id, const PareDims *d, const PareDim *dim,
                               const PareContraction *x) {
-  PareNode *root;
-  int input;
-  if (!pare_root_constant(by_id[x->node->id], x->weight, &root, &input))
-    return pare_fail(c, x->node, PARE_UNSUPPORTED, "its weight is not a constant");
-  for (size_t i = 0; i < dim->members.n; i++) {
-    const PareMember *m = &dim->members.at[i];
-    if (m->node->id == root->id && m->input == input) PARE_TRY(zero_member(c, g, by_id, d, dim, m));
-  }
-  return PARE_OK;
+  Reader r = {c, g, by_id, d, dim, PARE_OK};
+  if (pare_each_source(by_id[x->node->id], x->weight, zero_part, &r) || r.status != PARE_OK) return r.status;
+  return pare_fail(c, x->node, PARE_UNSUPPORTED, "its weight is not a constant");
 }
 
 /* Where two activations are multiplied, no weight reads what is dead: what makes it is zeroed. So it is where dead
@@ -127,8 +121,8 @@ static PareStatus zero_reader(PareCtx *c, PareGraph *g, PareNode **by_id, const 
 static PareStatus zero_makers(PareCtx *c, PareGraph *g, PareNode **by_id, const PareDims *d, const PareDim *dim) {
   for (size_t i = 0; i < dim->members.n; i++) {
     const PareMember *m = &dim->members.at[i];
-    bool parameter = m->node->op == PARE_OP_DEQUANTIZELINEAR && m->input > 0;
-    if (pare_is_weight(m->node, m->input) && !parameter) PARE_TRY(zero_member(c, g, by_id, d, dim, m));
+    if (pare_is_weight(m->node, m->input) && !pare_is_scale(g, by_id[m->node->id], m->input))
+      PARE_TRY(zero_member(c, g, by_id, d, dim, m));
   }
   return PARE_OK;
 }
@@ -136,16 +130,14 @@ static PareStatus zero_makers(PareCtx *c, PareGraph *g, PareNode **by_id, const 
 /* All of the constant that n reads as input k; integers that are dequantised are zero at their zero points. */
 static PareStatus zero_all(PareCtx *c, PareGraph *g, PareNode *n, int k) {
   const PareValue *v = n->in[k];
-  const PareStored *stored;
-  PareStored at;
+  const int64_t *zero;
   size_t bytes;
   uint8_t *data = pare_type_bytes(&v->type, &bytes) ? pare_arena_alloc(g->arena, bytes, 1) : NULL;
   PareArena *tmp = pare_arena_new(1 << 12);
-  PareStatus s = data && tmp ? find_stored(c, g, n, k, tmp, &at, &stored) : pare_nomem(c);
+  PareStatus s = data && tmp ? pare_zero_points(c, tmp, g, n, k, &zero) : pare_nomem(c);
   if (s == PARE_OK) {
     memset(data, 0, bytes);
-    for (int64_t i = 0; stored && i < pare_type_count(&v->type); i++)
-      pare_put_int(v->type.dtype, data, i, pare_zero_at(stored, i));
+    for (int64_t i = 0; zero && i < pare_type_count(&v->type); i++) pare_put_int(v->type.dtype, data, i, zero[i]);
     s = pare_replace_constant(c, g, n, k, v->type, data);
   }
   pare_arena_free(tmp);

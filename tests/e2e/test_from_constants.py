@@ -36,6 +36,18 @@ def sliced(b):
     return two(b, *(b.op("Slice", w, ints(b, at), ints(b, at + FFN), ints(b, 1)) for at in (0, FFN)))
 
 
+def joined(b):
+    """Both weights, along what goes and across it."""
+    def side_by_side(rows, columns, axis):
+        shape = [rows, columns]
+        shape[axis] //= 2
+        return b.op("Concat", b.weight(*shape), b.weight(*shape), axis=axis)
+    h = b.op("Relu", b.op("MatMul", "x", side_by_side(HIDDEN, FFN, 0)))
+    y = b.op("Add", "x", b.op("MatMul", h, side_by_side(FFN, HIDDEN, 1)))
+    h = b.op("Relu", b.op("MatMul", y, side_by_side(HIDDEN, 2 * FFN, 1)))
+    return b.op("Add", y, b.op("MatMul", h, side_by_side(2 * FFN, HIDDEN, 0)))
+
+
 def scaled(b):
     return two(b, b.op("Mul", b.weight(HIDDEN, FFN), b.const(np.float32(0.5))), b.weight(HIDDEN, FFN))
 
@@ -54,12 +66,16 @@ def tune(path, tmp_path):
     return compact
 
 
-@pytest.mark.parametrize("form", [parted, sliced, scaled, normalised], ids=lambda f: f.__name__)
+def channels(path):
+    return sum(g["count"] for g in json.loads(run("inspect", path, "--json").stdout)["groups"] if g["kind"] == "ffn")
+
+
+@pytest.mark.parametrize("form", [parted, sliced, joined, scaled, normalised], ids=lambda f: f.__name__)
 def test_a_computed_weight_is_cut_while_the_rest_is_tuned(tmp_path, form):
     b = Build()
     b.save(form(b), tmp_path / "m.onnx")
-    report = json.loads(run("inspect", tune(tmp_path / "m.onnx", tmp_path), "--json").stdout)
-    assert FFN // 2 in [g["count"] for g in report["groups"] if g["kind"] == "ffn"], report["groups"]
+    before = channels(tmp_path / "m.onnx")
+    assert channels(tune(tmp_path / "m.onnx", tmp_path)) == before // 2 > 0
 
 
 def learned_queries(b):
@@ -98,3 +114,29 @@ def test_ids_that_only_their_shape_is_asked_of_are_numbered_anew(tmp_path):
     old = np.array(keep, np.int32)[new]
     want, got = outputs(tmp_path / "m.onnx", input_ids=old), outputs(tmp_path / "c.onnx", input_ids=new)
     assert np.array_equal(want, got), np.abs(want - got).max()
+
+
+@pytest.mark.parametrize("integers", [False, True], ids=["floats", "integers"])
+def test_a_branch_whose_last_weight_is_joined_goes_whole(tmp_path, integers):
+    """Masked, all that its last weight is made of is zero."""
+    b = Build()
+
+    def half(rows):
+        if not integers:
+            return b.weight(rows, HIDDEN)
+        return b.const(b.rng.integers(-128, 128, (rows, HIDDEN)).astype(np.int8))
+    x = "x"
+    for _ in range(3):
+        w = b.op("Concat", half(FFN // 2), half(FFN // 2), axis=0)
+        if integers:
+            w = b.op("DequantizeLinear", w, b.const(np.float32(0.004)), b.const(np.int8(9)))
+        x = b.op("Add", x, b.op("MatMul", b.op("Relu", b.linear(x, HIDDEN, FFN)), w))
+    path, compact, masked = (tmp_path / f"{n}.onnx" for n in "mcz")
+    b.save(x, path)
+    run("compress", path, compact, "--prune", "depth", "--sparsity", 0.4, "--method", "magnitude", "--steps", 0,
+        "--save-masked", masked, "-q")
+    sums = [[n.op_type for n in onnx.load(str(p)).graph.node].count("Add") for p in (path, compact)]
+    assert sums == [3, 2], sums
+    f = feeds(onnx.load(str(path)), 3, 7)
+    want, got = outputs(masked, **f), outputs(compact, **f)
+    assert np.abs(want - got).max() <= 1e-5 * np.abs(want).max(), np.abs(want - got).max()

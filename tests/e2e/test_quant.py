@@ -224,8 +224,12 @@ MOVES = {  # how a matrix is stored, and the nodes that make the matrix of it
 }
 
 
+def is_integers(t):
+    return t.data_type in (TensorProto.INT8, TensorProto.UINT8)
+
+
 def is_matrix(t):
-    return t.data_type in (TensorProto.INT8, TensorProto.UINT8) and len(t.dims) == 2
+    return is_integers(t) and len(t.dims) == 2
 
 
 def moved(path, how):
@@ -297,6 +301,106 @@ def test_integers_that_are_moved_end_as_those_that_are_not(name, move, tmp_path)
         assert b[n].shape == w.shape, n
         far = np.abs(b[n].astype(int) - w.astype(int)).max()
         assert far <= 1, f"{n}: {far} steps apart"
+
+
+# --- weights that are parted or joined before they are dequantised ---
+
+def in_two(w, axis):
+    """Stored as two matrices, one behind the other."""
+    return np.split(w, [w.shape[axis] // 3], axis), lambda at, name, more: [
+        helper.make_node("Concat", at, [name], name=f"{name}/joined", axis=axis)]
+
+
+def among_others(w, axis):
+    """Stored as a part of a larger matrix."""
+    n, more_of_it = w.shape[axis], np.flip(w, axis)
+    return [np.concatenate([more_of_it, w], axis)], lambda at, name, more: [
+        helper.make_node("Split", [at[0], more("sizes", [n, n])], [f"{name}.other", name], f"{name}/part", axis=axis)]
+
+
+def out_of_a_stack(w, axis):
+    return [np.stack([w[::-1], w, w])], lambda at, name, more: [
+        helper.make_node("Slice", [at[0], more("from", [1]), more("to", [2]), more("axis", [0])], [f"{name}.slice"],
+                         name=f"{name}/slice"),
+        helper.make_node("Squeeze", [f"{name}.slice", more("axis", [0])], [name], name=f"{name}/flat")]
+
+
+def made(path, how):
+    """The same model, its matrices made of what is stored under their names, '.0' and so on: across the heads, and
+    along the channels."""
+    model, nodes = onnx.load(str(path)), []
+    tensors = [t for t in model.graph.initializer if is_matrix(t)]
+    for t in tensors:
+        stored, make = how(numpy_helper.to_array(t), int("out" in t.name or "up" in t.name))
+        parts = [numpy_helper.from_array(np.ascontiguousarray(w), f"{t.name}.{k}") for k, w in enumerate(stored)]
+        numbers = {}
+
+        def more(what, values, name=t.name):
+            numbers[what] = numpy_helper.from_array(np.array(values, np.int64), f"{name}.{what}")
+            return numbers[what].name
+        nodes += make([p.name for p in parts], t.name, more)
+        model.graph.initializer.extend(parts + list(numbers.values()))
+    for t in tensors:
+        model.graph.initializer.remove(t)
+    rest = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes + rest)
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize("how", [in_two, among_others, out_of_a_stack], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("name", MOVED)
+def test_half_of_a_model_whose_integers_are_parted_or_joined(name, how, tmp_path):
+    path = made(quantised(tmp_path / "model.onnx", **SMALL[name]), how)
+    masked, compact = compress(path, tmp_path, samples(path, tmp_path / "train.npz"), *TUNING["tuned"])
+    check_pair(path, masked, compact)
+    before, after = weights(path), weights(compact)
+    smaller = [n for n, t in before.items() if is_integers(t) and list(t.dims) != list(after[n].dims)]
+    cut = {n.rpartition(".")[0] for n in smaller}
+    assert len([n for n in cut if n.endswith("_quantized")]) == 6, cut
+
+
+@pytest.mark.parametrize("how", TUNING)
+@pytest.mark.parametrize("per_channel", [False, True], ids=["per-tensor", "per-channel"])
+def test_half_of_a_model_that_quantises_its_weights_itself(per_channel, how, tmp_path):
+    """As tools write it that go on training: weights are floats, with a pair of quantisation behind them."""
+    path = quantised(tmp_path / "model.onnx", weight_type=INT8, activation_type=UINT8, per_channel=per_channel,
+                     extra_options={"AddQDQPairToWeight": True})
+    masked, compact = compress(path, tmp_path, samples(path, tmp_path / "train.npz"), *TUNING[how])
+    check_pair(path, masked, compact)
+    before, after = ({n: numpy_helper.to_array(t) for n, t in weights(p).items() if len(t.dims) == 2}
+                     for p in (path, compact))
+    assert sum(before[n].shape != after[n].shape for n in before) == 6, {n: w.shape for n, w in after.items()}
+    if how == "tuned":
+        new = [n for n in before if not set(after[n].ravel()) <= set(before[n].ravel())]
+        assert len(new) >= 6, f"adapters have changed {new}"
+
+
+def scales_aside(path):
+    """The same model with its scales and zero points by channel as rows of a table."""
+    model, nodes = onnx.load(str(path)), []
+    read = {n for node in model.graph.node if node.op_type == "DequantizeLinear" for n in node.input[1:]}
+    for t in [t for t in model.graph.initializer if t.name in read and len(t.dims) == 1]:
+        x, name = numpy_helper.to_array(t), t.name
+        t.CopyFrom(numpy_helper.from_array(x[None], f"{name}.row"))
+        if "flat" not in {t.name for t in model.graph.initializer}:
+            model.graph.initializer.append(numpy_helper.from_array(np.array([0], np.int64), "flat"))
+        nodes.append(helper.make_node("Squeeze", [t.name, "flat"], [name], name=f"{name}/flat"))
+    rest = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes + rest)
+    onnx.save(model, path)
+    assert nodes
+    return path
+
+
+@pytest.mark.parametrize("how", TUNING)
+def test_scales_may_be_moved_too(how, tmp_path):
+    path = scales_aside(quantised(tmp_path / "model.onnx", **SMALL["per-channel"]))
+    masked, compact = compress(path, tmp_path, samples(path, tmp_path / "train.npz"), *TUNING[how])
+    check_pair(path, masked, compact)
+    assert len([n for n in pruned_matrices(path, compact) if n.endswith("_quantized")]) == 6
 
 
 # --- what makes no sense ---

@@ -691,7 +691,7 @@ Test(shapes, copies_are_as_many_as_before) {
                       "%y = MatMul(%t, %w2) \"a/down\"\noutput %y\n");
 }
 
-/* --- integers that are moved before they are dequantised --- */
+/* --- weights that are moved, parted and joined, integers before they are dequantised --- */
 
 /* n numbers all over a byte's range, `least` and more. */
 static const char *bytes_of(Fix *f, int n, int least) {
@@ -725,13 +725,50 @@ static const struct {
      "%v3 = Transpose(%v) {perm=[0,2,1]}\n%vt = Reshape(%v3, %flat)\n%vd = DequantizeLinear(%vt, %vs, %vz)\n"
      "%wi = Identity(%w)\n%w3 = Reshape(%wi, %flat)\n%wt = Transpose(%w3)\n"
      "%wd = DequantizeLinear(%wt, %ws, %wz) {axis=-1}\n"},
+    /* more rows or columns of the constant than this layer reads */
+    {"Slice and Gather", "[12,10]", "[3,10,6]",
+     "const %six : i64[1] = 6\nconst %end : i64[1] = 12\nconst %one : i64[] = 1\n%vt = Slice(%v, %six, %end, %ax)\n"
+     "%vd = DequantizeLinear(%vt, %vs, %vz)\n%wt = Gather(%w, %one) {axis=0}\n"
+     "%wd = DequantizeLinear(%wt, %ws, %wz) {axis=-1}\n"},
+    {"Split along and across what goes", "[6,20]", "[10,12]",
+     "const %sv : i64[2] = 10 10\nconst %sw : i64[2] = 6 6\n%v1, %vt = Split(%v, %sv) {axis=1}\n"
+     "%vd = DequantizeLinear(%vt, %vs, %vz)\n%wt, %w2 = Split(%w, %sw) {axis=1}\n"
+     "%wd = DequantizeLinear(%wt, %ws, %wz) {axis=-1}\n"},
+    {"Concat, scales by what goes", "[6,10]", "[10,6]",
+     "const %v1 : i8[4,10] = 1 -2 3 -4 5 -6 7 -8 9 -10 11 -12 13 -14 15 -16 17 -18 19 -20 2 -4 6 -8 1 -1 2 -2 3 -3 5 6 "
+     "7 8 9 -5 -6 -7 -8 -9\nconst %two : i64[1] = 2\n%v2 = Slice(%v, %ax, %two, %ax)\n%vt = Concat(%v1, %v2) {axis=0}\n"
+     "%vd = DequantizeLinear(%vt, %vs, %vz)\nconst %w0 : u8[10,2] = 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20\n"
+     "const %four : i64[1] = 4\nconst %col : i64[1] = 1\n%w2 = Slice(%w, %ax, %four, %col)\n"
+     "%wt = Concat(%w2, %w0) {axis=1}\n%wd = DequantizeLinear(%wt, %ws, %wz) {axis=-1}\n"},
+    {"Concat of what goes, scales that are joined and parted", "[6,5]", "[4,6]",
+     "const %v1 : i8[6,5] = 1 -2 3 -4 5 -6 7 -8 9 -10 11 -12 13 -14 15 -16 17 -18 19 -20 2 -4 6 -8 1 -1 2 -2 3 -3\n"
+     "const %five : i64[2] = 5 5\n%s1, %s2 = Split(%vs, %five) {axis=0}\n%z1, %z2 = Split(%vz, %five) {axis=0}\n"
+     "%vt = Concat(%v1, %v) {axis=1}\n%st = Concat(%s2, %s1) {axis=0}\n%zt = Concat(%z2, %z1) {axis=0}\n"
+     "%vd = DequantizeLinear(%vt, %st, %zt)\nconst %w1 : u8[6,6] = 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 "
+     "200 21 22 23 24 25 26 27 28 29 30 31 32 33 34 35 36\n%wt = Concat(%w, %w1) {axis=0}\n%wu = Unsqueeze(%ws, %ax)\n"
+     "%wv = Squeeze(%wu)\n%wd = DequantizeLinear(%wt, %wv, %wz)\n"},
+    {"floats that are quantised here", "[2]", "[2]",
+     "const %vf : f32[6,10] = random(5)\n%vt = QuantizeLinear(%vf, %vs, %vz)\n%vd = DequantizeLinear(%vt, %vs, %vz)\n"
+     "const %w5 : f32[4,6] = random(6)\nconst %w6 : f32[6,6] = random(7)\n%wf = Concat(%w5, %w6) {axis=0}\n"
+     "%wt = QuantizeLinear(%wf, %ws, %wz)\n%wd = DequantizeLinear(%wt, %ws, %wz)\n"},
+    {"floats that are joined", "[2]", "[2]",
+     "const %v5 : f32[6,7] = random(5)\nconst %v6 : f32[6,3] = random(8)\n%vd = Concat(%v5, %v6) {axis=1}\n"
+     "const %w5 : f32[10,1] = random(6)\nconst %w6 : f32[10,5] = random(7)\n%wd = Concat(%w5, %w6) {axis=1}\n"},
 };
+
+/* As many numbers as the shape says. */
+static int numbers_in(const char *shape) {
+  int n = 1;
+  for (const char *p = shape; *p && *p != ']'; p += strcspn(p + 1, ",]") + 1) n *= atoi(p + 1);
+  return n;
+}
 
 Test(quantised, weights_are_cut_and_masked_wherever_they_are_moved) {
   Fix fix, *f = &fix;
   fix_init(f);
   for (size_t i = 0; i < sizeof moved / sizeof *moved; i++) {
-    const char *in = fmt(f, STORED_IN, moved[i].v, bytes_of(f, 60, -128), moved[i].w, bytes_of(f, 60, 0));
+    const char *v = bytes_of(f, numbers_in(moved[i].v), -128), *w = bytes_of(f, numbers_in(moved[i].w), 0);
+    const char *in = fmt(f, STORED_IN, moved[i].v, v, moved[i].w, w);
     PareGraph *g = fix_parse(f, fmt(f, "%s%s%s", in, moved[i].moves, STORED_OUT));
     for (size_t k = 0; k < g->values.n; k++) /* an imported graph does not know them either */
       if (g->values.at[k]->role == PARE_RESULT) g->values.at[k]->type = (PareType){PARE_F32, 1, {-1}};

@@ -44,12 +44,14 @@ Test(facts, know_how_wide_rows_are_behind_a_weight) {
       {"a weight that is turned", "%t = Transpose(%w) {perm=[1,0]}\nconst %u : f32[8,6] = random(2)\n"
                                   "%v = Transpose(%u)\n%y = MatMul(%x, %v)\n", 8, 0},
       {"integers", "const %i : i8[6,8] = zeros\nconst %s : f32[] = 0.1\n%d = DequantizeLinear(%i, %s)\n"
-                   "%m = MatMul(%x, %d)\nconst %z : u8[] = 3\n%q = QuantizeLinear(%m, %s, %z)\n%y = DequantizeLinear(%q, %s, %z)\n", 8, 0},
+                   "%m = MatMul(%x, %d)\nconst %z : u8[] = 3\n%q = QuantizeLinear(%m, %s, %z)\n"
+                   "%y = DequantizeLinear(%q, %s, %z)\n", 8, 0},
       {"a bias and more", "const %b : f32[8] = random(2)\n%m = MatMul(%x, %w)\n%a = Add(%b, %m)\n%r = Relu(%a)\n"
                           "const %k : f32[] = 2\n%y = Mul(%k, %r)\n", 8, 0},
       {"rows of two dimensions", "const %n : i64[2] = -1 6\n%f = Reshape(%x, %n)\nconst %u : f32[8,6] = random(2)\n"
                                  "%m = Gemm(%f, %u) {transB=1}\n%h = Shape(%x)\nconst %a : i64[1] = 0\n"
-                                 "const %e : i64[1] = 2\n%p = Slice(%h, %a, %e)\nconst %l : i64[1] = 8\n%to = Concat(%p, %l) {axis=0}\n"
+                                 "const %e : i64[1] = 2\n%p = Slice(%h, %a, %e)\nconst %l : i64[1] = 8\n"
+                                 "%to = Concat(%p, %l) {axis=0}\n"
                                  "%y = Reshape(%m, %to)\n", 8, 0},
       {"a size that is copied", "%m = MatMul(%x, %w)\nconst %n : i64[3] = 0 -1 0\n%y = Reshape(%m, %n)\n", 8, 0},
       {"heads", "%m = MatMul(%x, %w)\nconst %n : i64[4] = 0 -1 2 4\n%y = Reshape(%m, %n)\n", 4, 2},
@@ -73,8 +75,8 @@ Test(facts, know_how_wide_rows_are_behind_a_weight) {
     check_true(f, cases[i].what, g);
     PareFacts facts = facts_of(f, g);
     PareFact is = pare_facts_of(&facts, pare_graph_find(g, "y"));
-    cr_expect(is.tail[0] == cases[i].last && is.tail[1] == cases[i].before, "%s: [.., %lld, %lld], not [.., %lld, %lld]",
-              cases[i].what, (long long)is.tail[1], (long long)is.tail[0], (long long)cases[i].before,
+    cr_expect(is.tail[0] == cases[i].last && is.tail[1] == cases[i].before,
+              "%s: [.., %lld, %lld], not [.., %lld, %lld]", cases[i].what, (long long)is.tail[1], (long long)is.tail[0], (long long)cases[i].before,
               (long long)cases[i].last);
     fix_free(f);
   }
