@@ -10,17 +10,20 @@
  *     goes     stays   normal, mean, deviation = LayerNormalization(stream, gamma, beta), which opset 17 has, and
  *                      beside it sum = Identity(stream)
  *                      where the file's opset has no such op: itself, of the stream and of stream - stream, a zero of
- *                      its size (ONNX Runtime before 1.15 takes no smaller one) */
+ *                      its size (ONNX Runtime before 1.15 takes no smaller one)
+ *
+ * sum = QLinearAdd(a, scale, zero, b, scale, zero, scale, zero) whose branch goes stays what it is, since the sum has a
+ * scale of its own: what is added is the branch's zero point, one number. */
 #include "backend/sums.h"
 
-enum { GAMMA = 2, BETA = 3, SUM_OUTPUT = 3, LAYERNORM_SINCE = 17 };
+enum { GAMMA = 2, BETA = 3, SUM_OUTPUT = 3, LAYERNORM_SINCE = 17, QUANTISED = 3, ZERO_POINT = 2 };
 #define BIT(k) (1u << (k))
 
 typedef struct Sum {
   const PareNode *add, *bias; /* bias: the second Add, or NULL */
   const PareNode *norm;       /* LayerNormalization; NULL: by the root of the mean square */
-  int dropped;                /* the input, 0 or 1, that goes, or -1 */
-  bool norm_goes;
+  int dropped;                /* the operand, 0 or 1, that goes, or -1 */
+  bool norm_goes, quantised;
 } Sum;
 
 const PareNode *pare_sum_of(const PareNode *n) {
@@ -38,6 +41,7 @@ static Sum look(const PareNode *add, PareNode *const *after) {
     if (n->onnx_input == PARE_IN_SUM) s.bias = n, s.norm_goes = false; /* what stands before was the bias's */
     else s.norm_goes |= !after[n->id];
     if (n->op == PARE_OP_LAYERNORM) s.norm = n;
+    s.quantised |= n->op == PARE_OP_QUANTIZELINEAR;
   }
   return s;
 }
@@ -117,9 +121,19 @@ static PareStatus add_nothing(PareCtx *c, PareArena *a, const Sum *s, const char
   return read_instead(c, a, e, s->dropped, fresh);
 }
 
+/* The operand that goes is its own zero point. */
+static PareStatus read_zero_point(PareCtx *c, PareArena *a, const Sum *s, PareNodeEdit *e) {
+  int operand = s->dropped * QUANTISED;
+  const PareRename *r = rename_of(e, operand + ZERO_POINT);
+  const PareValue *zero = s->add->in[s->dropped]->def->in[ZERO_POINT];
+  if (zero->def && zero->def->onnx_index == s->add->onnx_index) zero = zero->def->in[0]; /* a constant */
+  return read_instead(c, a, e, operand, r ? r->name : zero->name);
+}
+
 PareStatus pare_sum_edit(PareCtx *c, PareArena *a, const PareGraph *before, const PareNode *sum, PareNode *const *after,
                          const char *fresh, PareNodeEdit *e) {
   Sum s = look(sum, after);
+  if (s.quantised) return read_zero_point(c, a, &s, e);
   if (s.dropped < 0) return make_sum(c, a, &s, fresh, e);
   if (s.norm_goes) {
     e->op = "Identity";

@@ -1,11 +1,12 @@
-/* sums.h - what becomes of an op that adds a branch to a stream and normalises the sum (SkipLayerNormalization and
- * SkipSimplifiedLayerNormalization of com.microsoft) when the branch goes, or all that has read the norm. */
+/* sums.h - what becomes of an op that adds a branch to a stream, and normalises or quantises the sum
+ * (SkipLayerNormalization, SkipSimplifiedLayerNormalization and QLinearAdd of com.microsoft), when the branch goes, or
+ * all that has read the norm. */
 #ifndef PARE_BACKEND_SUMS_H
 #define PARE_BACKEND_SUMS_H
 
 #include "backend/edits.h"
 
-/* The Add of ONNX inputs 0 and 1 (PARE_IN_SUM) of the op whose node n is; NULL where it is another op's. */
+/* The Add with which the op begins (PARE_IN_SUM) of the op whose node n is; NULL where it is another op's. */
 const PareNode *pare_sum_of(const PareNode *n);
 
 /* Is the op in the file to be another, its first Add being `sum`? after: the nodes that are left, by id. */

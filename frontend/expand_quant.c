@@ -71,12 +71,17 @@ void pare_expand_qgemm(PareExpand *x) {
   result(x, pare_expand_op(x, PARE_OP_GEMM, "gemm", &attr, in[2] ? 3 : 2, in), 7, 8);
 }
 
-static void binary(PareExpand *x, PareOp op) {
+static PareValue *binary(PareExpand *x, PareOp op) {
   PareValue *in[] = {pare_expand_floats(x, "a", 0, 1, 2, 1), pare_expand_floats(x, "b", 3, 4, 5, 1)};
-  result(x, pare_expand_op(x, op, "floats", NULL, 2, in), 6, 7);
+  PareValue *y = pare_expand_op(x, op, "floats", NULL, 2, in);
+  result(x, y, 6, 7);
+  return y;
 }
-void pare_expand_qlinear_add(PareExpand *x) { binary(x, PARE_OP_ADD); }
-void pare_expand_qlinear_mul(PareExpand *x) { binary(x, PARE_OP_MUL); }
+void pare_expand_qlinear_add(PareExpand *x) {
+  PareValue *sum = binary(x, PARE_OP_ADD);
+  if (sum && !x->call) sum->def->onnx_input = PARE_IN_SUM;
+}
+void pare_expand_qlinear_mul(PareExpand *x) { (void)binary(x, PARE_OP_MUL); }
 
 static void unary(PareExpand *x, PareOp op, const PareAttrs *attr) {
   PareValue *in = pare_expand_floats(x, "x", 0, 1, 2, 1);

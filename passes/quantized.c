@@ -142,7 +142,7 @@ PareStatus pare_zero_points(PareCtx *c, PareArena *a, const PareGraph *g, PareNo
 }
 
 bool pare_is_scale(const PareGraph *g, PareNode *n, int k) {
-  if (n->op == PARE_OP_DEQUANTIZELINEAR) return k > 0;
+  if (n->op == PARE_OP_DEQUANTIZELINEAR || n->op == PARE_OP_QUANTIZELINEAR) return k > 0;
   if (n->op == PARE_OP_MATMULINTEGER) return k > 1;
   for (int o = 0; k < pare_moved_inputs(n) && o < n->nout; o++)
     for (PareNode *r = n->out[o] ? n->next : NULL; r; r = r->next)

@@ -27,7 +27,7 @@ PARE_MUST_USE PareStatus pare_stored_places(PareCtx *c, PareArena *a, PareStored
  * dequantised; NULL: 0 everywhere, or floats. */
 PARE_MUST_USE PareStatus pare_zero_points(PareCtx *c, PareArena *a, const PareGraph *g, PareNode *n, int k,
                                           const int64_t **out);
-/* Is n's own input k, moved at most, a scale or a zero point of what is dequantised? */
+/* Is n's own input k, moved at most, a scale or a zero point of what is quantised or dequantised? */
 bool pare_is_scale(const PareGraph *g, PareNode *n, int k);
 
 /* Scale and zero point of element i of the constant, which must be known. */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "ir/op_columns.h"
+#include "passes/quantized.h"
 #include "passes/sources.h"
 #include "passes/trace_dims.h"
 
@@ -33,6 +34,12 @@ typedef struct Search {
 
 /* Floats and the integers that they are quantised to, not shapes and masks. */
 static bool is_number(const PareValue *v) { return v && v->type.dtype != PARE_I64 && v->type.dtype != PARE_BOOL; }
+
+/* What x is the numbers of, to a step of quantisation: a branch may have quantised them by itself. */
+static const PareValue *behind_quantisation(const PareValue *x) {
+  while (x->role == PARE_RESULT && pare_op_info[x->def->op].cut == pare_cut_quantize) x = x->def->in[0];
+  return x;
+}
 
 /* Marks the nodes through which y is made of x; the number of them that multiply by a weight, or -1 when y is not
  * made of x or when a branch ends among them. */
@@ -80,12 +87,14 @@ static bool needed_without(const Search *s, const PareNode *n, const PareNode *a
   return readers == 0; /* was dead before */
 }
 
-/* The nodes of one ONNX node go together, but for what reads a sum that stays. */
-static bool splits_a_node(const Search *s) {
-  for (const PareNode *n = s->g->first; n && n->next; n = n->next)
+/* The nodes of one ONNX node go together, but for those of the op that does the sum and what reads a sum that stays. */
+static bool splits_a_node(const Search *s, const PareNode *add) {
+  for (const PareNode *n = s->g->first; n && n->next; n = n->next) {
+    bool own = n->onnx_input == PARE_IN_SUM || (add->onnx_input == PARE_IN_SUM && n->onnx_index == add->onnx_index);
     if (n->onnx_index == n->next->onnx_index && n->onnx_index != PARE_NO_INDEX && s->goes[n->id] != s->goes[n->next->id] &&
-        n->onnx_input != PARE_IN_SUM)
+        !own)
       return true;
+  }
   return false;
 }
 
@@ -108,7 +117,7 @@ static bool mark_goes(Search *s, const PareNode *add, int input) {
     const PareNode *n = s->order[i];
     if (s->between[n->id] && s->contraction[n->id] >= 0 && !s->goes[n->id]) return false;
   }
-  return s->goes[add->in[input]->def->id] && !splits_a_node(s);
+  return s->goes[add->in[input]->def->id] && !splits_a_node(s, add);
 }
 
 /* --- the constants that make it zero --- */
@@ -193,15 +202,15 @@ static PareStatus zero_bias(Search *s, PareBranch *b, bool *found) {
 
 /* --- branches --- */
 
-/* A weight goes when all that read it do. A number inside of an op is none. */
-static void weigh(const Search *s, const PareValue *w, const PareNode *reader, int input, Found *f) {
+/* A weight goes when all that read it do. A number inside of an op is none, nor is a scale, which layers may share. */
+static void weigh(const Search *s, const PareValue *w, PareNode *reader, int input, Found *f) {
   size_t bytes;
   if (reader->onnx_input == PARE_INSIDE && w->origin.kind == PARE_ORIGIN_NONE && w->type.rank == 0) return;
   for (uint32_t u = s->uses.first[w->id]; u < s->uses.first[w->id + 1]; u++) {
     if (!s->goes[s->uses.at[u].node->id]) return;
     if (u == s->uses.first[w->id] && (s->uses.at[u].node != reader || s->uses.at[u].input != input)) return; /* once */
   }
-  if (pare_is_weight(reader, input)) f->params += pare_type_count(&w->type);
+  if (pare_is_weight(reader, input) && !pare_is_scale(s->g, reader, input)) f->params += pare_type_count(&w->type);
   if (pare_type_bytes(&w->type, &bytes)) f->bytes += (int64_t)bytes;
 }
 
@@ -218,15 +227,15 @@ static PareStatus describe(Search *s, Found *f) {
 }
 
 static PareStatus try_branch(Search *s, PareNode *add, int input) {
-  const PareValue *y = add->in[input], *x = add->in[1 - input];
+  const PareValue *y = add->in[input], *x = add->in[1 - input], *stream = behind_quantisation(x);
   const PareTracer *t = s->d->tracer;
   if (y->role != PARE_RESULT || y->type.rank < 1 || t->constant[x->id] || !pare_type_equal(&x->type, &add->out[0]->type) ||
       !pare_type_equal(&y->type, &x->type))
     return PARE_OK;
-  uint32_t from = x->role == PARE_RESULT ? s->place[x->def->id] + 1 : 0;
+  uint32_t from = stream->role == PARE_RESULT ? s->place[stream->def->id] + 1 : 0;
   if (s->place[y->def->id] < from) return PARE_OK;
   memset(s->between, 0, s->g->nnodes * sizeof *s->between);
-  if (mark_between(s, x, y, from) < 1 || !mark_goes(s, add, input)) return PARE_OK;
+  if (mark_between(s, stream, y, from) < 1 || !mark_goes(s, add, input)) return PARE_OK;
   Found f = {.branch = {.sum = {add, input, y->type.rank - 1, 1 - input, y->type.rank - 1}, .bias = bias_behind(add)}};
   bool zero, no_bias = true;
   PARE_TRY(find_ends(s, y, &f.branch, 0, &zero));
