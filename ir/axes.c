@@ -110,15 +110,33 @@ static bool split_term(PareTracer *t, PareAxisKind kind, PareAxis **list, int *n
   return true;
 }
 
-/* PROD(n, rest) against SUM of n equal segments: every segment is `rest`. */
+/* PROD(m, rest) against a SUM of segments, each a number of `rest`: m is the sum of these numbers. */
+static bool tie_numbers(PareTracer *t, const PareNode *n, PareAxis **f, int nf, PareAxis *const *s, int ns) {
+  PareAxis *number[MAX_TERMS], *outer = f[0];
+  int64_t rest = 1;
+  for (int i = 1; i < nf; i++) rest *= f[i]->size;
+  for (int i = 0; i < ns; i++)
+    if (rest < 1 || s[i]->size % rest) return false;
+  for (int i = 0; i < ns; i++) number[i] = pare_axis_leaf(t, s[i]->size / rest);
+  pare_axis_tie(t, n, outer, pare_axis_sum(t, ns, number));
+  for (int i = 0; i < ns; i++) {
+    f[0] = number[i];
+    pare_axis_tie_lists(t, n, 1, &s[i], nf, f);
+  }
+  f[0] = outer;
+  return true;
+}
+
+/* PROD(m, rest) against SUM of m equal segments: every segment is `rest`. */
 static bool tie_prod_sum(PareTracer *t, const PareNode *n, PareAxis *prod, PareAxis *sum) {
   PareAxis *f[MAX_TERMS], *s[MAX_TERMS];
   int nf = flatten(prod, PARE_AXIS_PROD, f, 0), ns = flatten(sum, PARE_AXIS_SUM, s, 0);
-  if (nf < 2 || ns < 1 || f[0]->size != ns) return false;
-  for (int i = 0; i < ns; i++)
-    if (s[i]->size != prod->size / ns) return false;
-  for (int i = 0; i < ns; i++) pare_axis_tie_lists(t, n, 1, &s[i], nf - 1, f + 1);
-  pare_axis_freeze(n, f[0], "is parted by a Split");
+  if (nf < 2 || ns < 1) return false;
+  bool equal = f[0]->size == ns;
+  for (int i = 0; i < ns; i++) equal &= s[i]->size == prod->size / ns;
+  for (int i = 0; equal && i < ns; i++) pare_axis_tie_lists(t, n, 1, &s[i], nf - 1, f + 1);
+  if (equal) pare_axis_freeze(n, f[0], "is parted by a Split");
+  else if (!tie_numbers(t, n, f, nf, s, ns)) return false;
   sum->link = prod;
   return true;
 }

@@ -597,6 +597,13 @@ for maker in MAKERS:
     case("heads")(packed_by(maker))
 
 
+@case("heads")
+def group_query_attention_packed_of_three(b):
+    """q, k and v side by side, which are other numbers of heads."""
+    y = b.op("Concat", *(b.linear("x", HIDDEN, n * 8) for n in (8, 2, 2)), axis=-1)
+    return b.op("Add", "x", b.linear(group_query(b, y, "", ""), 64, HIDDEN))
+
+
 def packed_heads(b, heads=8, shared=2, width=8, bias=False):
     y = b.linear("x", HIDDEN, (heads + 2 * shared) * width)
     return b.op("Add", y, b.weight((heads + 2 * shared) * width)) if bias else y

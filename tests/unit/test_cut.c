@@ -595,10 +595,18 @@ static void check_graph(Fix *f, const char *what, const PareGraph *g, unsigned k
   }
 }
 
+/* An imported graph does not know types of results either. */
+static PareGraph *parse_untyped(Fix *f, const char *text) {
+  PareGraph *g = fix_parse(f, text);
+  for (size_t k = 0; k < g->values.n; k++)
+    if (g->values.at[k]->role == PARE_RESULT) g->values.at[k]->type = (PareType){PARE_F32, 1, {-1}};
+  return g;
+}
+
 static void check_text_classes(const char *what, const char *text, unsigned kinds) {
   Fix fix, *f = &fix;
   fix_init(f);
-  check_graph(f, what, fix_parse(f, text), kinds);
+  check_graph(f, what, parse_untyped(f, text), kinds);
   fix_free(f);
 }
 
@@ -691,6 +699,34 @@ Test(shapes, copies_are_as_many_as_before) {
                       "%y = MatMul(%t, %w2) \"a/down\"\noutput %y\n");
 }
 
+/* --- parts that hold several heads --- */
+
+Test(joined, heads_that_two_weights_make_are_cut_in_each_part) {
+  check_text("1 and 3 heads of q side by side",
+             HEADS_IN "const %to4 : i64[4] = 0 0 4 6\nconst %to3 : i64[3] = 0 0 24\nconst %w1a : f32[24,6] = random(5)\n"
+                      "const %w1b : f32[24,18] = random(6)\n%qa = MatMul(%x, %w1a) \"a/q1\"\n"
+                      "%qb = MatMul(%x, %w1b) \"a/q2\"\n%qj = Concat(%qa, %qb) {axis=2}\n"
+                      "%kj = Add(%k, %q)\n" /* what HEADS_IN makes is read too */
+                      "%q4 = Reshape(%qj, %to4)\n%k4 = Reshape(%kj, %to4)\n%v4 = Reshape(%v, %to4)\n"
+                      "%qt = Transpose(%q4) {perm=[0,2,1,3]}\n%kt = Transpose(%k4) {perm=[0,2,3,1]}\n"
+                      "%vt = Transpose(%v4) {perm=[0,2,1,3]}\n%s = MatMul(%qt, %kt)\n%sm = Softmax(%s) {axis=-1}\n"
+                      "%o = MatMul(%sm, %vt)\n%ot = Transpose(%o) {perm=[0,2,1,3]}\n%om = Reshape(%ot, %to3)\n"
+                      "%y = MatMul(%om, %wo) \"a/out\"\noutput %y\n");
+}
+
+Test(joined, heads_in_halves_of_weights_are_cut_in_each_half) {
+  check_text("wv and wo in two parts of two heads",
+             HEADS_IN "const %to4 : i64[4] = 0 0 4 6\nconst %to3 : i64[3] = 0 0 24\nconst %va : f32[24,12] = random(5)\n"
+                      "const %vb : f32[24,12] = random(6)\nconst %oa : f32[12,24] = random(7)\n"
+                      "const %ob : f32[12,24] = random(8)\n%vw = Concat(%va, %vb) {axis=1}\n"
+                      "%ow = Concat(%oa, %ob) {axis=0}\n%vj = MatMul(%x, %vw) \"a/v2\"\n%vs = Add(%v, %vj)\n"
+                      "%q4 = Reshape(%q, %to4)\n%k4 = Reshape(%k, %to4)\n%v4 = Reshape(%vs, %to4)\n"
+                      "%qt = Transpose(%q4) {perm=[0,2,1,3]}\n%kt = Transpose(%k4) {perm=[0,2,3,1]}\n"
+                      "%vt = Transpose(%v4) {perm=[0,2,1,3]}\n%s = MatMul(%qt, %kt)\n%sm = Softmax(%s) {axis=-1}\n"
+                      "%o = MatMul(%sm, %vt)\n%ot = Transpose(%o) {perm=[0,2,1,3]}\n%om = Reshape(%ot, %to3)\n"
+                      "%y = MatMul(%om, %ow) \"a/out\"\noutput %y\n");
+}
+
 /* --- weights that are moved, parted and joined, integers before they are dequantised --- */
 
 /* n numbers all over a byte's range, `least` and more. */
@@ -769,10 +805,7 @@ Test(quantised, weights_are_cut_and_masked_wherever_they_are_moved) {
   for (size_t i = 0; i < sizeof moved / sizeof *moved; i++) {
     const char *v = bytes_of(f, numbers_in(moved[i].v), -128), *w = bytes_of(f, numbers_in(moved[i].w), 0);
     const char *in = fmt(f, STORED_IN, moved[i].v, v, moved[i].w, w);
-    PareGraph *g = fix_parse(f, fmt(f, "%s%s%s", in, moved[i].moves, STORED_OUT));
-    for (size_t k = 0; k < g->values.n; k++) /* an imported graph does not know them either */
-      if (g->values.at[k]->role == PARE_RESULT) g->values.at[k]->type = (PareType){PARE_F32, 1, {-1}};
-    check_graph(f, moved[i].what, g, 0);
+    check_graph(f, moved[i].what, parse_untyped(f, fmt(f, "%s%s%s", in, moved[i].moves, STORED_OUT)), 0);
   }
   fix_free(f);
 }
