@@ -1,6 +1,6 @@
 /* trace_branches - whole layers: the branches of residual streams. A branch is what is
  * made of x, by a weight at least, and then added to x; without it the sum is x. The sum
- * is a node of its own, or the first thing that an op of sum and norm does.
+ * is a node of its own, or what an op of sum and norm, or one of integers, begins with.
  * Attention and feed-forward are a branch each: the smallest thing whose loss leaves
  * the stream as it is. Branches that weigh the same are the groups of one dimension. */
 #include <string.h>
@@ -13,6 +13,7 @@
 typedef struct Found {
   PareBranch branch;
   int64_t params, bytes;
+  int64_t weights; /* params but for scales, which layers may share: those with as many are of a sort */
 } Found;
 
 typedef struct Search {
@@ -91,9 +92,8 @@ static bool needed_without(const Search *s, const PareNode *n, const PareNode *a
 static bool splits_a_node(const Search *s, const PareNode *add) {
   for (const PareNode *n = s->g->first; n && n->next; n = n->next) {
     bool own = n->onnx_input == PARE_IN_SUM || (add->onnx_input == PARE_IN_SUM && n->onnx_index == add->onnx_index);
-    if (n->onnx_index == n->next->onnx_index && n->onnx_index != PARE_NO_INDEX && s->goes[n->id] != s->goes[n->next->id] &&
-        !own)
-      return true;
+    bool one = n->onnx_index == n->next->onnx_index && n->onnx_index != PARE_NO_INDEX;
+    if (one && !own && s->goes[n->id] != s->goes[n->next->id]) return true;
   }
   return false;
 }
@@ -202,7 +202,7 @@ static PareStatus zero_bias(Search *s, PareBranch *b, bool *found) {
 
 /* --- branches --- */
 
-/* A weight goes when all that read it do. A number inside of an op is none, nor is a scale, which layers may share. */
+/* A weight goes when all that read it do. A number inside of an op is none. */
 static void weigh(const Search *s, const PareValue *w, PareNode *reader, int input, Found *f) {
   size_t bytes;
   if (reader->onnx_input == PARE_INSIDE && w->origin.kind == PARE_ORIGIN_NONE && w->type.rank == 0) return;
@@ -210,7 +210,9 @@ static void weigh(const Search *s, const PareValue *w, PareNode *reader, int inp
     if (!s->goes[s->uses.at[u].node->id]) return;
     if (u == s->uses.first[w->id] && (s->uses.at[u].node != reader || s->uses.at[u].input != input)) return; /* once */
   }
-  if (pare_is_weight(reader, input) && !pare_is_scale(s->g, reader, input)) f->params += pare_type_count(&w->type);
+  int64_t own = pare_is_weight(reader, input) ? pare_type_count(&w->type) : 0;
+  f->params += own;
+  if (own && !pare_is_scale(s->g, reader, input)) f->weights += own;
   if (pare_type_bytes(&w->type, &bytes)) f->bytes += (int64_t)bytes;
 }
 
@@ -272,7 +274,7 @@ static PareStatus add_dimension(Search *s, size_t first) {
   Found *f = s->found.at;
   PareDim dim = {.kind = PARE_KIND_DEPTH, .exact = true, .params = f[first].params, .bytes = f[first].bytes};
   for (size_t i = first; i < s->found.n; i++)
-    if (f[i].params == dim.params && !pare_vec_push(s->a, &dim.branches, f[i].branch)) return pare_nomem(s->c);
+    if (f[i].weights == f[first].weights && !pare_vec_push(s->a, &dim.branches, f[i].branch)) return pare_nomem(s->c);
   dim.count = (int64_t)dim.branches.n;
   if (dim.count < 2) return PARE_OK; /* one always stays */
   dim.leaf = pare_axis_leaf(s->d->tracer, dim.count);
@@ -312,7 +314,7 @@ PareStatus pare_trace_branches(PareCtx *c, PareArena *a, PareDims *d) {
   }
   for (size_t i = 0; i < s.found.n; i++) {
     bool seen = false;
-    for (size_t j = 0; j < i; j++) seen |= s.found.at[j].params == s.found.at[i].params;
+    for (size_t j = 0; j < i; j++) seen |= s.found.at[j].weights == s.found.at[i].weights;
     if (!seen) PARE_TRY(add_dimension(&s, i));
   }
   nest(d, first);
