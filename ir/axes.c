@@ -247,6 +247,34 @@ void pare_axis_leaves(PareAxis *a, void (*fn)(PareAxis *leaf, void *arg), void *
     for (int i = 0; i < a->n; i++) pare_axis_leaves(a->kid[i], fn, arg);
 }
 
+typedef struct Look {
+  PareAxis *other;
+  const PareAxis *leaf;
+  bool yes;
+} Look;
+
+static void is_leaf(PareAxis *leaf, void *arg) {
+  Look *l = arg;
+  l->yes |= leaf == l->leaf;
+}
+
+bool pare_axis_holds(PareAxis *a, const PareAxis *leaf) {
+  Look l = {.leaf = leaf};
+  pare_axis_leaves(a, is_leaf, &l);
+  return l.yes;
+}
+
+static void in_other(PareAxis *leaf, void *arg) {
+  Look *l = arg;
+  l->yes |= leaf->size > 1 && pare_axis_holds(l->other, leaf);
+}
+
+bool pare_axis_share(PareAxis *a, PareAxis *b) {
+  Look l = {.other = b};
+  pare_axis_leaves(a, in_other, &l);
+  return l.yes;
+}
+
 /* --- under a cut --- */
 
 int64_t pare_axis_count(PareAxis *a) {

@@ -70,6 +70,7 @@ struct PareTracer {
   bool *constant;         /* by value id: follows from constants alone, so it can hold weights */
   PARE_VEC(PareContraction) contractions;
   PARE_VEC(PareContraction) products; /* of two activations; `weight` is the other one */
+  PARE_VEC(PareContraction) learned;  /* of two values that follow from constants alone: of learned queries, say */
   PARE_VEC(PareSliceAxis) slices;
   bool nomem;
 };
@@ -118,6 +119,11 @@ bool pare_is_repeated(const PareNode *n);
 
 /* The graph input whose elements v's are, moved but not changed: token ids. NULL when there is none. */
 const PareValue *pare_ids_of(const PareValue *v);
+
+/* Is the leaf part of the axis? */
+bool pare_axis_holds(PareAxis *a, const PareAxis *leaf);
+/* Have both a leaf of more than one index? */
+bool pare_axis_share(PareAxis *a, PareAxis *b);
 
 /* --- under a cut --- */
 /* How many indices of the axis stay. */

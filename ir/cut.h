@@ -39,8 +39,9 @@ static inline void mark_inner(PareAxis *leaf, void *arg) {
 /* Contracts axis da of input a with axis db of input b. */
 static inline PareStatus contract(PareTracer *t, const PareNode *n, int a, int da, int b, int db) {
   pare_axis_tie(t, n, pare_axis_in(t, n, a, da), pare_axis_in(t, n, b, db));
-  if (is_weight(t, n, a) && is_weight(t, n, b)) return PARE_OK;
   PareContraction x = {(PareNode *)(uintptr_t)n, a, da, b, db};
+  if (is_weight(t, n, a) && is_weight(t, n, b))
+    return pare_vec_push(t->arena, &t->learned, x) ? PARE_OK : pare_nomem(t->c);
   if (is_weight(t, n, a)) x = (PareContraction){(PareNode *)(uintptr_t)n, b, db, a, da};
   else if (!is_weight(t, n, b)) { /* no weight reads it, so no mask of a fan-in equals the cut: q and k of attention */
     pare_axis_leaves(pare_axis_in(t, n, a, da), mark_inner, NULL);

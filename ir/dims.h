@@ -52,6 +52,11 @@ typedef struct PareBranch {
   int64_t number;
 } PareBranch;
 
+/* Constants, each as one node reads it. */
+typedef struct PareZeros {
+  PARE_VEC(PareUse) at;
+} PareZeros;
+
 /* A dimension: `count` groups, each of which can go by itself. */
 typedef struct PareDim {
   const char *name; /* "/encoder/layer.3/attention:heads" */
@@ -65,6 +70,7 @@ typedef struct PareDim {
   int64_t bytes;  /* of the constants that it is cut from */
   PARE_VEC(PareMember) members;
   PARE_VEC(PareContraction) readers; /* where its fan-in is contracted: masks go there */
+  PareZeros zeros; /* the masked model has zeros in these where a group is dead: then so is what its fan-in meets */
   PARE_VEC(PareBranch) branches; /* [count], of kind depth */
   const PareBranch *inside;      /* all its readers are part of this branch; NULL: of none */
 } PareDim;

@@ -270,6 +270,10 @@ static inline bool pare_is_view(const PareNode *n) { return pare_op_info[n->op].
 static inline bool pare_moves_all(const PareNode *n) { return pare_is_view(n) || n->op == PARE_OP_TRANSPOSE; }
 /* How many of its first inputs hold the elements, each as it is, that its results are made of; 0: it makes others. */
 int pare_moved_inputs(const PareNode *n);
+/* Its results are made of the type of its input alone, whatever the elements are. */
+static inline bool pare_reads_type(const PareNode *n) {
+  return n->op == PARE_OP_SHAPE || n->op == PARE_OP_SIZE || n->op == PARE_OP_EYELIKE;
+}
 /* The row with this ONNX name and domain, or PARE_OP_COUNT. "ai.onnx" is "". */
 PareOp pare_op_find(const char *domain, const char *name);
 

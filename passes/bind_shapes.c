@@ -64,12 +64,9 @@ static bool is_known(const PareValue *v) {
   return v->role == PARE_RESULT && v->data;
 }
 
-/* Made of its input's type alone. */
-static const bool of_type[PARE_OP_COUNT] = {[PARE_OP_SHAPE] = true, [PARE_OP_SIZE] = true, [PARE_OP_EYELIKE] = true};
-
 bool pare_node_known(const PareNode *n) {
   for (int i = 0; i < n->nin; i++)
-    if (n->in[i] && !is_known(n->in[i])) return of_type[n->op];
+    if (n->in[i] && !is_known(n->in[i])) return pare_reads_type(n);
   return true;
 }
 

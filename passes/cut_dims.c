@@ -31,7 +31,8 @@ typedef struct Cut {
   PareGraph *elsewhere;  /* g at other sizes of its dynamic axes, once that is asked for */
   PareNode **out_node;   /* by id */
   PareNode **bound_node; /* by id */
-  bool *tuned;           /* by value id: follows from weights that are not those of the traced graph */
+  bool *changed;         /* by value id: follows from constants that are not those of the traced graph, tuned or cut */
+  bool *mixes;           /* by node id: reads what has changed so */
   PARE_VEC(Settled) settled;
 } Cut;
 
@@ -468,31 +469,33 @@ static bool same_number(const PareValue *a, const PareValue *b) {
          !memcmp(a->data, b->data, bytes);
 }
 
-/* Which results follow from weights that have been changed since the graph was traced: both have the same nodes. */
-static PareStatus find_tuned(Cut *x) {
+/* Which results follow from constants that have been tuned, or cut: both graphs have the same nodes. */
+static PareStatus find_changed(Cut *x) {
   const PareNode *t = x->t->g->first;
-  if (!(x->tuned = PARE_NEW_N(x->tmp, x->g->values.n + x->t->g->values.n + 1, bool))) return pare_nomem(x->c);
-  for (const PareNode *n = x->g->first; n; n = n->next, t = t->next) {
+  x->changed = PARE_NEW_N(x->tmp, x->g->values.n + 1, bool);
+  x->mixes = PARE_NEW_N(x->tmp, x->g->nnodes + 1, bool);
+  if (!x->changed || !x->mixes) return pare_nomem(x->c);
+  for (const PareNode *n = x->out->first; n; n = n->next, t = t->next) {
     bool any = false;
     for (int k = 0; k < n->nin; k++) {
-      const PareValue *is = n->in[k], *was = t->in[k];
-      if (!is) continue;
-      bool weight = is->role == PARE_CONST && pare_dtype_is_float(is->type.dtype);
-      any |= weight ? is->data != was->data : x->tuned[is->id];
+      const PareValue *is = n->in[k];
+      if (is) any |= is->role == PARE_CONST ? is->data != t->in[k]->data : x->changed[is->id];
     }
-    for (int k = 0; k < n->nout && any; k++)
-      if (n->out[k]) x->tuned[n->out[k]->id] = true;
+    x->mixes[n->id] = any;
+    for (int k = 0; k < n->nout; k++)
+      if (n->out[k]) x->changed[n->out[k]->id] = any && !pare_reads_type(n);
   }
   return PARE_OK;
 }
 
-/* A float that shapes give (attention's 1 / sqrt(width)) and that meets an activation keeps the value that it had. */
+/* A float that shapes give (attention's 1 / sqrt(width)) and that meets an activation, or what has been cut, keeps the
+ * value that it had. */
 static PareStatus keep_numbers(Cut *x, PareNode *b, const PareNode *traced) {
-  if (pare_node_known(traced)) return PARE_OK;
+  if (pare_node_known(traced) && !x->mixes[traced->id]) return PARE_OK;
   for (int k = 0; k < b->nin; k++) {
     const PareValue *was = traced->in[k];
     if (!was || was->role != PARE_RESULT || !was->data || !pare_dtype_is_float(was->type.dtype)) continue;
-    if (x->t->constant[was->id] || x->tuned[was->id]) continue; /* weights: shapes have no part in it */
+    if (x->changed[was->id]) continue; /* weights: shapes have no part in it */
     if (!pare_type_equal(&was->type, &b->in[k]->type) || same_number(was, b->in[k])) continue;
     const PareNode *other = elsewhere(x, b->id);
     if (!other) return x->c->diag.code;
@@ -665,17 +668,25 @@ static PareStatus check_again(Cut *x, PareArena *a) {
   return pare_probe_dims(x->c, a, x->out, 1, &other);
 }
 
+/* Results whose type was known without sizes of the dynamic axes: what follows from constants. */
+static PareStatus infer_again(Cut *x) {
+  for (PareNode *n = x->out->first; n; n = n->next)
+    if (n->nout && n->out[0] && pare_type_known(&n->out[0]->type) && pare_infer_ready(n)) PARE_TRY(pare_infer(x->c, n));
+  return PARE_OK;
+}
+
 static PareStatus cut(Cut *x, PareArena *tmp) {
   PareUses uses;
   PARE_TRY(pare_uses(x->c, tmp, x->out, &uses));
-  PARE_TRY(find_tuned(x));
   PARE_TRY(slice_constants(x, &uses));
+  PARE_TRY(find_changed(x));
   PARE_TRY(index_nodes(x->c, tmp, x->out, &x->out_node));
   PARE_TRY(renumber_tokens(x));
   x->bound = pare_graph_clone(x->c, tmp, x->out);
   if (!x->bound) return x->c->diag.code;
   PARE_TRY(index_nodes(x->c, tmp, x->bound, &x->bound_node));
   PARE_TRY(patch_shapes(x));
+  PARE_TRY(infer_again(x));
   return check_again(x, tmp);
 }
 

@@ -6,12 +6,15 @@
 #include <string.h>
 
 #include "ir/op_columns.h"
+#include "passes/trace_learned.h"
+#include "passes/vanish.h"
 
 typedef struct Leaf {
   PareAxis *axis;
   PARE_VEC(int) producers; /* contractions whose weight makes it */
   PARE_VEC(int) readers;   /* contractions that reduce over it */
   PARE_VEC(int) pairs;     /* products of two activations that do */
+  PARE_VEC(int) learned;   /* products of two constants that do */
   PARE_VEC(PareMember) members;
 } Leaf;
 
@@ -21,6 +24,7 @@ typedef struct Trace {
   const PareGraph *g;
   unsigned kinds; /* PARE_KIND_BIT of classes beyond the usual */
   PareTracer *t;
+  PareScores scores;
   PARE_VEC(Leaf) leaves; /* representatives, in the order in which weights name them */
   bool nomem;
 } Trace;
@@ -74,6 +78,8 @@ static PareStatus run_rules(Trace *tr) {
   PARE_TRY(freeze_interface(tr));
   for (const PareNode *n = tr->g->first; n; n = n->next) PARE_TRY(pare_op_info[n->op].cut(tr->t, n));
   for (const PareNode *n = tr->g->first; n; n = n->next) freeze_fixed(tr, n);
+  PARE_TRY(pare_scores_find(tr->c, tr->a, tr->t, &tr->scores));
+  pare_mark_learned(tr->t, &tr->scores);
   return tr->t->nomem ? pare_nomem(tr->c) : PARE_OK;
 }
 
@@ -114,6 +120,12 @@ static void found_pair(PareAxis *axis, void *arg) {
   if (l && !pare_vec_push(f->tr->a, &l->pairs, f->contraction)) f->tr->nomem = true;
 }
 
+static void found_learned(PareAxis *axis, void *arg) {
+  Found *f = arg;
+  Leaf *l = axis->size > 1 && axis->dim >= 0 ? &f->tr->leaves.at[axis->dim] : NULL;
+  if (l && !pare_vec_push(f->tr->a, &l->learned, f->contraction)) f->tr->nomem = true;
+}
+
 static void found_member(PareAxis *axis, void *arg) {
   Found *f = arg;
   if (axis->size < 2 || axis->dim < 0) return;
@@ -137,6 +149,11 @@ static PareStatus collect(Trace *tr) {
     const PareContraction *x = &tr->t->products.at[i];
     Found f = {.tr = tr, .contraction = (int)i};
     pare_axis_leaves(pare_axis_in(tr->t, x->node, x->input, x->axis), found_pair, &f);
+  }
+  for (size_t i = 0; i < tr->t->learned.n; i++) {
+    const PareContraction *x = &tr->t->learned.at[i];
+    Found f = {.tr = tr, .contraction = (int)i};
+    pare_axis_leaves(pare_axis_in(tr->t, x->node, x->input, x->axis), found_learned, &f);
   }
   for (PareNode *n = tr->g->first; n; n = n->next)
     for (int k = 0; k < n->nin; k++) {
@@ -292,10 +309,17 @@ static bool is_width(Trace *tr, const Leaf *l) {
   return a->met == PARE_MET_NORM && !a->batched && !a->inner && l->producers.n && l->readers.n && !on_one_stream(tr, l);
 }
 
+/* The width of q and k, one of which follows from constants: nothing but scores is made of it. */
+static bool makes_scores(Trace *tr, const Leaf *l) {
+  for (size_t i = 0; i < l->readers.n; i++)
+    if (!pare_makes_scores(tr->t, &tr->scores, &tr->t->contractions.at[l->readers.at[i]])) return false;
+  return l->readers.n > 0;
+}
+
 static PareKind kind_of(Trace *tr, const Leaf *l) {
   if (l->axis->met == PARE_MET_NORM) return PARE_KIND_WIDTH;
   if (l->axis->batched) return are_queries(tr, l) ? PARE_KIND_QUERIES : PARE_KIND_HEADS;
-  if (l->axis->inner) return PARE_KIND_HEAD_DIM;
+  if (l->axis->inner || makes_scores(tr, l)) return PARE_KIND_HEAD_DIM;
   return on_one_stream(tr, l) ? PARE_KIND_FFN : PARE_KIND_OTHER;
 }
 
@@ -360,10 +384,32 @@ static PareStatus push_readers(Trace *tr, size_t n, const int *list, const PareC
   return PARE_OK;
 }
 
-static PareStatus add_dim(Trace *tr, const Leaf *l, PareDims *d) {
-  PareDim dim = {.kind = kind_of(tr, l), .leaf = l->axis, .count = l->axis->size, .pair = is_pair(l)};
+/* Constants that are zero where a product sums over dead groups: of its weight or, where both of its operands follow
+ * from constants, of either. Where no zeros do it, the leaf is frozen. */
+static PareStatus add_zeros(Trace *tr, const Leaf *l, const PareContraction *x, bool learned, PareZeros *out) {
+  bool yes;
+  PARE_TRY(pare_vanish(tr->c, tr->a, tr->t, l->axis, x->node, x->weight, out, &yes));
+  if (!yes && learned) PARE_TRY(pare_vanish(tr->c, tr->a, tr->t, l->axis, x->node, x->input, out, &yes));
+  if (!yes) pare_axis_freeze(x->node, l->axis, "meets computed numbers that no zeros in a constant make zero");
+  return PARE_OK;
+}
+
+/* Width is cut in both models that are compared, and of two activations the makers are zero: both need none. */
+static PareStatus find_zeros(Trace *tr, const Leaf *l, PareZeros *out) {
+  *out = (PareZeros){0};
+  if (is_pair(l) || l->axis->met == PARE_MET_NORM) return PARE_OK;
+  for (size_t i = 0; i < l->readers.n; i++)
+    PARE_TRY(add_zeros(tr, l, &tr->t->contractions.at[l->readers.at[i]], false, out));
+  for (size_t i = 0; i < l->learned.n; i++)
+    PARE_TRY(add_zeros(tr, l, &tr->t->learned.at[l->learned.at[i]], true, out));
+  return PARE_OK;
+}
+
+static PareStatus add_dim(Trace *tr, const Leaf *l, const PareZeros *zeros, PareDims *d) {
+  PareDim dim = {.kind = kind_of(tr, l), .leaf = l->axis, .count = l->axis->size, .pair = is_pair(l), .zeros = *zeros};
   dim.exact = dim.kind != PARE_KIND_WIDTH;
-  dim.name = name_of(tr, l, dim.pair ? "head-dim-qk" : pare_kind_name(dim.kind));
+  bool scores = dim.pair || (dim.kind == PARE_KIND_HEAD_DIM && makes_scores(tr, l));
+  dim.name = name_of(tr, l, scores ? "head-dim-qk" : pare_kind_name(dim.kind));
   if (!dim.name) return pare_nomem(tr->c);
   for (size_t i = 0; i < l->members.n; i++)
     if (!pare_vec_push(tr->a, &dim.members, l->members.at[i])) return pare_nomem(tr->c);
@@ -377,10 +423,14 @@ static PareStatus add_dim(Trace *tr, const Leaf *l, PareDims *d) {
 /* One that nothing forbids, or that is what a class asked for is about. */
 static PareStatus settle(Trace *tr, const Leaf *l, PareDims *d) {
   PareKind kind;
+  PareZeros zeros;
   l->axis->dim = -1;
   if (!l->producers.n || !(l->readers.n || l->axis->batched || l->pairs.n)) return PARE_OK;
   bool asked = other_class(tr, l, &kind) && (tr->kinds & PARE_KIND_BIT(kind));
-  if (asked || (!l->axis->met && l->readers.n)) return add_dim(tr, l, d);
+  if (asked || (!l->axis->met && l->readers.n)) {
+    PARE_TRY(find_zeros(tr, l, &zeros));
+    if (asked || !l->axis->met) return add_dim(tr, l, &zeros, d);
+  }
   return l->axis->met ? add_frozen(tr, l, d) : PARE_OK;
 }
 

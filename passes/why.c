@@ -132,39 +132,11 @@ static void forget_alone(PareWalk *w, const PareNode *n) {
   forget(&w->alone, n);
 }
 
-typedef struct Holds {
-  const PareAxis *leaf;
-  PareAxis *other; /* whose leaves are looked through for `leaf`, where leaf is NULL */
-  bool yes;
-} Holds;
-
-static void is_leaf(PareAxis *leaf, void *arg) {
-  Holds *h = arg;
-  h->yes |= leaf == h->leaf;
-}
-
-static bool holds(PareAxis *a, const PareAxis *leaf) {
-  Holds h = {.leaf = leaf};
-  pare_axis_leaves(a, is_leaf, &h);
-  return h.yes;
-}
-
-static void in_other(PareAxis *leaf, void *arg) {
-  Holds *h = arg;
-  h->yes |= leaf->size > 1 && holds(h->other, leaf);
-}
-
-static bool share_a_leaf(PareAxis *a, PareAxis *b) {
-  Holds h = {.other = b};
-  pare_axis_leaves(a, in_other, &h);
-  return h.yes;
-}
-
 /* --- the walk --- */
 
 static void arrive(PareWalk *w, int64_t at, int64_t from, const PareNode *by) {
   Place *p = &w->place[at];
-  if (p->from != NOWHERE || !holds(axis_at(w, p), w->leaf)) return;
+  if (p->from != NOWHERE || !pare_axis_holds(axis_at(w, p), w->leaf)) return;
   p->from = from;
   p->by = by;
   w->queue[w->tail++] = at;
@@ -183,7 +155,7 @@ static void arrive_at_inputs(PareWalk *w, const PareNode *n, const PareNode *m, 
   for (int k = 0; k < m->nin; k++)
     for (int d = 0; m->in[k] && d < m->in[k]->type.rank; d++) {
       int64_t to = place_in(w, m, k, d);
-      if (share_a_leaf(here, alone_at(w, &w->place[to]))) arrive(w, to, at, n);
+      if (pare_axis_share(here, alone_at(w, &w->place[to]))) arrive(w, to, at, n);
     }
 }
 
@@ -198,7 +170,7 @@ static PareStatus cross(PareWalk *w, const PareNode *n, int64_t at) {
   for (int k = 0; here && k < n->nout; k++)
     for (int d = 0; n->out[k] && d < n->out[k]->type.rank; d++) {
       int64_t to = w->value_first[n->out[k]->id] + d;
-      if (share_a_leaf(here, alone_at(w, &w->place[to]))) arrive(w, to, at, n);
+      if (pare_axis_share(here, alone_at(w, &w->place[to]))) arrive(w, to, at, n);
     }
   forget_alone(w, n);
   pare_arena_rewind(w->c->scratch, mark);

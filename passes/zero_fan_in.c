@@ -5,7 +5,6 @@
 #include "ir/slices.h"
 #include "passes/edit.h"
 #include "passes/quantized.h"
-#include "passes/sources.h"
 
 /* Zeroes the slabs of `data` (of type t) whose index on `axis` is dead; zero: what stands for it by element, or NULL. */
 static void zero_positions(const PareType *t, int axis, const int64_t *position, const bool *keep, const int64_t *zero,
@@ -88,31 +87,16 @@ static PareStatus zero_member(PareCtx *c, PareGraph *g, PareNode **by_id, const 
   return zero_edge(c, g, by_id[m->node->id], m->input, m->axis, term, dim->leaf);
 }
 
-typedef struct Reader {
-  PareCtx *c;
-  PareGraph *g;
-  PareNode **by_id;
-  const PareDims *d;
-  const PareDim *dim;
-  PareStatus status;
-} Reader;
-
-/* One of the constants that a weight is made of. */
-static bool zero_part(PareUse reading, void *arg) {
-  Reader *r = arg;
-  for (size_t i = 0; i < r->dim->members.n && r->status == PARE_OK; i++) {
-    const PareMember *m = &r->dim->members.at[i];
-    if (m->node->id == reading.node->id && m->input == reading.input)
-      r->status = zero_member(r->c, r->g, r->by_id, r->d, r->dim, m);
+/* What the fan-in of dead groups meets is zero. */
+static PareStatus zero_readers(PareCtx *c, PareGraph *g, PareNode **by_id, const PareDims *d, const PareDim *dim) {
+  for (size_t z = 0; z < dim->zeros.at.n; z++) {
+    const PareUse *use = &dim->zeros.at.at[z];
+    for (size_t i = 0; i < dim->members.n; i++) {
+      const PareMember *m = &dim->members.at[i];
+      if (m->node == use->node && m->input == use->input) PARE_TRY(zero_member(c, g, by_id, d, dim, m));
+    }
   }
-  return r->status == PARE_OK;
-}
-
-static PareStatus zero_reader(PareCtx *c, PareGraph *g, PareNode **by_id, const PareDims *d, const PareDim *dim,
-                              const PareContraction *x) {
-  Reader r = {c, g, by_id, d, dim, PARE_OK};
-  if (pare_each_source(by_id[x->node->id], x->weight, zero_part, &r) || r.status != PARE_OK) return r.status;
-  return pare_fail(c, x->node, PARE_UNSUPPORTED, "its weight is not a constant");
+  return PARE_OK;
 }
 
 /* Where two activations are multiplied, no weight reads what is dead: what makes it is zeroed. So it is where dead
@@ -161,8 +145,7 @@ PareStatus pare_zero_fan_in_thin(PareCtx *c, PareArena *a, const PareGraph *g, c
   for (size_t i = 0; i < d->dims.n; i++) {
     const PareDim *dim = &d->dims.at[i];
     if (!dim->leaf->keep || !dim->exact) continue;
-    for (size_t r = 0; !dim->pair && r < dim->readers.n; r++)
-      PARE_TRY(zero_reader(c, *out, by_id, d, dim, &dim->readers.at[r]));
+    PARE_TRY(zero_readers(c, *out, by_id, d, dim));
     PARE_TRY(zero_branches(c, *out, by_id, dim));
     if (dim->pair || dim->leaf->measured) PARE_TRY(zero_makers(c, *out, by_id, d, dim));
   }

@@ -57,11 +57,11 @@ def normalised(b):
     return two(b, b.op("Div", v, b.op("Sqrt", b.op("ReduceSum", b.op("Mul", v, v), ints(b, 0)))), b.weight(HIDDEN, FFN))
 
 
-def tune(path, tmp_path):
+def tune(path, tmp_path, *options):
     training_data(onnx.load(str(path)), tmp_path / "d.npz")
     compact, masked = tmp_path / "compact.onnx", tmp_path / "masked.onnx"
     run("compress", path, compact, "--save-masked", masked, "--train", tmp_path / "d.npz", "--steps", 4, "--batch", 4,
-        "--prune-every", 2, "-q")
+        "--prune-every", 2, "-q", *options)
     check_equal(path, masked, compact)
     return compact
 
@@ -78,28 +78,137 @@ def test_a_computed_weight_is_cut_while_the_rest_is_tuned(tmp_path, form):
     assert channels(tune(tmp_path / "m.onnx", tmp_path)) == before // 2 > 0
 
 
-def learned_queries(b):
+def apart(b, x, perm=(0, 2, 1, 3)):
+    return b.op("Transpose", b.op("Reshape", x, ints(b, 0, -1, HEADS, WIDTH)), perm=perm)
+
+
+def attend(b, q, k, v):
+    """Scores are scaled as torch exports it: q and k each by a root of a root of the width that q's shape has."""
+    width = b.op("Slice", b.op("Shape", q), ints(b, -1), ints(b, 2**63 - 1))
+    root = b.op("Sqrt", b.op("Div", b.const(np.float32(1)), b.op("Sqrt", b.op("Cast", width, to=1))))
+    s = b.op("MatMul", b.op("Mul", q, root), b.op("Mul", b.op("Transpose", k, perm=[0, 1, 3, 2]), root))
+    y = b.op("MatMul", b.op("Softmax", s, axis=-1), v)
+    return b.linear(b.op("Reshape", b.op("Transpose", y, perm=[0, 2, 1, 3]), ints(b, 0, -1, HIDDEN)), HIDDEN, HIDDEN)
+
+
+def shared(b):
     """[1, queries, width] against keys of every sample: MatMul broadcasts over the batch."""
-    def apart(x, perm):
-        return b.op("Transpose", b.op("Reshape", x, ints(b, 0, -1, HEADS, WIDTH)), perm=perm)
-    q = apart(b.linear(b.weight(1, QUERIES, HIDDEN), HIDDEN, HIDDEN), [0, 2, 1, 3])
-    k, v = apart(b.linear("x", HIDDEN, HIDDEN), [0, 2, 3, 1]), apart(b.linear("x", HIDDEN, HIDDEN), [0, 2, 1, 3])
-    y = b.op("MatMul", b.op("Softmax", b.op("MatMul", q, k), axis=-1), v)
-    y = b.op("Reshape", b.op("Transpose", y, perm=[0, 2, 1, 3]), ints(b, 0, -1, HIDDEN))
-    return b.linear(y, HIDDEN, HIDDEN)
+    return apart(b, b.linear(b.weight(1, QUERIES, HIDDEN), HIDDEN, HIDDEN))
 
 
-def test_queries_that_all_samples_share_are_evaluated_and_tuned(tmp_path):
+def not_projected(b):
+    return apart(b, b.weight(1, QUERIES, HIDDEN))
+
+
+def biased(b):
+    x = b.op("Gemm", b.weight(QUERIES, HIDDEN), b.weight(HIDDEN, HIDDEN), b.weight(HIDDEN), transB=1)
+    return apart(b, b.op("Unsqueeze", x, ints(b, 0)))
+
+
+def of_each_sample(b):
+    batch = b.op("Slice", b.op("Shape", "x"), ints(b, 0), ints(b, 1))
+    x = b.op("Expand", b.weight(1, QUERIES, HIDDEN), b.op("Concat", batch, ints(b, 1, 1), axis=0))
+    return apart(b, b.linear(x, HIDDEN, HIDDEN))
+
+
+FORMS = [shared, not_projected, biased, of_each_sample]
+
+
+def with_queries(form):
+    def model(b):
+        q = form(b)
+        return attend(b, q, *(apart(b, b.linear("x", HIDDEN, HIDDEN)) for _ in range(2)))
+    return model
+
+
+def with_memory(b):
+    """Keys and values of a learned memory of 7 places."""
+    m, q = b.weight(1, 7, HIDDEN), apart(b, b.linear("x", HIDDEN, HIDDEN))
+    return b.op("Add", "x", attend(b, q, *(apart(b, b.linear(m, HIDDEN, HIDDEN)) for _ in range(2))))
+
+
+def with_bare_memory(b):
+    q = apart(b, b.linear("x", HIDDEN, HIDDEN))
+    return b.op("Add", "x", attend(b, q, b.weight(1, HEADS, 7, WIDTH), b.weight(1, HEADS, 7, WIDTH)))
+
+
+def latents(expanded):
+    """A stream of learned latents that attends to x: its width is cut where it begins, too."""
+    def model(b):
+        x = b.weight(1, QUERIES, HIDDEN)
+        if expanded:
+            batch = b.op("Slice", b.op("Shape", "x"), ints(b, 0), ints(b, 1))
+            x = b.op("Expand", x, b.op("Concat", batch, ints(b, QUERIES, HIDDEN), axis=0))
+        q = apart(b, b.linear(x, HIDDEN, HIDDEN))
+        return b.op("Add", x, attend(b, q, *(apart(b, b.linear("x", HIDDEN, HIDDEN)) for _ in range(2))))
+    return model
+
+
+def save(build, path):
+    """With axis 1 of the output, which may be that of the queries, by another name than x's."""
     b = Build()
-    b.save(learned_queries(b), tmp_path / "m.onnx")
-    model = onnx.load(str(tmp_path / "m.onnx"))
+    b.save(build(b), path)
+    model = onnx.load(str(path))
     model.graph.output[0].type.tensor_type.shape.dim[1].dim_param = "queries"
-    onnx.save(model, str(tmp_path / "m.onnx"))
+    onnx.save(model, str(path))
+    return model
+
+
+def kinds(path, *options):
+    groups = json.loads(run("inspect", path, "--groups", "--json", *options).stdout)["groups"]
+    return sorted((g["kind"], g["count"]) for g in groups)
+
+
+def cut(path, tmp_path, prune):
+    compact, masked = tmp_path / "compact.onnx", tmp_path / "masked.onnx"
+    run("compress", path, compact, "--save-masked", masked, "--prune", prune, "--method", "magnitude", "--steps", 0,
+        "-q")
+    check_equal(path, masked, compact)
+    return compact
+
+
+@pytest.mark.parametrize("build", [*map(with_queries, FORMS), with_memory, with_bare_memory],
+                         ids=[*(f.__name__ for f in FORMS), "memory", "bare_memory"])
+@pytest.mark.parametrize("prune", ["heads", "head-dim", "heads,head-dim"])
+def test_attention_with_learned_parts_has_heads_and_both_widths_and_loses_them(tmp_path, build, prune):
+    path = tmp_path / "m.onnx"
+    save(build, path)
+    found = kinds(path, "--prune", "heads,head-dim")
+    assert found.count(("heads", HEADS)) == 1 and found.count(("head-dim", WIDTH)) == 2, found
+    now = kinds(cut(path, tmp_path, prune), "--prune", "heads,head-dim")
+    for kind in ("heads", "head-dim"):
+        before, left = (sum(count for k, count in groups if k == kind) for groups in (found, now))
+        assert left <= before // 2 if kind in prune else left == before, (found, now)
+
+
+@pytest.mark.parametrize("expanded", [False, True])
+def test_a_stream_of_learned_latents_is_cut_where_it_begins(tmp_path, expanded):
+    save(latents(expanded), tmp_path / "m.onnx")
+    cut(tmp_path / "m.onnx", tmp_path, "other")
+
+
+@pytest.mark.parametrize("build", [*map(with_queries, FORMS), with_memory],
+                         ids=[*(f.__name__ for f in FORMS), "memory"])
+def test_attention_with_learned_parts_is_evaluated_and_tuned(tmp_path, build):
+    model = save(build, tmp_path / "m.onnx")
     x = feeds(model, 6, 9)
     np.savez(tmp_path / "e.npz", labels=outputs(tmp_path / "m.onnx", **x), **x)
     loss = json.loads(run("eval", tmp_path / "m.onnx", "--data", tmp_path / "e.npz", "--json").stdout)
     assert loss["value"] <= 1e-10, loss
-    tune(tmp_path / "m.onnx", tmp_path)
+    tune(tmp_path / "m.onnx", tmp_path, "--prune", "heads,head-dim")
+
+
+def shifted(b):
+    h = b.op("Relu", b.linear("x", HIDDEN, FFN))
+    return b.op("Add", "x", b.op("MatMul", h, b.op("Add", b.weight(FFN, HIDDEN), b.const(np.float32(0.5)))))
+
+
+def test_channels_that_no_zeros_can_mask_are_frozen_by_name(tmp_path):
+    save(shifted, tmp_path / "m.onnx")
+    report = json.loads(run("inspect", tmp_path / "m.onnx", "--groups", "--json").stdout)
+    why = [f["reason"] for f in report["frozen"]]
+    assert ("ffn", FFN) not in kinds(tmp_path / "m.onnx"), report
+    assert any("no zeros in a constant make zero: node 'n3_MatMul'" in w for w in why), why
 
 
 def test_ids_that_only_their_shape_is_asked_of_are_numbered_anew(tmp_path):

@@ -950,6 +950,59 @@ Test(shapes, a_number_that_weights_alone_have_changed_since_tracing_is_kept) {
   fix_free(f);
 }
 
+/* --- weights that follow from several constants --- */
+
+#define COMPUTED_IN                                                                                              \
+  "input %x : f32[batch=?,n=?,6]\nconst %w1 : f32[6,10] = random(1)\nconst %w2 : f32[10,6] = random(2)\n"       \
+  "const %a : f32[10,2] = random(3)\nconst %b : f32[2,6] = random(4)\nconst %g : f32[10,1] = random(5)\n"       \
+  "const %half : f32[] = 0.5\n%h = MatMul(%x, %w1) \"up\"\n%r = Relu(%h)\n"
+#define COMPUTED_OUT "%d = MatMul(%r, %w) \"down\"\n%y = Add(%x, %d)\noutput %y\n"
+
+Test(computed, weights_are_masked_in_all_that_they_are_made_of) {
+  check_text("W + A·B", COMPUTED_IN "%ab = MatMul(%a, %b)\n%s = Mul(%ab, %half)\n%w = Add(%w2, %s)\n" COMPUTED_OUT);
+  check_text("A·B", COMPUTED_IN "%w = MatMul(%a, %b)\n" COMPUTED_OUT);
+  check_text("W·g / g", COMPUTED_IN "%wg = Mul(%w2, %g)\n%w = Div(%wg, %g)\n" COMPUTED_OUT);
+  check_text("two parts", COMPUTED_IN "const %u : f32[4,6] = random(6)\nconst %v : f32[6,6] = random(7)\n"
+                                      "%w = Concat(%u, %v) {axis=0}\n" COMPUTED_OUT);
+}
+
+#define LEARNED(to4)                                                                                                 \
+  "%q4 = Reshape(%q, %" to4 ")\n%k4 = Reshape(%k, %" to4 ")\n%v4 = Reshape(%v, %" to4 ")\n"                          \
+  "%qt = Transpose(%q4) {perm=[0,2,1,3]}\n%kt = Transpose(%k4) {perm=[0,2,3,1]}\n%vt = Transpose(%v4) {perm=[0,2,1,3]}\n" \
+  "const %i3 : i64[] = 3\n%sq = Shape(%qt)\n%dq = Gather(%sq, %i3)\n%df = Cast(%dq) {to=f32}\n%root = Sqrt(%df)\n"  \
+  "%qs = Div(%qt, %root) \"a/scale\"\n%s = MatMul(%qs, %kt)\n%sm = Softmax(%s) {axis=-1}\n%o = MatMul(%sm, %vt)\n"    \
+  "%ot = Transpose(%o) {perm=[0,2,1,3]}\n%om = Reshape(%ot, %to3)\n%y = MatMul(%om, %wo) \"a/out\"\noutput %y\n"
+#define LEARNED_IN                                                                                              \
+  "input %x : f32[batch=?,n=?,24]\nconst %wq : f32[24,24] = random(1)\nconst %wk : f32[24,24] = random(2)\n"   \
+  "const %wv : f32[24,24] = random(3)\nconst %wo : f32[24,24] = random(4)\nconst %l : f32[1,5,24] = random(5)\n" \
+  "const %to4 : i64[4] = 0 0 4 6\nconst %to3 : i64[3] = 0 0 -1\nconst %i1 : i64[] = 1\nconst %m1 : i64[3] = 1 5 24\n"
+
+/* The scale follows from the shape of the queries, and so do they in the third: all of it is known once sizes are. */
+Test(computed, learned_queries_keys_and_values_are_cut_as_they_are_masked) {
+  check_text_classes("queries", LEARNED_IN "%q = MatMul(%l, %wq) \"a/q\"\n%k = MatMul(%x, %wk) \"a/k\"\n"
+                                           "%v = MatMul(%x, %wv) \"a/v\"\n" LEARNED("to4"), EXACT);
+  check_text_classes("keys and values", LEARNED_IN "%q = MatMul(%x, %wq) \"a/q\"\n%k = MatMul(%l, %wk) \"a/k\"\n"
+                                                   "%v = MatMul(%l, %wv) \"a/v\"\n" LEARNED("to4"), EXACT);
+  check_text_classes("queries for each sample",
+                     LEARNED_IN "const %i0 : i64[1] = 0\nconst %tail : i64[2] = 5 24\n%sx = Shape(%x)\n"
+                                "%b = Gather(%sx, %i0)\n%to = Concat(%b, %tail) {axis=0}\n%e = Expand(%l, %to)\n"
+                                "%q = MatMul(%e, %wq) \"a/q\"\n%k = MatMul(%x, %wk) \"a/k\"\n"
+                                "%v = MatMul(%x, %wv) \"a/v\"\n" LEARNED("to4"), EXACT);
+}
+
+/* What is learned is a stream too: the sum that attention's result is added to. */
+Test(computed, a_stream_that_begins_in_a_constant_is_cut_with_it) {
+  check_text_classes("latents", LEARNED_IN "%q = MatMul(%l, %wq) \"a/q\"\n%k = MatMul(%x, %wk) \"a/k\"\n"
+                                           "%v = MatMul(%x, %wv) \"a/v\"\n"
+                                           "%q4 = Reshape(%q, %to4)\n%k4 = Reshape(%k, %to4)\n%v4 = Reshape(%v, %to4)\n"
+                                           "%qt = Transpose(%q4) {perm=[0,2,1,3]}\n%kt = Transpose(%k4) {perm=[0,2,3,1]}\n"
+                                           "%vt = Transpose(%v4) {perm=[0,2,1,3]}\n%s = MatMul(%qt, %kt)\n"
+                                           "%sm = Softmax(%s) {axis=-1}\n%o = MatMul(%sm, %vt)\n"
+                                           "%ot = Transpose(%o) {perm=[0,2,1,3]}\n%om = Reshape(%ot, %to3)\n"
+                                           "%z = MatMul(%om, %wo) \"a/out\"\n%st = Add(%z, %l)\n"
+                                           "const %wc : f32[24,3] = random(6)\n%y = MatMul(%st, %wc) \"b\"\noutput %y\n", EXACT);
+}
+
 Test(shapes, arithmetic_on_extreme_constants_ends_in_a_sentence) {
   static const char *const numbers[] = {"-9223372036854775808", "9223372036854775807", "-1", "0"};
   static const char *const ops[] = {"Add", "Sub", "Mul", "Div"};

@@ -441,6 +441,48 @@ Test(trace, the_width_of_q_and_k_is_frozen_by_their_product) {
                 "8: is summed over in a product of two activations: node 's' (MatMul)");
 }
 
+/* --- attention with learned parts: 2 heads of 8 on a stream of 16 --- */
+
+#define LEARNED_IN                                                                                            \
+  "input %x : f32[batch=?,n=?,16]\nconst %wq : f32[16,16] = random(1)\nconst %wk : f32[16,16] = random(2)\n" \
+  "const %wv : f32[16,16] = random(3)\nconst %wo : f32[16,16] = random(4)\nconst %wc : f32[16,3] = random(5)\n" \
+  "const %one : f32[1,5,16] = random(6)\nconst %to4 : i64[4] = 0 0 2 8\nconst %to3 : i64[3] = 0 0 16\n"
+#define LEARNED_OUT                                                                                      \
+  "%q4 = Reshape(%q, %to4)\n%k4 = Reshape(%k, %to4)\n%v4 = Reshape(%v, %to4)\n"                          \
+  "%qt = Transpose(%q4) {perm=[0,2,1,3]}\n%kt = Transpose(%k4) {perm=[0,2,3,1]}\n"                       \
+  "%vt = Transpose(%v4) {perm=[0,2,1,3]}\n%s = MatMul(%qt, %kt) \"a/s\"\n%p = Softmax(%s) {axis=-1}\n"    \
+  "%o = MatMul(%p, %vt) \"a/o\"\n%ot = Transpose(%o) {perm=[0,2,1,3]}\n%om = Reshape(%ot, %to3)\n"       \
+  "%z = MatMul(%om, %wo) \"a/out\"\n%y = MatMul(%z, %wc) \"b\"\noutput %y\n"
+
+/* A head owns 8 columns of 16 in the weights of q, k and v, and 8 rows in the last; an index of the width 2 of them. */
+Test(trace, the_width_of_learned_queries_is_that_of_heads) {
+  expect_dims(LEARNED_IN "%q = MatMul(%one, %wq) \"a/q\"\n%k = MatMul(%x, %wk) \"a/k\"\n%v = MatMul(%x, %wv) \"a/v\"\n"
+                         LEARNED_OUT,
+              "a:heads 2x512 | a:head-dim-qk 8x64 | a:head-dim 8x64 | a/out:other 16x19");
+  expect_dims(LEARNED_IN "%q = Identity(%one)\n%k = MatMul(%x, %wk) \"a/k\"\n%v = MatMul(%x, %wv) \"a/v\"\n" LEARNED_OUT,
+              "a:heads 2x424 | a:head-dim-qk 8x42 | a:head-dim 8x64 | a/out:other 16x19");
+}
+
+Test(trace, heads_over_learned_keys_and_values_are_heads) {
+  expect_dims(LEARNED_IN "%q = MatMul(%x, %wq) \"a/q\"\n%k = MatMul(%one, %wk) \"a/k\"\n%v = MatMul(%one, %wv) \"a/v\"\n"
+                         LEARNED_OUT,
+              "a:heads 2x512 | a:head-dim-qk 8x64 | a/o:head-dim 8x64 | a/out:other 16x19");
+}
+
+Test(trace, what_a_classifier_with_softmax_reads_is_no_width_of_heads) {
+  expect_dims("input %x : f32[batch=?,n=?,6]\nconst %w1 : f32[6,10] = random(1)\nconst %w2 : f32[10,4] = random(2)\n"
+              "%h = MatMul(%x, %w1) \"f/up\"\n%r = Relu(%h)\n%l = MatMul(%r, %w2) \"f/down\"\n"
+              "%y = Softmax(%l) {axis=-1}\noutput %y\n",
+              "f:other 10x10");
+}
+
+Test(trace, numbers_that_no_zeros_in_a_constant_make_zero_freeze_what_meets_them) {
+  expect_frozen("input %x : f32[batch=?,n=?,6]\nconst %w1 : f32[6,10] = random(1)\nconst %w2 : f32[10,6] = random(2)\n"
+                "const %shift : f32[] = 0.5\n%h = MatMul(%x, %w1) \"f/up\"\n%w = Add(%w2, %shift)\n"
+                "%y = MatMul(%h, %w) \"f/down\"\noutput %y\n",
+                "10: meets computed numbers that no zeros in a constant make zero: node 'f/down' (MatMul)");
+}
+
 Test(trace, axes_without_elements_do_no_harm) {
   expect_dims("input %x : f32[batch=?,6]\n"
               "const %e : f32[4,0] = zeros\n"
