@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "ir/op_columns.h"
+
 enum { MAX_TERMS = 64 }; /* factors or segments of one axis that a tie looks at */
 
 PareAxis *pare_axis_find(PareAxis *a) {
@@ -377,6 +379,54 @@ static PareAxis **axes_new(PareTracer *t, const PareType *type) {
   return a;
 }
 
+static bool is_made_counted(const PareTracer *t, const PareValue *v) {
+  return v->role == PARE_RESULT && t->counted[v->def->id];
+}
+
+/* Is v read where the file has no place for other numbers: inside of an expansion, or of a branch? */
+static void mark_inside(const PareGraph *g, bool *inside) {
+  for (const PareNode *n = g->first; n; n = n->next)
+    for (int k = 0; k < n->nin; k++)
+      if (n->in[k] && n->onnx_input && (n->onnx_input < 0 || k > 0)) inside[n->in[k]->id] = true;
+}
+
+/* All results are known, and none is read inside. */
+static bool can_be_given(const PareNode *n, const bool *inside) {
+  for (int k = 0; k < n->nout; k++)
+    if (n->out[k] && (!n->out[k]->data || inside[n->out[k]->id])) return false;
+  return n->nin > 0;
+}
+
+/* Made by position, or of what is and of single numbers. */
+static bool counts(const PareTracer *t, const PareNode *n, const bool *inside) {
+  PareCutFn *cut = pare_op_info[n->op].cut;
+  bool by_position = n->op == PARE_OP_RANGE || cut == pare_cut_opaque || cut == pare_cut_cumsum;
+  bool counted = by_position, weights = false;
+  for (int k = 0; k < n->nin; k++) {
+    const PareValue *v = n->in[k];
+    if (!v) continue;
+    if (!t->constant[v->id]) return false;
+    counted |= is_made_counted(t, v);
+    weights |= !is_made_counted(t, v) && pare_dtype_is_float(v->type.dtype) && pare_type_count(&v->type) > 1;
+  }
+  return counted && (by_position || !weights) && can_be_given(n, inside);
+}
+
+static PareStatus add_node(PareCtx *c, PareTracer *t, const PareNode *n, const bool *inside) {
+  if (!(t->use_axis[n->id] = PARE_NEW_N(t->arena, n->nin + 1, PareAxis **))) return pare_nomem(c);
+  bool constant = n->nin > 0;
+  for (int k = 0; k < n->nin; k++) {
+    const PareValue *v = n->in[k];
+    if (!v) continue;
+    constant &= t->constant[v->id];
+    if (v->role == PARE_CONST || is_made_counted(t, v)) t->use_axis[n->id][k] = axes_new(t, &v->type);
+  }
+  for (int k = 0; k < n->nout; k++)
+    if (n->out[k]) t->constant[n->out[k]->id] = constant;
+  t->counted[n->id] = counts(t, n, inside);
+  return PARE_OK;
+}
+
 PareStatus pare_tracer_new(PareCtx *c, PareArena *a, const PareGraph *g, PareTracer **out) {
   PareTracer *t = PARE_NEW(a, PareTracer);
   if (!t) return pare_nomem(c);
@@ -384,26 +434,22 @@ PareStatus pare_tracer_new(PareCtx *c, PareArena *a, const PareGraph *g, PareTra
   t->value_axis = PARE_NEW_N(a, g->values.n + 1, PareAxis **);
   t->use_axis = PARE_NEW_N(a, g->nnodes + 1, PareAxis ***);
   t->constant = PARE_NEW_N(a, g->values.n + 1, bool);
-  if (!t->value_axis || !t->use_axis || !t->constant) return pare_nomem(c);
+  t->counted = PARE_NEW_N(a, g->nnodes + 1, bool);
+  bool *inside = PARE_NEW_N(a, g->values.n + 1, bool);
+  if (!t->value_axis || !t->use_axis || !t->constant || !t->counted || !inside) return pare_nomem(c);
+  mark_inside(g, inside);
   for (size_t i = 0; i < g->values.n; i++) {
     t->constant[i] = g->values.at[i]->role == PARE_CONST;
     if (!t->constant[i]) t->value_axis[i] = axes_new(t, &g->values.at[i]->type);
   }
-  for (PareNode *n = g->first; n; n = n->next) {
-    if (!(t->use_axis[n->id] = PARE_NEW_N(a, n->nin + 1, PareAxis **))) return pare_nomem(c);
-    for (int k = 0; k < n->nin; k++)
-      if (n->in[k] && n->in[k]->role == PARE_CONST) t->use_axis[n->id][k] = axes_new(t, &n->in[k]->type);
-    bool constant = n->nin > 0;
-    for (int k = 0; k < n->nin; k++) constant &= !n->in[k] || t->constant[n->in[k]->id];
-    for (int k = 0; k < n->nout; k++)
-      if (n->out[k]) t->constant[n->out[k]->id] = constant;
-  }
+  for (const PareNode *n = g->first; n; n = n->next) PARE_TRY(add_node(c, t, n, inside));
   *out = t;
   return t->nomem ? pare_nomem(c) : PARE_OK;
 }
 
 PareAxis **pare_axes(PareTracer *t, const PareNode *n, int k) {
-  return n->in[k]->role == PARE_CONST ? t->use_axis[n->id][k] : t->value_axis[n->in[k]->id];
+  PareAxis **own = t->use_axis[n->id][k];
+  return own ? own : t->value_axis[n->in[k]->id];
 }
 
 PareAxis *pare_axis_in(PareTracer *t, const PareNode *n, int k, int d) { return pare_axis_find(pare_axes(t, n, k)[d]); }
@@ -414,6 +460,10 @@ PareAxis *pare_axis_out(PareTracer *t, const PareNode *n, int k, int d) {
 
 void pare_axis_set(PareTracer *t, const PareNode *n, int k, int d, PareAxis *a) {
   if (n->out[k]) pare_axis_tie(t, n, t->value_axis[n->out[k]->id][d], a);
+}
+
+PareStatus pare_tie_node(PareTracer *t, const PareNode *n) {
+  return t->counted[n->id] ? PARE_OK : pare_op_info[n->op].cut(t, n);
 }
 
 PareType pare_axis_type(PareTracer *t, const PareValue *v) {

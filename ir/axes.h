@@ -7,8 +7,9 @@
  * class that meets something that forbids cutting is frozen, with the node.
  *
  * The rules of ops.def's `cut` column (cut_*.c) speak this language; the pass
- * trace_dims drives them. Every reading of a constant has axes of its own, so
- * that a shared initializer by itself ties nothing. */
+ * trace_dims drives them. Every reading of a constant, and of numbers that are
+ * counted from constants, has axes of its own, so that a shared initializer by
+ * itself ties nothing. */
 #ifndef PARE_IR_AXES_H
 #define PARE_IR_AXES_H
 
@@ -66,8 +67,11 @@ struct PareTracer {
   PareArena *arena;
   const PareGraph *g;
   PareAxis ***value_axis; /* by value id; NULL for constants */
-  PareAxis ****use_axis;  /* by node id and input: the axes of a constant */
+  PareAxis ****use_axis;  /* by node id and input: the axes of a constant, or of what is counted; else NULL */
   bool *constant;         /* by value id: follows from constants alone, so it can hold weights */
+  bool *counted;          /* by node id: makes known numbers of constants alone, by position (Range, CumSum, NonZero) or
+                             of such and single ones: each reader can be given those that stay (passes/cut_dims), as
+                             if they were a constant */
   PARE_VEC(PareContraction) contractions;
   PARE_VEC(PareContraction) products; /* of two activations; `weight` is the other one */
   PARE_VEC(PareContraction) learned;  /* of two values that follow from constants alone: of learned queries, say */
@@ -114,6 +118,9 @@ static inline bool pare_is_depthwise(const PareNode *n) {
  * an order, the axis that it picks from may be cut, and the list follows. */
 bool pare_picks_by_list(const PareTracer *t, const PareNode *n);
 
+/* Runs the rule of the `cut` column, but for what is counted. */
+PARE_MUST_USE PareStatus pare_tie_node(PareTracer *t, const PareNode *n);
+
 /* A Concat of copies of one tensor: another form of Tile. Types are concrete. */
 bool pare_is_repeated(const PareNode *n);
 
@@ -139,7 +146,7 @@ bool pare_axis_same_place(PareAxis *a, const PareAxis *leaf, PareAxis *b, const 
 void pare_axis_kept_positions(PareAxis *a, const PareAxis *leaf, int64_t *out);
 /* The type of a value after the cut. */
 PareType pare_axis_type(PareTracer *t, const PareValue *v);
-/* The axes of a constant as node n's input k reads it, or of any other value. */
+/* The axes of a constant, or of what is counted, as node n's input k reads it, or of any other value. */
 PareAxis **pare_axes(PareTracer *t, const PareNode *n, int k);
 
 #endif

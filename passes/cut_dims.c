@@ -514,6 +514,7 @@ static PareStatus keep_numbers(Cut *x, PareNode *b, const PareNode *traced) {
 
 static PareStatus check_types(Cut *x, const PareNode *b, const PareNode *traced) {
   char is[PARE_TYPE_TEXT], should[PARE_TYPE_TEXT];
+  if (x->t->counted[traced->id]) return PARE_OK; /* follow_count */
   for (int o = 0; o < b->nout; o++) {
     if (!b->out[o]) continue;
     PareType want = pare_axis_type(x->t, traced->out[o]);
@@ -636,11 +637,41 @@ static PareStatus follow_rows(Cut *x, PareNode *b, const PareNode *traced) {
   return PARE_OK;
 }
 
+/* Reader b of what is counted as input k is given what stays of v, which it is where nothing is cut. */
+static PareStatus give_numbers(Cut *x, PareNode *b, const PareNode *traced, int k, const PareValue *v) {
+  PareValue is = {.role = PARE_CONST};
+  PareSlices *s;
+  PARE_TRY(slice_constant(x, x->t->use_axis[traced->id][k], v, &is.type, &s));
+  is.slices = s;
+  const void *data = pare_constant_bytes(x->out->arena, &is);
+  if (!data) return pare_nomem(x->c);
+  for (int side = 0; side < 2; side++) {
+    PareNode *n = side ? b : x->out_node[b->id];
+    if (!(n->in[k] = pare_const_add(x->c, side ? x->bound : x->out, v->name, is.type, data))) return x->c->diag.code;
+  }
+  return PARE_OK;
+}
+
+/* What is counted is still all that it was, of which less may stay; or it is less itself, where it counts to a size that
+ * is cut. */
+static PareStatus follow_count(Cut *x, PareNode *b, const PareNode *traced) {
+  for (int k = 0; k < traced->nin; k++) {
+    const PareValue *was = traced->in[k];
+    if (!was || was->role != PARE_RESULT || !x->t->counted[was->def->id]) continue;
+    if (!is_cut(x->t->use_axis[traced->id][k], &was->type) && pare_type_equal(&was->type, &b->in[k]->type)) continue;
+    const PareNode *whole = elsewhere(x, b->id);
+    if (!whole) return x->c->diag.code;
+    PARE_TRY(give_numbers(x, b, traced, k, whole->in[k]));
+  }
+  return PARE_OK;
+}
+
 static PareStatus patch_shapes(Cut *x) {
   const PareGraph *traced = x->t->g;
   for (size_t i = 0; i < traced->inputs.n; i++) x->bound->inputs.at[i]->type = traced->inputs.at[i]->type;
   const PareNode *t = traced->first;
   for (PareNode *b = x->bound->first; b; b = b->next, t = t->next) {
+    PARE_TRY(follow_count(x, b, t));
     PARE_TRY(patch_operands(x, b, t));
     PARE_TRY(keep_numbers(x, b, t));
     follow_channels(x, b, t);

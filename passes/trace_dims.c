@@ -76,7 +76,7 @@ static void freeze_fixed(Trace *tr, const PareNode *n) {
 static PareStatus run_rules(Trace *tr) {
   PARE_TRY(pare_tracer_new(tr->c, tr->a, tr->g, &tr->t));
   PARE_TRY(freeze_interface(tr));
-  for (const PareNode *n = tr->g->first; n; n = n->next) PARE_TRY(pare_op_info[n->op].cut(tr->t, n));
+  for (const PareNode *n = tr->g->first; n; n = n->next) PARE_TRY(pare_tie_node(tr->t, n));
   for (const PareNode *n = tr->g->first; n; n = n->next) freeze_fixed(tr, n);
   PARE_TRY(pare_scores_find(tr->c, tr->a, tr->t, &tr->scores));
   pare_mark_learned(tr->t, &tr->scores);

@@ -117,13 +117,13 @@ static void forget(PareTracer *t, const PareNode *n) {
 /* A rule looks at its node and, for the shape of another tensor, at what its inputs are made of. */
 static PareStatus run_alone(PareWalk *w, const PareNode *n) {
   PareTracer *t = &w->alone;
-  *t = (PareTracer){.c = w->c, .arena = w->c->scratch, .g = w->t->g, .constant = w->t->constant,
+  *t = (PareTracer){.c = w->c, .arena = w->c->scratch, .g = w->t->g, .constant = w->t->constant, .counted = w->t->counted,
                     .value_axis = t->value_axis, .use_axis = t->use_axis};
   fresh_inputs(t, n);
   for (int k = 0; k < n->nin; k++)
     if (n->in[k] && n->in[k]->role == PARE_RESULT) fresh_inputs(t, n->in[k]->def);
   for (int k = 0; k < n->nout; k++) fresh_value(t, n->out[k]);
-  return t->nomem ? pare_nomem(w->c) : pare_op_info[n->op].cut(t, n);
+  return t->nomem ? pare_nomem(w->c) : pare_tie_node(t, n);
 }
 
 static void forget_alone(PareWalk *w, const PareNode *n) {

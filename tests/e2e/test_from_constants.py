@@ -249,3 +249,53 @@ def test_a_branch_whose_last_weight_is_joined_goes_whole(tmp_path, integers):
     f = feeds(onnx.load(str(path)), 3, 7)
     want, got = outputs(masked, **f), outputs(compact, **f)
     assert np.abs(want - got).max() <= 1e-5 * np.abs(want).max(), np.abs(want - got).max()
+def ranged(b):
+    return b.op("Range", *(b.const(np.int64(i)) for i in (1, HEADS + 1, 1)))
+
+
+def in_two_parts(b):
+    """As for a number of heads that is no power of two."""
+    parts = (b.op("Range", *(b.const(np.int64(i)) for i in limits)) for limits in ((1, 4, 1), (1, 2, 2)))
+    return b.op("Concat", *parts, axis=0)
+
+
+def summed_up(b):
+    return b.op("CumSum", b.const(np.ones(HEADS, np.int64)), b.const(np.int64(0)))
+
+
+def not_zero(b):
+    return b.op("Reshape", b.op("NonZero", b.const(np.array([0] + [1] * HEADS))), ints(b, -1))
+
+
+def up_to_the_size_of_a_weight(b):
+    size = b.op("Gather", b.op("Shape", b.weight(HEADS, 3)), b.const(np.int64(0)))
+    return b.op("Range", b.const(np.int64(0)), size, b.const(np.int64(1)))
+
+
+def with_slopes(number, layers):
+    """ALiBi: scores minus the distance times a slope of each head, which is computed once, from the head's number."""
+    def model(b):
+        slopes = b.op("Pow", b.const(np.float32(0.5)), b.op("Cast", number(b), to=1))
+        length = b.op("Gather", b.op("Shape", "x"), b.const(np.int64(1)))
+        at = b.op("Cast", b.op("Range", b.const(np.int64(0)), length, b.const(np.int64(1))), to=1)
+        far = b.op("Abs", b.op("Sub", b.op("Unsqueeze", at, ints(b, 0)), b.op("Unsqueeze", at, ints(b, 1))))
+        slopes = b.op("Reshape", slopes, ints(b, HEADS, 1, 1))
+        bias = b.op("Mul", slopes, b.op("Unsqueeze", b.op("Neg", far), ints(b, 0)))
+        x = "x"
+        for _ in range(layers):
+            q, k, v = (apart(b, b.linear(x, HIDDEN, HIDDEN)) for _ in range(3))
+            s = b.op("Add", b.op("MatMul", q, b.op("Transpose", k, perm=[0, 1, 3, 2])), bias)
+            y = b.op("Transpose", b.op("MatMul", b.op("Softmax", s, axis=-1), v), perm=[0, 2, 1, 3])
+            y = b.linear(b.op("Reshape", y, ints(b, 0, -1, HIDDEN)), HIDDEN, HIDDEN)
+            x = b.op("LayerNormalization", b.op("Add", x, y), b.weight(HIDDEN, near=1))
+        return x
+    return model
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("number", [ranged, in_two_parts, summed_up, not_zero, up_to_the_size_of_a_weight])
+def test_heads_go_with_the_slopes_that_are_computed_from_their_numbers(tmp_path, number, layers):
+    save(with_slopes(number, layers), tmp_path / "m.onnx")
+    assert kinds(tmp_path / "m.onnx").count(("heads", HEADS)) == layers
+    cut(tmp_path / "m.onnx", tmp_path, "heads")
+    tune(tmp_path / "m.onnx", tmp_path)

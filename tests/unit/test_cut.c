@@ -1003,6 +1003,24 @@ Test(computed, a_stream_that_begins_in_a_constant_is_cut_with_it) {
                                            "const %wc : f32[24,3] = random(6)\n%y = MatMul(%st, %wc) \"b\"\noutput %y\n", EXACT);
 }
 
+/* --- numbers that are counted from constants --- */
+
+#define COUNTED_OUT                                                                                     \
+  "const %one : f32[] = 1\n%rf = Cast(%c) {to=f32}\n%scale = Div(%one, %rf)\n%hs = Mul(%h, %scale)\n" \
+  "%act = Relu(%hs)\n%d = MatMul(%act, %w2) \"down\"\n%y = Add(%x, %d)\noutput %y\n"
+
+Test(counted, numbers_lose_what_the_cut_takes) {
+  check_text("Range", COMPUTED_IN "const %r0 : i64[] = 1\nconst %r1 : i64[] = 11\n%c = Range(%r0, %r1, %r0)\n" COUNTED_OUT);
+  check_text("two Ranges", COMPUTED_IN "const %r0 : i64[] = 1\nconst %r1 : i64[] = 8\nconst %r2 : i64[] = 4\n"
+                                       "%ra = Range(%r0, %r1, %r0)\n%rb = Range(%r0, %r2, %r0)\n"
+                                       "%c = Concat(%ra, %rb) {axis=0}\n" COUNTED_OUT);
+  check_text("CumSum", COMPUTED_IN "const %ones : i64[10] = fill(1)\nconst %r0 : i64[] = 0\n%c = CumSum(%ones, %r0)\n"
+                                   COUNTED_OUT);
+  check_text("Range to a size that is cut",
+             COMPUTED_IN "const %r0 : i64[] = 1\nconst %r1 : i64[] = 0\n%sw = Shape(%w2)\n%n = Gather(%sw, %r1)\n"
+                         "%top = Add(%n, %r0)\n%c = Range(%r0, %top, %r0)\n" COUNTED_OUT);
+}
+
 Test(shapes, arithmetic_on_extreme_constants_ends_in_a_sentence) {
   static const char *const numbers[] = {"-9223372036854775808", "9223372036854775807", "-1", "0"};
   static const char *const ops[] = {"Add", "Sub", "Mul", "Div"};

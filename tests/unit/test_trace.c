@@ -456,17 +456,57 @@ Test(trace, the_width_of_q_and_k_is_frozen_by_their_product) {
 
 /* A head owns 8 columns of 16 in the weights of q, k and v, and 8 rows in the last; an index of the width 2 of them. */
 Test(trace, the_width_of_learned_queries_is_that_of_heads) {
-  expect_dims(LEARNED_IN "%q = MatMul(%one, %wq) \"a/q\"\n%k = MatMul(%x, %wk) \"a/k\"\n%v = MatMul(%x, %wv) \"a/v\"\n"
-                         LEARNED_OUT,
+  expect_dims(LEARNED_IN "%q = MatMul(%one, %wq) \"a/q\"\n%k = MatMul(%x, %wk) \"a/k\"\n"
+                         "%v = MatMul(%x, %wv) \"a/v\"\n" LEARNED_OUT,
               "a:heads 2x512 | a:head-dim-qk 8x64 | a:head-dim 8x64 | a/out:other 16x19");
   expect_dims(LEARNED_IN "%q = Identity(%one)\n%k = MatMul(%x, %wk) \"a/k\"\n%v = MatMul(%x, %wv) \"a/v\"\n" LEARNED_OUT,
               "a:heads 2x424 | a:head-dim-qk 8x42 | a:head-dim 8x64 | a/out:other 16x19");
 }
 
 Test(trace, heads_over_learned_keys_and_values_are_heads) {
-  expect_dims(LEARNED_IN "%q = MatMul(%x, %wq) \"a/q\"\n%k = MatMul(%one, %wk) \"a/k\"\n%v = MatMul(%one, %wv) \"a/v\"\n"
-                         LEARNED_OUT,
+  expect_dims(LEARNED_IN "%q = MatMul(%x, %wq) \"a/q\"\n%k = MatMul(%one, %wk) \"a/k\"\n"
+                         "%v = MatMul(%one, %wv) \"a/v\"\n" LEARNED_OUT,
               "a:heads 2x512 | a:head-dim-qk 8x64 | a/o:head-dim 8x64 | a/out:other 16x19");
+}
+
+/* Slopes as for ALiBi: 1/1 and 1/2. The layers share them and yet are two dimensions. */
+Test(trace, heads_that_are_scaled_by_counted_numbers_are_heads) {
+  static const char *const forms[] = {
+      "const %r0 : i64[] = 1\nconst %r1 : i64[] = 3\n%r = Range(%r0, %r1, %r0)\n",
+      "const %ones : i64[2] = 1 1\nconst %r0 : i64[] = 0\n%r = CumSum(%ones, %r0)\n",
+      "const %ones : i64[3] = 0 1 1\nconst %flat : i64[1] = -1\n%nz = NonZero(%ones)\n%r = Reshape(%nz, %flat)\n",
+      "const %ones : f32[2,2] = fill(1)\nconst %a0 : i64[1] = 0\n%e = EyeLike(%ones)\n"
+      "%r = ReduceSum(%e, %a0) {keepdims=0}\n",
+  };
+  for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+    Fix fix, *f = &fix;
+    fix_init(f);
+    const char *text = fmt(f, "%s%s%s", LEARNED_IN, forms[i],
+        "const %four : i64[4] = 1 2 1 1\nconst %top : f32[] = 1\n%rf = Cast(%r) {to=f32}\n"
+        "%r4 = Reshape(%rf, %four)\n%slope = Div(%top, %r4)\n"
+        "%q = MatMul(%x, %wq) \"a/q\"\n%k = MatMul(%x, %wk) \"a/k\"\n%v = MatMul(%x, %wv) \"a/v\"\n"
+        "%q4 = Reshape(%q, %to4)\n%k4 = Reshape(%k, %to4)\n%v4 = Reshape(%v, %to4)\n"
+        "%qt = Transpose(%q4) {perm=[0,2,1,3]}\n%kt = Transpose(%k4) {perm=[0,2,3,1]}\n"
+        "%vt = Transpose(%v4) {perm=[0,2,1,3]}\n%s = MatMul(%qt, %kt) \"a/s\"\n%ss = Mul(%s, %slope)\n"
+        "%p = Softmax(%ss) {axis=-1}\n%o = MatMul(%p, %vt) \"a/o\"\n%ot = Transpose(%o) {perm=[0,2,1,3]}\n"
+        "%os = Reshape(%ot, %to4)\n%om = Reshape(%os, %to3)\n%z = MatMul(%om, %wo) \"a/out\"\n"
+        "%g = MatMul(%z, %wq) \"b/up\"\n%g4 = Reshape(%g, %to4)\n%gt = Transpose(%g4) {perm=[0,2,1,3]}\n"
+        "%gs = Mul(%gt, %slope)\n%gb = Transpose(%gs) {perm=[0,2,1,3]}\n%gm = Reshape(%gb, %to3)\n"
+        "%y = MatMul(%gm, %wc) \"b/down\"\noutput %y\n");
+    PareDims *d = trace(f, fix_parse(f, text));
+    const char *is = summary(f, d);
+    cr_expect(strstr(is, "a:heads 2x512") && strstr(is, "b:other 2x152"), "form %zu: '%s'; frozen: %s", i, is, frozen(f, d));
+    fix_free(f);
+  }
+}
+
+Test(trace, counted_numbers_that_an_input_counts_freeze) {
+  expect_frozen("input %x : f32[batch=?,n=?,6]\ninput %top : i64[]\nconst %w1 : f32[6,10] = random(1)\n"
+                "const %w2 : f32[10,6] = random(2)\nconst %r1 : i64[] = 1\nconst %ones : i64[10] = fill(1)\n"
+                "%t = Mul(%ones, %top)\nconst %r0 : i64[] = 0\n%r = CumSum(%t, %r0) \"count\"\n"
+                "%rf = Cast(%r) {to=f32}\n"
+                "%h = MatMul(%x, %w1) \"f/up\"\n%s = Mul(%h, %rf)\n%y = MatMul(%s, %w2) \"f/down\"\noutput %y\n",
+                "10: is summed over: node 'count' (CumSum)");
 }
 
 Test(trace, what_a_classifier_with_softmax_reads_is_no_width_of_heads) {
