@@ -231,25 +231,63 @@ static bool same_terms(PareAxis *a, PareAxis *b) {
 
 static void add_heads(PareAxis *axis, void *arg) { *(bool *)arg |= axis->batched; }
 
+/* What a weight sums over. */
+static PareAxis *read_by(Trace *tr, int contraction) {
+  const PareContraction *p = &tr->t->contractions.at[contraction];
+  return pare_axis_in(tr->t, p->node, p->weight, p->weight_axis);
+}
+
+static bool makes(Trace *tr, int contraction, PareAxis *term) {
+  const PareContraction *r = &tr->t->contractions.at[contraction];
+  bool yes = false;
+  for (int d = 0; d < r->node->in[r->weight]->type.rank; d++)
+    yes |= d != r->weight_axis && same_terms(term, pare_axis_in(tr->t, r->node, r->weight, d));
+  return yes;
+}
+
+/* A weight reads the stream, or what is made of nothing else: the rank of a LoRA branch. */
+static bool reads_stream(Trace *tr, int contraction, PareAxis *stream) {
+  PareAxis *term = read_by(tr, contraction);
+  if (same_terms(term, stream)) return true;
+  for (size_t i = 0; i < tr->leaves.n; i++) {
+    const Leaf *rank = &tr->leaves.at[i];
+    bool all = rank->axis == term && rank->producers.n;
+    for (size_t k = 0; all && k < rank->producers.n; k++) all = same_terms(read_by(tr, rank->producers.at[k]), stream);
+    if (all) return true;
+  }
+  return false;
+}
+
+/* A weight makes what is added to the stream, or what nothing else is made of. */
+static bool writes_stream(Trace *tr, int contraction, PareAxis *stream) {
+  if (makes(tr, contraction, stream)) return true;
+  for (size_t i = 0; i < tr->leaves.n; i++) {
+    const Leaf *rank = &tr->leaves.at[i];
+    bool all = rank->readers.n && makes(tr, contraction, rank->axis);
+    for (size_t k = 0; all && k < rank->readers.n; k++) all = makes(tr, rank->readers.at[k], stream);
+    if (all) return true;
+  }
+  return false;
+}
+
+/* All of them, one by itself. */
+static bool lies_on(Trace *tr, const Leaf *l, PareAxis *stream) {
+  bool all = true, itself = false, heads = false;
+  for (size_t i = 0; i < l->producers.n; i++) all &= reads_stream(tr, l->producers.at[i], stream);
+  for (size_t i = 0; i < l->readers.n; i++) {
+    all = all && writes_stream(tr, l->readers.at[i], stream);
+    itself |= makes(tr, l->readers.at[i], stream);
+  }
+  pare_axis_leaves(stream, add_heads, &heads);
+  return all && itself && !heads;
+}
+
 /* A feed-forward's channels: every producer reads one stream and every reader
  * writes to it. A residual width has producers that read several. */
 static bool on_one_stream(Trace *tr, const Leaf *l) {
-  const PareContraction *at = tr->t->contractions.at, *p = &at[l->producers.at[0]];
-  PareAxis *stream = pare_axis_in(tr->t, p->node, p->weight, p->weight_axis);
-  bool heads = false;
-  pare_axis_leaves(stream, add_heads, &heads);
-  for (size_t i = 1; i < l->producers.n; i++) {
-    p = &at[l->producers.at[i]];
-    if (!same_terms(stream, pare_axis_in(tr->t, p->node, p->weight, p->weight_axis))) return false;
-  }
-  for (size_t j = 0; j < l->readers.n; j++) {
-    const PareContraction *r = &at[l->readers.at[j]];
-    bool writes = false;
-    for (int d = 0; d < r->node->in[r->weight]->type.rank; d++)
-      writes |= d != r->weight_axis && same_terms(stream, pare_axis_in(tr->t, r->node, r->weight, d));
-    if (!writes) return false;
-  }
-  return !heads;
+  for (size_t i = 0; i < l->producers.n; i++)
+    if (lies_on(tr, l, read_by(tr, l->producers.at[i]))) return true;
+  return false;
 }
 
 /* --- heads that share k and v --- */

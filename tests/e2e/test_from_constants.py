@@ -299,3 +299,30 @@ def test_heads_go_with_the_slopes_that_are_computed_from_their_numbers(tmp_path,
     assert kinds(tmp_path / "m.onnx").count(("heads", HEADS)) == layers
     cut(tmp_path / "m.onnx", tmp_path, "heads")
     tune(tmp_path / "m.onnx", tmp_path)
+
+
+RANK = 3
+
+
+def with_branches(up, down, swapped=False):
+    """A feed-forward whose layers, where that is said, have a LoRA branch beside them: x·W + 2·(x·A)·B."""
+    def layer(b, x, k, n, branch):
+        y = b.linear(x, k, n)
+        if not branch:
+            return y
+        z = b.op("Mul", b.linear(b.linear(x, k, RANK), RANK, n), b.const(np.float32(2)))
+        return b.op("Add", z, y) if swapped else b.op("Add", y, z)
+
+    def model(b):
+        h = b.op("Relu", layer(b, b.op("LayerNormalization", "x", b.weight(HIDDEN, near=1)), HIDDEN, FFN, up))
+        return b.op("Add", "x", layer(b, h, FFN, HIDDEN, down))
+    return model
+
+
+@pytest.mark.parametrize("up, down, swapped", [(True, True, False), (True, True, True), (True, False, True),
+                                               (False, True, False)])
+def test_channels_between_layers_with_lora_branches_are_ffn(tmp_path, up, down, swapped):
+    save(with_branches(up, down, swapped), tmp_path / "m.onnx")
+    assert kinds(tmp_path / "m.onnx") == [("ffn", FFN)] + [("other", RANK)] * (up + down)
+    cut(tmp_path / "m.onnx", tmp_path, "ffn")
+    assert ("ffn", FFN // 2) in kinds(tune(tmp_path / "m.onnx", tmp_path))

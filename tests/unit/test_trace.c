@@ -279,6 +279,18 @@ Test(trace, both_ends_on_one_stream_make_ffn_and_on_two_other) {
 }
 
 /* What nothing normalises may be cut, but is no feed-forward: 6 + 10 + 10 + 3 parameters an index. */
+/* x·W + (x·A)·B on both sides: A and B have one column or row of the channels, and the rank is a dimension of its own. */
+Test(trace, channels_with_lora_branches_are_ffn_and_their_ranks_are_not) {
+  expect_dims("input %x : f32[batch=?,n=?,6]\nconst %w1 : f32[6,10] = random(1)\nconst %w2 : f32[10,6] = random(2)\n"
+              "const %a1 : f32[6,2] = random(3)\nconst %b1 : f32[2,10] = random(4)\n"
+              "const %a2 : f32[10,3] = random(5)\nconst %b2 : f32[3,6] = random(6)\n"
+              "%u = MatMul(%x, %w1) \"f/up\"\n%ua = MatMul(%x, %a1) \"f/upA\"\n%ub = MatMul(%ua, %b1) \"f/upB\"\n"
+              "%h = Add(%ub, %u)\n%r = Relu(%h)\n%d = MatMul(%r, %w2) \"f/down\"\n"
+              "%da = MatMul(%r, %a2) \"f/downA\"\n%db = MatMul(%da, %b2) \"f/downB\"\n%s = Add(%d, %db)\n"
+              "%y = Add(%x, %s)\noutput %y\n",
+              "f:ffn 10x17 | f:other 2x16 | f:other#2 3x16");
+}
+
 Test(trace, a_residual_width_is_no_ffn) {
   expect_dims("input %x : f32[batch=?,6]\n"
               "const %w0 : f32[6,8] = random(1)\n"
