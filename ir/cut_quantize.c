@@ -22,7 +22,7 @@ static void freeze_computed(PareTracer *t, const PareNode *n, int k) {
 PareStatus pare_cut_quantize(PareTracer *t, const PareNode *n) {
   int rank = rank_in(n, 0);
   for (int d = 0; d < rank; d++) pare_axis_set(t, n, 0, d, pare_axis_in(t, n, 0, d));
-  freeze_computed(t, n, 0);
+  if (n->op == PARE_OP_DEQUANTIZELINEAR) freeze_computed(t, n, 0);
   int axis = wrap(pare_attr_get(&n->attr, axis, 1), rank);
   for (int k = 1; k < n->nin; k++)
     if (n->in[k] && pare_type_count(&n->in[k]->type) > 1)

@@ -245,25 +245,37 @@ static bool makes(Trace *tr, int contraction, PareAxis *term) {
   return yes;
 }
 
-/* A weight reads the stream, or what is made of nothing else: the rank of a LoRA branch. */
-static bool reads_stream(Trace *tr, int contraction, PareAxis *stream) {
+/* Have weights of `rank`, those of the list, the channels too? Then these are heads, and it is their width. */
+static bool has_both(Trace *tr, size_t n, const int *list, const Leaf *channels) {
+  bool both = false;
+  for (size_t i = 0; i < n; i++) {
+    const PareContraction *x = &tr->t->contractions.at[list[i]];
+    for (int d = 0; d < x->node->in[x->weight]->type.rank; d++)
+      both |= pare_axis_holds(pare_axis_in(tr->t, x->node, x->weight, d), channels->axis);
+  }
+  return both;
+}
+
+/* A weight that makes the channels reads the stream, or what is made of it alone: the rank of a LoRA branch. */
+static bool reads_stream(Trace *tr, const Leaf *channels, int contraction, PareAxis *stream) {
   PareAxis *term = read_by(tr, contraction);
   if (same_terms(term, stream)) return true;
   for (size_t i = 0; i < tr->leaves.n; i++) {
     const Leaf *rank = &tr->leaves.at[i];
-    bool all = rank->axis == term && rank->producers.n;
+    bool all = rank->axis == term && rank->producers.n && !has_both(tr, rank->producers.n, rank->producers.at, channels);
     for (size_t k = 0; all && k < rank->producers.n; k++) all = same_terms(read_by(tr, rank->producers.at[k]), stream);
     if (all) return true;
   }
   return false;
 }
 
-/* A weight makes what is added to the stream, or what nothing else is made of. */
-static bool writes_stream(Trace *tr, int contraction, PareAxis *stream) {
+/* A weight that reads the channels makes what is added to the stream, or what that alone is made of. */
+static bool writes_stream(Trace *tr, const Leaf *channels, int contraction, PareAxis *stream) {
   if (makes(tr, contraction, stream)) return true;
   for (size_t i = 0; i < tr->leaves.n; i++) {
     const Leaf *rank = &tr->leaves.at[i];
-    bool all = rank->readers.n && makes(tr, contraction, rank->axis);
+    bool all = rank->readers.n && makes(tr, contraction, rank->axis) &&
+               !has_both(tr, rank->readers.n, rank->readers.at, channels);
     for (size_t k = 0; all && k < rank->readers.n; k++) all = makes(tr, rank->readers.at[k], stream);
     if (all) return true;
   }
@@ -273,9 +285,9 @@ static bool writes_stream(Trace *tr, int contraction, PareAxis *stream) {
 /* All of them, one by itself. */
 static bool lies_on(Trace *tr, const Leaf *l, PareAxis *stream) {
   bool all = true, itself = false, heads = false;
-  for (size_t i = 0; i < l->producers.n; i++) all &= reads_stream(tr, l->producers.at[i], stream);
+  for (size_t i = 0; i < l->producers.n; i++) all = all && reads_stream(tr, l, l->producers.at[i], stream);
   for (size_t i = 0; i < l->readers.n; i++) {
-    all = all && writes_stream(tr, l->readers.at[i], stream);
+    all = all && writes_stream(tr, l, l->readers.at[i], stream);
     itself |= makes(tr, l->readers.at[i], stream);
   }
   pare_axis_leaves(stream, add_heads, &heads);

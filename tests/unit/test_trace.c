@@ -291,6 +291,16 @@ Test(trace, channels_with_lora_branches_are_ffn_and_their_ranks_are_not) {
               "f:ffn 10x17 | f:other 2x16 | f:other#2 3x16");
 }
 
+/* Linear attention over a learned memory: its width is no rank, since one weight makes both heads and width. */
+Test(trace, the_width_of_heads_is_no_rank_of_a_branch) {
+  expect_dims("input %x : f32[batch=?,n=?,16]\nconst %wq : f32[16,16] = random(1)\nconst %wo : f32[16,16] = random(2)\n"
+              "const %kv : f32[1,2,8,8] = random(3)\nconst %to4 : i64[4] = 0 0 2 8\nconst %to3 : i64[3] = 0 0 16\n"
+              "%q = MatMul(%x, %wq) \"a/q\"\n%q4 = Reshape(%q, %to4)\n%qt = Transpose(%q4) {perm=[0,2,1,3]}\n"
+              "%o = MatMul(%qt, %kv) \"a/o\"\n%ot = Transpose(%o) {perm=[0,2,1,3]}\n%om = Reshape(%ot, %to3)\n"
+              "%z = MatMul(%om, %wo) \"a/out\"\n%y = Add(%x, %z)\noutput %y\n",
+              "a:other 2x320 | a:other#2 8x48 | a/o:other 8x48");
+}
+
 Test(trace, a_residual_width_is_no_ffn) {
   expect_dims("input %x : f32[batch=?,6]\n"
               "const %w0 : f32[6,8] = random(1)\n"
