@@ -286,8 +286,8 @@ static bool writes_stream(Trace *tr, const Leaf *channels, int contraction, Pare
 static bool lies_on(Trace *tr, const Leaf *l, PareAxis *stream) {
   bool all = true, itself = false, heads = false;
   for (size_t i = 0; i < l->producers.n; i++) all = all && reads_stream(tr, l, l->producers.at[i], stream);
-  for (size_t i = 0; i < l->readers.n; i++) {
-    all = all && writes_stream(tr, l, l->readers.at[i], stream);
+  for (size_t i = 0; all && i < l->readers.n; i++) {
+    all = writes_stream(tr, l, l->readers.at[i], stream);
     itself |= makes(tr, l->readers.at[i], stream);
   }
   pare_axis_leaves(stream, add_heads, &heads);

@@ -87,18 +87,32 @@ bool pare_makes_scores(PareTracer *t, const PareScores *s, const PareContraction
 static bool sums_values(PareTracer *t, const PareScores *s, const PareContraction *x) {
   PareAxis *of_input = s->from[x->node->in[x->input]->id], *of_weight = s->from[x->node->in[x->weight]->id];
   PareAxis *softmax = of_input ? of_input : of_weight;
-  return softmax && has_heads(t, x) && pare_axis_share(pare_axis_in(t, x->node, x->input, x->axis), softmax);
+  return softmax && pare_axis_share(pare_axis_in(t, x->node, x->input, x->axis), softmax);
+}
+
+/* What both operands have, and what the activation has before its rows, where all heads share what is learned. */
+static void mark_heads(PareTracer *t, const PareContraction *x) {
+  PareAxis *last = NULL;
+  for (int d = 0; d < x->node->in[x->weight]->type.rank; d++)
+    if (is_shared(t, x, d)) pare_axis_leaves(pare_axis_in(t, x->node, x->weight, d), mark_batched, NULL);
+  for (int d = 0; d < x->node->in[x->input]->type.rank; d++) {
+    if (!is_own(t, x, x->input, d)) continue;
+    if (last) pare_axis_leaves(last, mark_batched, NULL);
+    last = pare_axis_in(t, x->node, x->input, d);
+  }
+}
+
+static void mark_widths(PareTracer *t, const PareContraction *x) {
+  for (int k = 0; k < 2; k++)
+    for (int d = 0; d < x->node->in[k]->type.rank; d++)
+      if (is_own(t, x, k, d)) pare_axis_leaves(pare_axis_in(t, x->node, k, d), mark_inner, NULL);
 }
 
 void pare_mark_learned(PareTracer *t, const PareScores *s) {
   for (size_t i = 0; i < t->contractions.n; i++) {
     const PareContraction *x = &t->contractions.at[i];
     bool values = sums_values(t, s, x);
-    if (!values && !pare_makes_scores(t, s, x)) continue;
-    for (int d = 0; d < x->node->in[x->weight]->type.rank; d++)
-      if (is_shared(t, x, d)) pare_axis_leaves(pare_axis_in(t, x->node, x->weight, d), mark_batched, NULL);
-    for (int k = 0; values && k < 2; k++)
-      for (int d = 0; d < x->node->in[k]->type.rank; d++)
-        if (is_own(t, x, k, d)) pare_axis_leaves(pare_axis_in(t, x->node, k, d), mark_inner, NULL);
+    if (values || pare_makes_scores(t, s, x)) mark_heads(t, x);
+    if (values && has_heads(t, x)) mark_widths(t, x);
   }
 }

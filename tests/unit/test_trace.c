@@ -489,6 +489,13 @@ Test(trace, heads_over_learned_keys_and_values_are_heads) {
   expect_dims(LEARNED_IN "%q = MatMul(%x, %wq) \"a/q\"\n%k = MatMul(%one, %wk) \"a/k\"\n"
                          "%v = MatMul(%one, %wv) \"a/v\"\n" LEARNED_OUT,
               "a:heads 2x512 | a:head-dim-qk 8x64 | a/o:head-dim 8x64 | a/out:other 16x19");
+  /* one memory of 5 places for both heads */
+  expect_dims(LEARNED_IN "const %mk : f32[8,5] = random(7)\nconst %mv : f32[5,8] = random(8)\n"
+                         "%q = MatMul(%x, %wq) \"a/q\"\n%q4 = Reshape(%q, %to4)\n%qt = Transpose(%q4) {perm=[0,2,1,3]}\n"
+                         "%s = MatMul(%qt, %mk) \"a/s\"\n%p = Softmax(%s) {axis=-1}\n%o = MatMul(%p, %mv) \"a/o\"\n"
+                         "%ot = Transpose(%o) {perm=[0,2,1,3]}\n%om = Reshape(%ot, %to3)\n"
+                         "%z = MatMul(%om, %wo) \"a/out\"\n%y = MatMul(%z, %wc) \"b\"\noutput %y\n",
+              "a:heads 2x256 | a:other 8x37 | a/o:other 8x37 | a/out:other 16x19");
 }
 
 /* Slopes as for ALiBi: 1/1 and 1/2. The layers share them and yet are two dimensions. */
