@@ -32,7 +32,6 @@ typedef struct Cut {
   PareNode **out_node;   /* by id */
   PareNode **bound_node; /* by id */
   bool *changed;         /* by value id: follows from constants that are not those of the traced graph, tuned or cut */
-  bool *mixes;           /* by node id: reads what has changed so */
   PARE_VEC(Settled) settled;
 } Cut;
 
@@ -469,29 +468,24 @@ static bool same_number(const PareValue *a, const PareValue *b) {
          !memcmp(a->data, b->data, bytes);
 }
 
-/* Which results follow from constants that have been tuned, or cut: both graphs have the same nodes. */
-static PareStatus find_changed(Cut *x) {
-  const PareNode *t = x->t->g->first;
-  x->changed = PARE_NEW_N(x->tmp, x->g->values.n + 1, bool);
-  x->mixes = PARE_NEW_N(x->tmp, x->g->nnodes + 1, bool);
-  if (!x->changed || !x->mixes) return pare_nomem(x->c);
-  for (const PareNode *n = x->out->first; n; n = n->next, t = t->next) {
-    bool any = false;
-    for (int k = 0; k < n->nin; k++) {
-      const PareValue *is = n->in[k];
-      if (is) any |= is->role == PARE_CONST ? is->data != t->in[k]->data : x->changed[is->id];
-    }
-    x->mixes[n->id] = any;
-    for (int k = 0; k < n->nout; k++)
-      if (n->out[k]) x->changed[n->out[k]->id] = any && !pare_reads_type(n);
+/* Does the node read what is another number than in the traced graph because of constants that have been tuned or cut? Then
+ * so is what it makes. Both graphs have the same nodes. */
+static bool reads_changed(Cut *x, const PareNode *traced) {
+  const PareNode *n = x->out_node[traced->id];
+  bool any = false;
+  for (int k = 0; k < n->nin; k++) {
+    const PareValue *is = n->in[k];
+    if (is) any |= is->role == PARE_CONST ? is->data != traced->in[k]->data : x->changed[is->id];
   }
-  return PARE_OK;
+  for (int k = 0; k < n->nout; k++)
+    if (n->out[k]) x->changed[n->out[k]->id] = any && !pare_reads_type(n);
+  return any;
 }
 
 /* A float that shapes give (attention's 1 / sqrt(width)) and that meets an activation, or what has been cut, keeps the
  * value that it had. */
-static PareStatus keep_numbers(Cut *x, PareNode *b, const PareNode *traced) {
-  if (pare_node_known(traced) && !x->mixes[traced->id]) return PARE_OK;
+static PareStatus keep_numbers(Cut *x, PareNode *b, const PareNode *traced, bool changed) {
+  if (pare_node_known(traced) && !changed) return PARE_OK;
   for (int k = 0; k < b->nin; k++) {
     const PareValue *was = traced->in[k];
     if (!was || was->role != PARE_RESULT || !was->data || !pare_dtype_is_float(was->type.dtype)) continue;
@@ -672,8 +666,9 @@ static PareStatus patch_shapes(Cut *x) {
   const PareNode *t = traced->first;
   for (PareNode *b = x->bound->first; b; b = b->next, t = t->next) {
     PARE_TRY(follow_count(x, b, t));
+    bool changed = reads_changed(x, t);
     PARE_TRY(patch_operands(x, b, t));
-    PARE_TRY(keep_numbers(x, b, t));
+    PARE_TRY(keep_numbers(x, b, t, changed));
     follow_channels(x, b, t);
     follow_copies(x, b, t);
     PARE_TRY(follow_rows(x, b, t));
@@ -709,8 +704,8 @@ static PareStatus infer_again(Cut *x) {
 static PareStatus cut(Cut *x, PareArena *tmp) {
   PareUses uses;
   PARE_TRY(pare_uses(x->c, tmp, x->out, &uses));
+  if (!(x->changed = PARE_NEW_N(tmp, x->g->values.n + 1, bool))) return pare_nomem(x->c);
   PARE_TRY(slice_constants(x, &uses));
-  PARE_TRY(find_changed(x));
   PARE_TRY(index_nodes(x->c, tmp, x->out, &x->out_node));
   PARE_TRY(renumber_tokens(x));
   x->bound = pare_graph_clone(x->c, tmp, x->out);

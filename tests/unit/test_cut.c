@@ -1009,6 +1009,21 @@ Test(computed, a_stream_that_begins_in_a_constant_is_cut_with_it) {
   "const %one : f32[] = 1\n%rf = Cast(%c) {to=f32}\n%scale = Div(%one, %rf)\n%hs = Mul(%h, %scale)\n" \
   "%act = Relu(%hs)\n%d = MatMul(%act, %w2) \"down\"\n%y = Add(%x, %d)\noutput %y\n"
 
+/* A slope of each head over a root of the width of q: one is cut with the heads, the other keeps the value that it had. */
+Test(counted, numbers_and_those_that_shapes_give_are_told_apart) {
+  check_text_classes("slope / root", LEARNED_IN "%q = MatMul(%x, %wq) \"a/q\"\n%k = MatMul(%x, %wk) \"a/k\"\n"
+                     "%v = MatMul(%x, %wv) \"a/v\"\n"
+                     "%q4 = Reshape(%q, %to4)\n%k4 = Reshape(%k, %to4)\n%v4 = Reshape(%v, %to4)\n"
+                     "%qt = Transpose(%q4) {perm=[0,2,1,3]}\n%kt = Transpose(%k4) {perm=[0,2,3,1]}\n"
+                     "%vt = Transpose(%v4) {perm=[0,2,1,3]}\n%s = MatMul(%qt, %kt)\n"
+                     "const %five : i64[] = 5\nconst %i3 : i64[] = 3\nconst %col : i64[3] = 4 1 1\n"
+                     "%n = Range(%i1, %five, %i1)\n%nf = Cast(%n) {to=f32}\n%nc = Reshape(%nf, %col)\n"
+                     "%sq = Shape(%qt)\n%dq = Gather(%sq, %i3)\n%df = Cast(%dq) {to=f32}\n%root = Sqrt(%df)\n"
+                     "%slope = Div(%nc, %root)\n%ss = Mul(%s, %slope)\n"
+                     "%sm = Softmax(%ss) {axis=-1}\n%o = MatMul(%sm, %vt)\n%ot = Transpose(%o) {perm=[0,2,1,3]}\n"
+                     "%om = Reshape(%ot, %to3)\n%y = MatMul(%om, %wo) \"a/out\"\noutput %y\n", EXACT);
+}
+
 Test(counted, numbers_lose_what_the_cut_takes) {
   check_text("Range", COMPUTED_IN "const %r0 : i64[] = 1\nconst %r1 : i64[] = 11\n%c = Range(%r0, %r1, %r0)\n" COUNTED_OUT);
   check_text("two Ranges", COMPUTED_IN "const %r0 : i64[] = 1\nconst %r1 : i64[] = 8\nconst %r2 : i64[] = 4\n"
