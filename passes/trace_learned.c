@@ -9,10 +9,8 @@
 
 /* Element by element, or moved: scores stay scores. */
 static bool passes(const PareNode *n) {
-  PareCostFn *cost = pare_op_info[n->op].cost;
   PareCutFn *cut = pare_op_info[n->op].cut;
-  return cut == pare_cut_same || cut == pare_cut_first || cut == pare_cut_quantize ||
-         ((cost == pare_cost_free || cost == pare_cost_move) && cut != pare_cut_source && cut != pare_cut_fill);
+  return cut == pare_cut_same || cut == pare_cut_first || cut == pare_cut_quantize || pare_moved_inputs(n);
 }
 
 static PareAxis *softmax_axis(PareTracer *t, const PareNode *n) {

@@ -2,8 +2,6 @@
  * product where one factor is, and what is moved where it comes from. */
 #include "passes/vanish.h"
 
-#include "ir/op_columns.h"
-
 /* When is the result of an op zero? */
 typedef enum Rule {
   NEVER, /* not known to be */
@@ -35,11 +33,8 @@ static const uint8_t rule_of[PARE_OP_COUNT] = {
 };
 
 static Rule rule(const PareNode *n) {
-  PareCostFn *cost = pare_op_info[n->op].cost;
-  PareCutFn *cut = pare_op_info[n->op].cut;
   if (rule_of[n->op] != NEVER) return (Rule)rule_of[n->op];
-  bool moves = (cost == pare_cost_free || cost == pare_cost_move) && cut != pare_cut_source && cut != pare_cut_fill;
-  return moves ? FIRST : NEVER;
+  return pare_moved_inputs(n) ? FIRST : NEVER;
 }
 
 enum { MAX_STEPS = 1000 }; /* readings that are looked at: sums of sums branch */
