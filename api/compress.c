@@ -102,6 +102,7 @@ static PareStatus load(Compress *k) {
   pare_model_tell(c, k->model);
   PARE_TRY(pare_places_check_external(c, k->arena, k->model, k->out, k->o));
   c->file = k->path;
+  PARE_TRY(pare_shapes_tell(c, k->model->graph, k->o->shape));
   PARE_TRY(pare_untie(c, k->model->graph));
   k->file = k->model->graph;
   PARE_TRY(pare_probe_dims(c, k->arena, k->file, 0, &k->file_bound));
@@ -313,6 +314,7 @@ static PareStatus emit_compact(Compress *k) {
 /* Reads the file back and runs it beside the masked model. */
 static PareStatus prove(Compress *k) {
   PARE_TRY(pare_model_load(k->c, k->stage.model, &k->emitted));
+  PARE_TRY(pare_shapes_tell(k->c, k->emitted->graph, k->o->shape));
   pare_digest_begin(&k->digest[1], k->emitted);
   const PareData *data = k->eval ? k->eval : k->train;
   int64_t n = k->split.held ? k->split.nheld : data ? data->nsamples : 0, *list = k->split.held;

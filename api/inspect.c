@@ -246,6 +246,7 @@ static PareStatus look(Inspect *x, PareArena *work) {
   PareWeights weights;
   PareGraph *bound;
   PareDims *dims;
+  PARE_TRY(pare_shapes_tell(c, x->m->graph, x->shape));
   PARE_TRY(pare_shapes_bind(c, work, x->m->graph, x->shape, 1, 1, &bound));
   PARE_TRY(pare_untie(c, x->m->graph));
   for (int salt = 0; salt < 2; salt++) PARE_TRY(pare_probe_dims(c, work, x->m->graph, salt, &x->probe[salt]));
@@ -258,6 +259,7 @@ static PareStatus look(Inspect *x, PareArena *work) {
   i->opset = x->m->graph->opset;
   i->params = weights.params;
   i->macs = pare_graph_macs(bound);
+  i->axes_at = pare_shapes_other(x->m->graph, bound);
   i->bytes = (int64_t)pare_model_bytes(x->m);
   i->nodes = (int64_t)x->m->nnodes;
   PARE_TRY(describe_exporter(x));

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "passes/bind_shapes.h"
+#include "passes/probe_dims.h"
 
 typedef struct Shapes {
   PareCtx *c;
@@ -127,14 +128,48 @@ static PareStatus fill_rest(Shapes *s, int64_t batch, int64_t other) {
   return PARE_OK;
 }
 
+/* The axes that the text says nothing of have one size. */
+static PareStatus bind_rest(Shapes *s, size_t told, int64_t batch, int64_t other, PareGraph **out) {
+  s->dims.n = told;
+  PARE_TRY(fill_rest(s, batch, other));
+  *out = pare_graph_clone(s->c, s->a, s->g);
+  if (!*out) return s->c->diag.code;
+  return pare_bind_shapes(s->c, *out, (int)s->dims.n, s->dims.at);
+}
+
+PareStatus pare_shapes_tell(PareCtx *c, PareGraph *g, const char *text) {
+  Shapes s = {.c = c, .a = g->arena, .g = g};
+  PARE_TRY(read_text(&s, text));
+  g->told.at = s.dims.at;
+  g->told.n = g->told.cap = s.dims.n;
+  return PARE_OK;
+}
+
 PareStatus pare_shapes_bind(PareCtx *c, PareArena *a, const PareGraph *g, const char *text, int64_t batch,
                             int64_t other, PareGraph **out) {
+  static const int64_t larger[] = {8, 64, 512};
   Shapes s = {.c = c, .a = a, .g = g};
   PARE_TRY(read_text(&s, text));
-  PARE_TRY(fill_rest(&s, batch, other));
-  *out = pare_graph_clone(c, a, g);
-  if (!*out) return c->diag.code;
-  return pare_bind_shapes(c, *out, (int)s.dims.n, s.dims.at);
+  size_t told = s.dims.n;
+  PareDiag before = c->diag;
+  PareStatus status = bind_rest(&s, told, batch, other, out);
+  PareDiag first = c->diag;
+  for (size_t i = 0; i < sizeof larger / sizeof *larger && status != PARE_OK && status != PARE_NOMEM; i++) {
+    if (larger[i] <= other) continue;
+    c->diag = before;
+    status = bind_rest(&s, told, batch, larger[i], out);
+  }
+  if (status == PARE_OK || status == PARE_NOMEM) return status;
+  c->diag = first;
+  if (!told) pare_ask_for_sizes(&c->diag);
+  return first.code;
+}
+
+int64_t pare_shapes_other(const PareGraph *g, const PareGraph *bound) {
+  for (size_t i = 0; i < g->inputs.n; i++)
+    for (int axis = 1; axis < g->inputs.at[i]->type.rank; axis++)
+      if (g->inputs.at[i]->type.dim[axis] < 0) return bound->inputs.at[i]->type.dim[axis];
+  return 1;
 }
 
 PareStatus pare_shapes_like(PareCtx *c, PareArena *a, const PareGraph *g, const PareGraph *bound, PareGraph **out) {

@@ -28,8 +28,9 @@ static void print_facts(const PareInspection *i, const char *shape) {
   printf("\nexporter   %s", *i->exporter ? i->exporter : "unknown");
   printf("\nopset      %" PRId64 " (IR version %" PRId64 "), %" PRId64 " nodes\n", i->opset, i->ir_version, i->nodes);
   printf("params     %s\n", cli_count(i->params, a));
-  printf("MACs       %s (%s) for one sample, %s%s\n", cli_count(i->macs, a), cli_scaled((double)i->macs, "", b),
-         shape ? "at " : "other dynamic axes at 1: --shape sets them", shape ? shape : "");
+  printf("MACs       %s (%s) for one sample, ", cli_count(i->macs, a), cli_scaled((double)i->macs, "", b));
+  if (shape) printf("at %s\n", shape);
+  else printf("other dynamic axes at %" PRId64 ": --shape sets them\n", i->axes_at);
   printf("bytes      %s (%s)\n", cli_count(i->bytes, a), cli_scaled((double)i->bytes, "B", b));
   for (size_t k = 0; k < i->ninputs; k++) print_tensor(k ? "" : "inputs", &i->inputs[k]);
   for (size_t k = 0; k < i->noutputs; k++) print_tensor(k ? "" : "outputs", &i->outputs[k]);

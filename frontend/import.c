@@ -109,7 +109,11 @@ static PareStatus import_sparse_initializers(Import *im, const Onnx__GraphProto 
   return PARE_OK;
 }
 
-/* Reads a ValueInfoProto's tensor type; dims without a number become -1. */
+/* "?" names nothing: axes that are called so have sizes of their own. */
+static bool is_name(const char *dim_param) { return *pare_text(dim_param) && strcmp(dim_param, "?"); }
+
+/* Reads a ValueInfoProto's tensor type; dims without a number become -1, and so do negative ones, by which some exporters
+ * (paddle2onnx) say the same and ONNX Runtime understands it. */
 static PareStatus read_value_info(Import *im, const Onnx__ValueInfoProto *p, PareType *type, const char ***names) {
   *type = (PareType){0};
   const Onnx__TypeProto *tp = p->type;
@@ -131,9 +135,8 @@ static PareStatus read_value_info(Import *im, const Onnx__ValueInfoProto *p, Par
     const Onnx__TensorShapeProto__Dimension *d = s->dim[i];
     type->dim[i] = -1;
     if (d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE) {
-      if (d->dim_value < 0) return pare_error(im->c, PARE_FORMAT, "'%s' has a negative dim", pare_text(p->name));
-      type->dim[i] = d->dim_value;
-    } else if (d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM && *pare_text(d->dim_param)) {
+      if (d->dim_value >= 0) type->dim[i] = d->dim_value;
+    } else if (d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM && is_name(d->dim_param)) {
       (*names)[i] = pare_arena_strdup(im->m->arena, d->dim_param);
     }
   }

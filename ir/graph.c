@@ -215,6 +215,8 @@ PareGraph *pare_graph_clone(PareCtx *c, PareArena *a, const PareGraph *g) {
   to->opset = g->opset;
   to->bodies.at = g->bodies.at; /* import alone adds to them */
   to->bodies.n = to->bodies.cap = g->bodies.n;
+  to->told.at = g->told.at;
+  to->told.n = to->told.cap = g->told.n;
   if (!clone_values(to, g)) return pare_nomem(c), NULL;
   for (const PareNode *n = g->first; n; n = n->next)
     if (!clone_node(to, n)) return pare_nomem(c), NULL;

@@ -135,6 +135,13 @@ struct PareNode {
 #define PARE_INSIDE (-1)
 #define PARE_IN_SUM (-2)
 
+/* The size of a dynamic axis, by its name in the file ("batch") or, where it has
+ * none, by its place ("input_ids:0"). */
+typedef struct PareDimBinding {
+  const char *name;
+  int64_t size;
+} PareDimBinding;
+
 struct PareGraph {
   PareArena *arena;
   PareNode *first, *last;
@@ -142,6 +149,7 @@ struct PareGraph {
   PARE_VEC(PareValue *) inputs;
   PARE_VEC(PareValue *) outputs;
   PARE_VEC(PareBody) bodies; /* parents first */
+  PARE_VEC(PareDimBinding) told; /* sizes that the model is known to take; clones have them too */
   uint32_t nnodes; /* next node id */
   int64_t opset;   /* of the default domain, in the file */
 };

@@ -5,13 +5,6 @@
 
 #include "ir/ir.h"
 
-/* The size of a dynamic axis, by its name in the file ("batch") or, where it has
- * none, by its place ("input_ids:0"). */
-typedef struct PareDimBinding {
-  const char *name;
-  int64_t size;
-} PareDimBinding;
-
 /* Sets the unknown dims of the inputs and infers the types of all results. Known
  * results (`data` set, in the graph's arena): shapes, and what is computed from
  * known values alone and takes at most 64 KiB a node. Names that no axis has are

@@ -1,6 +1,7 @@
 /* probe_dims - binds dynamic axes to primes that divide nothing else. */
 #include "passes/probe_dims.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "passes/bind_shapes.h"
@@ -21,7 +22,15 @@ static bool divides_a_dim(const PareGraph *g, int64_t p) {
   return false;
 }
 
-typedef enum Fallback { ALL_PRIMES, BATCH_ONE, ALL_ONE, FALLBACKS } Fallback;
+/* AS_TOLD: what is known is kept, the batch aside. */
+typedef enum Fallback { ALL_PRIMES, BATCH_ONE, AS_TOLD, ALL_ONE, FALLBACKS } Fallback;
+
+/* 0: not told. */
+static int64_t told_size(const PareGraph *g, const char *key) {
+  for (size_t i = 0; i < g->told.n; i++)
+    if (!strcmp(g->told.at[i].name, key)) return g->told.at[i].size;
+  return 0;
+}
 
 static const char *axis_key(PareArena *a, const PareValue *v, int axis) {
   if (v->dim_name && v->dim_name[axis]) return v->dim_name[axis];
@@ -40,8 +49,9 @@ static PareStatus bind(PareCtx *c, PareArena *a, const PareGraph *g, int salt, F
       for (int j = 0; j < n; j++) known |= !strcmp(dims[j].name, key);
       if (known) continue;
       if (n == MAX_AXES) return pare_error(c, PARE_UNSUPPORTED, "more than %d dynamic axes", MAX_AXES);
-      int64_t size = 1;
-      if (how == ALL_PRIMES || (how == BATCH_ONE && d > 0)) {
+      int64_t size = how == AS_TOLD && d > 0 ? told_size(g, key) : 0;
+      if (how == ALL_ONE || (how == BATCH_ONE && d == 0)) size = 1;
+      if (!size) {
         for (int tries = 0; tries < NPRIMES && divides_a_dim(g, primes[next % NPRIMES]); tries++) next++;
         size = primes[next++ % NPRIMES];
       }
@@ -52,9 +62,15 @@ static PareStatus bind(PareCtx *c, PareArena *a, const PareGraph *g, int salt, F
   return *out ? pare_bind_shapes(c, *out, n, dims) : c->diag.code;
 }
 
+void pare_ask_for_sizes(PareDiag *d) {
+  size_t n = strlen(d->text);
+  snprintf(d->text + n, sizeof d->text - n, " (if it takes certain sizes only, --shape tells them)");
+}
+
 PareStatus pare_probe_dims(PareCtx *c, PareArena *a, const PareGraph *g, int salt, PareGraph **out) {
   PareDiag first = c->diag;
   for (int how = 0; how < FALLBACKS; how++) {
+    if (how == AS_TOLD && !g->told.n) continue;
     PareDiag before = c->diag;
     PareStatus s = bind(c, a, g, salt, (Fallback)how, out);
     if (s == PARE_OK || s == PARE_NOMEM) return s;
@@ -62,5 +78,6 @@ PareStatus pare_probe_dims(PareCtx *c, PareArena *a, const PareGraph *g, int sal
     c->diag = before;
   }
   c->diag = first; /* what primes met is the model's fault */
+  if (!g->told.n) pare_ask_for_sizes(&c->diag);
   return c->diag.code;
 }

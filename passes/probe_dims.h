@@ -6,8 +6,11 @@
 
 /* A clone of g in which every dynamic axis has a size that divides no dim of its
  * constants (DESIGN 6), so that 4 heads and a batch of 4 cannot be confused.
- * `salt` picks other sizes: what holds for two of them holds by shape. Models
- * with a size of 1 baked in are bound to 1 where primes do not fit. Lives in a. */
+ * `salt` picks other sizes: what holds for two of them holds by shape. Where primes
+ * do not fit, models are bound to what g is told that they take, or to 1. Lives in a. */
 PARE_MUST_USE PareStatus pare_probe_dims(PareCtx *c, PareArena *a, const PareGraph *g, int salt, PareGraph **out);
+
+/* Adds to an error that sizes may have caused how they are told. */
+void pare_ask_for_sizes(PareDiag *d);
 
 #endif

@@ -97,6 +97,7 @@ typedef struct PareInspection {
   const char *path, *producer;
   const char *exporter; /* "PyTorch TorchScript, rewritten by ONNX Runtime"; "": nothing tells. The JSON has more */
   int64_t ir_version, opset, params, macs, bytes, nodes;
+  int64_t axes_at; /* MACs: the size of dynamic axes that --shape says nothing of, but for the batch's */
   size_t ninputs, noutputs, ngroups, nfrozen;
   int64_t prunable_params; /* in groups of the classes that compress prunes by default */
   const PareTensorInfo *inputs, *outputs;
