@@ -22,8 +22,10 @@ static bool divides_a_dim(const PareGraph *g, int64_t p) {
   return false;
 }
 
-/* AS_TOLD: what is known is kept, the batch aside. */
-typedef enum Fallback { ALL_PRIMES, BATCH_ONE, AS_TOLD, ALL_ONE, FALLBACKS } Fallback;
+/* AS_TOLD: what is known is kept, the batch aside. HALVED: all but the batch can be halved five times, as models want
+ * it that join what they have halved with what they double again. */
+typedef enum Fallback { ALL_PRIMES, BATCH_ONE, AS_TOLD, ALL_ONE, HALVED, FALLBACKS } Fallback;
+enum { HALVES = 32 };
 
 /* 0: not told. */
 static int64_t told_size(const PareGraph *g, const char *key) {
@@ -53,7 +55,7 @@ static PareStatus bind(PareCtx *c, PareArena *a, const PareGraph *g, int salt, F
       if (how == ALL_ONE || (how == BATCH_ONE && d == 0)) size = 1;
       if (!size) {
         for (int tries = 0; tries < NPRIMES && divides_a_dim(g, primes[next % NPRIMES]); tries++) next++;
-        size = primes[next++ % NPRIMES];
+        size = primes[next++ % NPRIMES] * (how == HALVED && d > 0 ? HALVES : 1);
       }
       dims[n++] = (PareDimBinding){key, size};
     }

@@ -7,7 +7,8 @@
 /* A clone of g in which every dynamic axis has a size that divides no dim of its
  * constants (DESIGN 6), so that 4 heads and a batch of 4 cannot be confused.
  * `salt` picks other sizes: what holds for two of them holds by shape. Where primes
- * do not fit, models are bound to what g is told that they take, or to 1. Lives in a. */
+ * do not fit, models are bound to what g is told that they take, to 1, or to 32 times
+ * a prime. Lives in a. */
 PARE_MUST_USE PareStatus pare_probe_dims(PareCtx *c, PareArena *a, const PareGraph *g, int salt, PareGraph **out);
 
 /* Adds to an error that sizes may have caused how they are told. */

@@ -76,6 +76,22 @@ def test_costs_are_counted_at_a_size_that_the_model_takes(tmp_path):
     cut(model, tmp_path, [(1, 3, 16, 24), (2, 3, 8, 8)])
 
 
+def test_a_model_may_join_what_it_has_halved_with_what_it_doubles(tmp_path):
+    model = network("height", "width", pools=2)
+    pool = next(n for n in model.graph.node if n.name == "pool1")
+    mean = next(n for n in model.graph.node if n.op_type == "GlobalAveragePool")
+    again = [helper.make_node("Resize", ["p2", "", "twice"], ["up"], name="up", mode="nearest",
+                              coordinate_transformation_mode="asymmetric", nearest_mode="floor"),
+             helper.make_node("Add", ["up", "p1"], ["joined"], name="join")]
+    mean.input[0] = "joined"
+    nodes = list(model.graph.node)
+    at = nodes.index(pool) + 1
+    del model.graph.node[:]
+    model.graph.node.extend(nodes[:at] + again + nodes[at:])
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "twice"))
+    cut(model, tmp_path, [(1, 3, 16, 24), (2, 3, 8, 4)])
+
+
 def test_a_model_that_takes_one_size_is_told_it(tmp_path):
     model = network("height", "width", pools=1, side=20)
     cut(model, tmp_path, [(1, 3, 20, 20), (2, 3, 20, 20)], "--shape", "image:1x3x20x20")
