@@ -96,6 +96,7 @@ typedef struct Zeros {
   const PareGraph *g;
   PareUse of;
   int64_t count;
+  bool *seen;    /* by node id */
   int64_t *zero; /* by element of the constant; NULL: none but 0 so far */
 } Zeros;
 
@@ -126,6 +127,8 @@ static PareStatus take(Zeros *z, PareStored *s) {
 /* Goes to all that reads what n's input k has the elements of. */
 static PareStatus follow(Zeros *z, PareNode *n, int k) {
   PareStored s;
+  if (z->seen[n->id]) return PARE_OK;
+  z->seen[n->id] = true;
   if (pare_stored(z->g, n, k, &s)) return take(z, &s);
   for (int o = 0; k < pare_moved_inputs(n) && o < n->nout; o++)
     for (PareNode *r = n->out[o] ? n->next : NULL; r; r = r->next)
@@ -135,7 +138,8 @@ static PareStatus follow(Zeros *z, PareNode *n, int k) {
 }
 
 PareStatus pare_zero_points(PareCtx *c, PareArena *a, const PareGraph *g, PareNode *n, int k, const int64_t **out) {
-  Zeros z = {c, a, g, {n, k}, pare_type_count(&n->in[k]->type), NULL};
+  Zeros z = {c, a, g, {n, k}, pare_type_count(&n->in[k]->type), PARE_NEW_N(a, g->nnodes + 1, bool), NULL};
+  if (!z.seen) return pare_nomem(c);
   if (!pare_dtype_is_float(n->in[k]->type.dtype)) PARE_TRY(follow(&z, n, k));
   *out = z.zero;
   return PARE_OK;

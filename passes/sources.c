@@ -4,34 +4,57 @@
 #include <string.h>
 
 #include "passes/bind_shapes.h"
+#include "passes/vanish.h"
 
-enum { MAX_STEPS = 16 };
+enum { MAX_STEPS = 1000 }; /* readings that are looked at */
 
-bool pare_each_source(PareNode *n, int k, bool (*fn)(PareUse reading, void *arg), void *arg) {
+typedef struct Each {
+  bool (*fn)(PareUse reading, void *arg);
+  void *arg;
+  int left;
+} Each;
+
+static bool each_source(Each *e, PareNode *n, int k) {
   const PareValue *v = n->in[k];
-  if (!v || (v->role != PARE_CONST && v->role != PARE_RESULT)) return false;
-  if (v->role == PARE_CONST) return fn((PareUse){n, k}, arg);
-  int parts = v->def->op == PARE_OP_CONCAT ? v->def->nin : v->def->nin > 0;
+  if (--e->left < 0 || !v || (v->role != PARE_CONST && v->role != PARE_RESULT)) return false;
+  if (v->role == PARE_CONST) return e->fn((PareUse){n, k}, e->arg);
+  int parts = pare_zero_inputs(v->def);
   for (int i = 0; i < parts; i++)
-    if (!pare_each_source(v->def, i, fn, arg)) return false;
+    if (!each_source(e, v->def, i)) return false;
   return parts > 0;
 }
 
-static bool is_of_constants(const PareValue *v, int depth) {
+bool pare_each_source(PareNode *n, int k, bool (*fn)(PareUse reading, void *arg), void *arg) {
+  Each e = {fn, arg, MAX_STEPS};
+  return each_source(&e, n, k);
+}
+
+static bool is_of_constants(const PareValue *v, int *left) {
   if (!v || v->role != PARE_RESULT) return !v || v->role == PARE_CONST;
   for (int k = 0; k < v->def->nin; k++)
-    if (depth == MAX_STEPS || !is_of_constants(v->def->in[k], depth + 1)) return false;
+    if (--*left < 0 || !is_of_constants(v->def->in[k], left)) return false;
   return v->def->nin > 0;
 }
 
-bool pare_is_of_constants(const PareValue *v) { return v && is_of_constants(v, 0); }
+bool pare_is_of_constants(const PareValue *v) {
+  int left = MAX_STEPS;
+  return v && is_of_constants(v, &left);
+}
 
 /* --- running nodes --- */
+
+/* What was run is not run again. */
+typedef struct Known {
+  const PareValue *v;
+  bool numbered;
+  PareValue *is;
+} Known;
 
 typedef struct Walk {
   PareCtx *c;
   PareArena *a;
   PareSources *s; /* NULL: nothing is numbered */
+  PARE_VEC(Known) known;
 } Walk;
 
 /* Constant v, the elements of which are numbered, as n reads it. */
@@ -82,6 +105,8 @@ static PareStatus run(Walk *w, PareNode *n, int k, bool numbered, int depth, Par
     return pare_fail(w->c, n, PARE_UNSUPPORTED, "'%s' is not made of constants, or in more than %d steps", v->name,
                      MAX_STEPS);
   if (same) return run(w, v->def, 0, true, depth + 1, out);
+  for (size_t i = 0; i < w->known.n; i++)
+    if (w->known.at[i].v == v && w->known.at[i].numbered == numbered) return *out = w->known.at[i].is, PARE_OK;
   PareNode step;
   PARE_TRY(run_node(w, v->def, numbered, depth, &step));
   int o = 0;
@@ -89,11 +114,11 @@ static PareStatus run(Walk *w, PareNode *n, int k, bool numbered, int depth, Par
   *out = step.out[o];
   (*out)->role = PARE_CONST;
   (*out)->def = NULL;
-  return PARE_OK;
+  return pare_vec_push(w->a, &w->known, ((Known){v, numbered, *out})) ? PARE_OK : pare_nomem(w->c);
 }
 
 PareStatus pare_sources(PareCtx *c, PareArena *a, PareNode *n, int k, PareSources *out) {
-  Walk w = {c, a, out};
+  Walk w = {.c = c, .a = a, .s = out};
   PareValue *x;
   *out = (PareSources){0};
   PARE_TRY(run(&w, n, k, true, 0, &x));
@@ -105,7 +130,7 @@ PareStatus pare_sources(PareCtx *c, PareArena *a, PareNode *n, int k, PareSource
 }
 
 PareStatus pare_work_out(PareCtx *c, PareArena *a, PareNode *n, int k, const PareValue **out) {
-  Walk w = {c, a, NULL};
+  Walk w = {.c = c, .a = a};
   PareValue *x;
   PARE_TRY(run(&w, n, k, false, 0, &x));
   *out = x;

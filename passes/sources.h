@@ -35,8 +35,9 @@ bool pare_is_of_constants(const PareValue *v);
 /* n's input k, which does, with its numbers, in a. */
 PARE_MUST_USE PareStatus pare_work_out(PareCtx *c, PareArena *a, PareNode *n, int k, const PareValue **out);
 
-/* Calls fn for each reading of a constant that n's input k is made of: of what is joined all parts, of other results
- * what input 0 is made of. False from fn, or another beginning than a constant, ends it: false. */
+/* Calls fn for readings of constants that make n's input k zero where they all are: of a sum or what is joined all, of a
+ * product one. False from fn, another beginning than a constant, or an op that may make another number of zeros, ends it:
+ * false. */
 bool pare_each_source(PareNode *n, int k, bool (*fn)(PareUse reading, void *arg), void *arg);
 
 #endif

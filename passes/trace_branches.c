@@ -123,19 +123,22 @@ static bool mark_goes(Search *s, const PareNode *add, int input) {
 /* --- the constants that make it zero --- */
 
 typedef struct Ends {
-  PareArena *a;
+  const Search *s;
+  const PareNode *reader; /* of the branch */
   PareBranch *b;
   bool nomem;
 } Ends;
 
+/* A constant that others are made of too, at one node, is not this branch's to make zero. */
 static bool push_end(PareUse reading, void *arg) {
   Ends *e = arg;
-  return pare_vec_push(e->a, &e->b->ends, reading) || (e->nomem = true, false);
+  if (reading.node != e->reader && !e->s->goes[reading.node->id]) return false;
+  return pare_vec_push(e->s->a, &e->b->ends, reading) || (e->nomem = true, false);
 }
 
 /* All that n's input k is made of. */
 static PareStatus add_end(Search *s, PareNode *n, int k, PareBranch *b, bool *found) {
-  Ends e = {s->a, b, false};
+  Ends e = {s, n, b, false};
   if (pare_each_source(n, k, push_end, &e)) *found = true;
   return e.nomem ? pare_nomem(s->c) : PARE_OK;
 }

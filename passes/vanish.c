@@ -37,6 +37,43 @@ static Rule rule(const PareNode *n) {
   return pare_moved_inputs(n) ? FIRST : NEVER;
 }
 
+/* --- what an op makes of 0 with the numbers that it reads beside it --- */
+static bool is_zero(double x) { return x == 0; }
+static bool at_most_zero(double x) { return x <= 0; }
+static bool at_least_zero(double x) { return x >= 0; }
+static bool is_positive(double x) { return x > 0; }
+
+/* All numbers of input k, which are known, fit; `none`: so does an input that is left out. */
+static bool numbers_fit(const PareNode *n, int k, bool none, bool (*fits)(double)) {
+  const PareValue *v = k < n->nin ? n->in[k] : NULL;
+  if (!v) return none;
+  for (int64_t i = 0; v->data && i < pare_type_count(&v->type); i++)
+    if (!fits(pare_data_float(v, i))) return false;
+  return v->data != NULL;
+}
+
+/* Of Div, 0 / 0 is for the caller to exclude. */
+static bool keeps_zero(const PareNode *n) {
+  if (n->op == PARE_OP_PAD) return numbers_fit(n, 2, true, is_zero);
+  if (n->op == PARE_OP_POW) return numbers_fit(n, 1, false, is_positive);
+  if (n->op == PARE_OP_CLIP) return numbers_fit(n, 1, true, at_most_zero) && numbers_fit(n, 2, true, at_least_zero);
+  return true;
+}
+
+int pare_zero_inputs(const PareNode *n) {
+  if (!keeps_zero(n) || (n->op == PARE_OP_DIV && n->in[1]->role != PARE_CONST)) return 0;
+  switch (rule(n)) {
+    case FIRST: return 1;
+    case ONE: return n->nin == 2;
+    case EACH:
+    case PARTS: return n->nin;
+    case CHOICE:
+    case NEVER: break;
+  }
+  return 0;
+}
+
+/* --- back to the constants --- */
 enum { MAX_STEPS = 1000 }; /* readings that are looked at: sums of sums branch */
 
 typedef struct Search {
@@ -84,6 +121,28 @@ static bool one_vanishes(Search *s, const PareNode *n) {
   return false;
 }
 
+/* Is v made of what the readings from number `first` on yield? Not where a number is added to it, or it is kept from
+ * being less than one. */
+static bool is_made_of(Search *s, const PareValue *v, size_t first) {
+  if (!v || v->role != PARE_RESULT) return false;
+  if (++s->steps > MAX_STEPS) return true;
+  const PareNode *n = v->def;
+  if (n->op == PARE_OP_ADD || n->op == PARE_OP_CLIP || n->op == PARE_OP_MAX) return false;
+  for (size_t i = first; i < s->zeros->at.n; i++)
+    if (s->zeros->at.at[i].node == n) return true;
+  for (int k = 0; k < n->nin; k++)
+    if (is_made_of(s, n->in[k], first)) return true;
+  return false;
+}
+
+/* 0 / 0 is no number: v / |v|, with one reading of v before both. */
+static bool quotient_vanishes(Search *s, const PareNode *n) {
+  size_t before = s->zeros->at.n;
+  if (vanishes(s, n, 0) && !is_made_of(s, n->in[1], before)) return true;
+  s->zeros->at.n = before;
+  return false;
+}
+
 static bool vanishes(Search *s, const PareNode *n, int k) {
   const PareValue *v = n->in[k];
   if (++s->steps > MAX_STEPS) return false;
@@ -94,8 +153,9 @@ static bool vanishes(Search *s, const PareNode *n, int k) {
     return true;
   }
   if (v->role != PARE_RESULT) return false;
+  if (!keeps_zero(v->def)) return all_zero(v);
   switch (rule(v->def)) {
-    case FIRST: return vanishes(s, v->def, 0);
+    case FIRST: return v->def->op == PARE_OP_DIV ? quotient_vanishes(s, v->def) : vanishes(s, v->def, 0);
     case ONE: return one_vanishes(s, v->def);
     case EACH: return all_vanish(s, v->def, 0, v->def->nin, false);
     case PARTS: return all_vanish(s, v->def, 0, v->def->nin, true);

@@ -9,4 +9,8 @@
 PARE_MUST_USE PareStatus pare_vanish(PareCtx *c, PareArena *a, PareTracer *t, const PareAxis *leaf, const PareNode *n,
                                      int k, PareZeros *zeros, bool *yes);
 
+/* How many of n's first inputs have to be zero for its result to be: a weight's, of which nothing but numbers stands
+ * beside it. 0: not known, or n makes another number of 0. */
+int pare_zero_inputs(const PareNode *n);
+
 #endif

@@ -361,3 +361,67 @@ def test_the_width_of_rounded_queries_is_cut_as_it_is_masked(tmp_path):
     save(rounded_queries, tmp_path / "m.onnx")
     assert kinds(tmp_path / "m.onnx", "--prune", "head-dim").count(("head-dim", WIDTH)) == 2
     cut(tmp_path / "m.onnx", tmp_path, "head-dim", EXACT)
+
+
+def clipped(b, w):
+    return b.op("Clip", w, b.const(np.float32(0.01)), b.const(np.float32(0.5)))
+
+
+def inverted(b, w):
+    return b.op("Pow", b.op("Abs", w), b.const(np.float32(-0.5)))
+
+
+def padded(b, w):
+    part = b.op("Slice", w, ints(b, 0), ints(b, HIDDEN - 1), ints(b, 1))
+    return b.op("Pad", part, ints(b, 0, 0, 0, 1), b.const(np.float32(0.3)))
+
+
+def of_unit_length(b, w):
+    """One Cast before both readings: 0 / 0 where a channel is dead."""
+    v = b.op("Cast", w, to=1)
+    return b.op("Div", v, b.op("Sqrt", b.op("ReduceSum", b.op("Mul", v, v), ints(b, 1))))
+
+
+def reading(form):
+    """x + form(W2)'·relu(x·W1)"""
+    def build(b):
+        h = b.op("Relu", b.op("MatMul", "x", b.weight(HIDDEN, FFN)))
+        return b.op("Add", "x", b.op("MatMul", h, form(b, b.weight(FFN, HIDDEN))))
+    return build
+
+
+@pytest.mark.parametrize("form", [clipped, inverted, padded, of_unit_length], ids=lambda f: f.__name__)
+def test_what_makes_a_number_of_zeros_is_offered_neither_channel_by_channel_nor_whole(tmp_path, form):
+    path = tmp_path / "model.onnx"
+    save(reading(form), path)
+    for prune in ("ffn", "depth"):
+        r = run("compress", path, tmp_path / "new.onnx", "--method", "magnitude", "--steps", 0, "--prune", prune, code=None)
+        assert r.returncode in (0, 6), f"{prune} was offered and then refused: {r.stderr}"
+
+
+def test_branches_that_share_what_a_node_makes_of_one_weight_stay(tmp_path):
+    """As one DequantizeLinear for all layers: zeros there would be zeros in the layers that stay."""
+    def build(b):
+        up, down = (b.op("Transpose", b.weight(*shape), perm=[1, 0]) for shape in ((FFN, HIDDEN), (HIDDEN, FFN)))
+        x = "x"
+        for _ in range(3):
+            x = b.op("Add", x, b.op("MatMul", b.op("Relu", b.op("MatMul", x, up)), down))
+        return x
+    path = tmp_path / "model.onnx"
+    save(build, path)
+    run("compress", path, tmp_path / "new.onnx", "--method", "magnitude", "--steps", 0, "--prune", "depth", code=6)
+    run("compress", path, tmp_path / "new.onnx", "--method", "magnitude", "--steps", 0)
+
+
+def test_sums_of_sums_of_one_constant_are_not_walked_once_a_path(tmp_path):
+    """Ten sums of eight times what went before: a thousand million paths, and ten nodes."""
+    def build(b):
+        scale = b.const(np.float32(2.0 ** -37))
+        for _ in range(10):
+            scale = b.op("Sum", *[scale] * 8)
+        q = b.const(np.random.default_rng(0).integers(-90, 90, (FFN, HIDDEN)).astype(np.int8))
+        h = b.op("Relu", b.op("MatMul", "x", b.weight(HIDDEN, FFN)))
+        return b.op("Add", "x", b.op("MatMul", h, b.op("DequantizeLinear", q, scale)))
+    path = tmp_path / "model.onnx"
+    save(build, path)
+    cut(path, tmp_path, "ffn", levels=LEVELS[:2])
