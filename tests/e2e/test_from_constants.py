@@ -395,7 +395,8 @@ def test_what_makes_a_number_of_zeros_is_offered_neither_channel_by_channel_nor_
     path = tmp_path / "model.onnx"
     save(reading(form), path)
     for prune in ("ffn", "depth"):
-        r = run("compress", path, tmp_path / "new.onnx", "--method", "magnitude", "--steps", 0, "--prune", prune, code=None)
+        r = run("compress", path, tmp_path / "new.onnx", "--method", "magnitude", "--steps", 0, "--prune", prune,
+                code=None)
         assert r.returncode in (0, 6), f"{prune} was offered and then refused: {r.stderr}"
 
 
