@@ -140,6 +140,7 @@ PareStatus pare_bench_train(PareCtx *c, PareArena *a, const PareModel *m, const 
   PareData *d = NULL;
   PareStatus s = w.row && w.seconds ? PARE_OK : pare_nomem(c);
   int64_t batch = o->batch > 0 ? o->batch : 1;
+  if (s == PARE_OK) s = pare_shapes_tell(c, m->graph, o->shape);
   if (s == PARE_OK) s = pare_shapes_bind(c, work, m->graph, o->shape, batch, 1, &bound);
   if (s == PARE_OK && bound->inputs.n && bound->inputs.at[0]->type.rank) batch = bound->inputs.at[0]->type.dim[0];
   if (s == PARE_OK) s = pare_samples_random(c, bound, batch, 0, &d);

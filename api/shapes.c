@@ -17,12 +17,6 @@ typedef struct Shapes {
   PARE_VEC(PareDimBinding) dims;
 } Shapes;
 
-/* ONNX's name of the axis or, where it has none, its place. */
-static const char *axis_key(Shapes *s, const PareValue *v, int axis) {
-  if (v->dim_name && v->dim_name[axis]) return v->dim_name[axis];
-  return pare_arena_printf(s->a, "%s:%d", v->name, axis);
-}
-
 static PareDimBinding *find_dim(Shapes *s, const char *key) {
   for (size_t i = 0; i < s->dims.n; i++)
     if (!strcmp(s->dims.at[i].name, key)) return &s->dims.at[i];
@@ -38,7 +32,7 @@ static PareStatus set_axis(Shapes *s, const PareValue *v, int axis, int64_t size
     return have == size ? PARE_OK
                         : pare_error(c, PARE_USAGE, "--shape gives %" PRId64 " to axis %d of '%s', which is always %" PRId64,
                                      size, axis, v->name, have);
-  const char *key = axis_key(s, v, axis);
+  const char *key = pare_axis_key(s->a, v, axis);
   if (!key) return pare_nomem(c);
   const PareDimBinding *d = find_dim(s, key);
   if (d && d->size != size)
@@ -116,7 +110,7 @@ static PareStatus fill_rest(Shapes *s, int64_t batch, int64_t other) {
     const PareValue *v = s->g->inputs.at[i];
     for (int axis = 0; axis < v->type.rank; axis++) {
       if (v->type.dim[axis] >= 0) continue;
-      const char *key = axis_key(s, v, axis);
+      const char *key = pare_axis_key(s->a, v, axis);
       if (!key) return pare_nomem(s->c);
       PareDimBinding *d = find_dim(s, key);
       if (d && axis == 0 && batch > 0) d->size = batch;
@@ -161,7 +155,7 @@ PareStatus pare_shapes_bind(PareCtx *c, PareArena *a, const PareGraph *g, const 
   }
   if (status == PARE_OK || status == PARE_NOMEM) return status;
   c->diag = first;
-  if (!told) pare_ask_for_sizes(&c->diag);
+  if (!told) pare_ask_for_sizes(g, &c->diag);
   return first.code;
 }
 

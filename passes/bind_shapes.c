@@ -12,15 +12,20 @@ enum { EVAL_LIMIT = 64 << 10 };
 
 /* --- the inputs' axes --- */
 
-static int64_t lookup(int ndims, const PareDimBinding *dims, const char *name) {
-  for (int i = 0; name && i < ndims; i++)
+const char *pare_axis_key(PareArena *a, const PareValue *v, int axis) {
+  if (v->dim_name && v->dim_name[axis]) return v->dim_name[axis];
+  return pare_arena_printf(a, "%s:%d", v->name, axis);
+}
+
+int64_t pare_bound_size(size_t n, const PareDimBinding *dims, const char *name) {
+  for (size_t i = 0; name && i < n; i++)
     if (!strcmp(dims[i].name, name)) return dims[i].size;
   return -1;
 }
 
 /* By name first, then by place. */
 static int64_t axis_size(const PareValue *v, int axis, int ndims, const PareDimBinding *dims) {
-  int64_t size = v->dim_name ? lookup(ndims, dims, v->dim_name[axis]) : -1;
+  int64_t size = v->dim_name ? pare_bound_size((size_t)ndims, dims, v->dim_name[axis]) : -1;
   if (size >= 0) return size;
   size_t len = strlen(v->name);
   for (int i = 0; i < ndims; i++) {

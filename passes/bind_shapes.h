@@ -12,6 +12,11 @@
  * a node's rule or kernel says, naming the node. */
 PARE_MUST_USE PareStatus pare_bind_shapes(PareCtx *c, PareGraph *g, int ndims, const PareDimBinding *dims);
 
+/* What a binding calls the axis, in a: NULL when memory is out. */
+const char *pare_axis_key(PareArena *a, const PareValue *v, int axis);
+/* The size that is bound to `name`; -1: none is, or name is NULL. */
+int64_t pare_bound_size(size_t n, const PareDimBinding *dims, const char *name);
+
 /* One node of that walk: types and, where it is cheap, numbers of its results. */
 PARE_MUST_USE PareStatus pare_bind_node(PareCtx *c, PareGraph *g, PareNode *n);
 

@@ -27,33 +27,21 @@ static bool divides_a_dim(const PareGraph *g, int64_t p) {
 typedef enum Fallback { ALL_PRIMES, BATCH_ONE, AS_TOLD, ALL_ONE, HALVED, FALLBACKS } Fallback;
 enum { HALVES = 32 };
 
-/* 0: not told. */
-static int64_t told_size(const PareGraph *g, const char *key) {
-  for (size_t i = 0; i < g->told.n; i++)
-    if (!strcmp(g->told.at[i].name, key)) return g->told.at[i].size;
-  return 0;
-}
-
-static const char *axis_key(PareArena *a, const PareValue *v, int axis) {
-  if (v->dim_name && v->dim_name[axis]) return v->dim_name[axis];
-  return pare_arena_printf(a, "%s:%d", v->name, axis);
-}
-
 static PareStatus bind(PareCtx *c, PareArena *a, const PareGraph *g, int salt, Fallback how, PareGraph **out) {
   PareDimBinding dims[MAX_AXES];
   int n = 0, next = salt * 3;
   for (size_t i = 0; i < g->inputs.n; i++) {
     const PareValue *v = g->inputs.at[i];
     for (int d = 0; d < v->type.rank; d++) {
-      const char *key = v->type.dim[d] < 0 ? axis_key(a, v, d) : "";
+      const char *key = v->type.dim[d] < 0 ? pare_axis_key(a, v, d) : "";
       if (!key) return pare_nomem(c);
       bool known = !*key;
       for (int j = 0; j < n; j++) known |= !strcmp(dims[j].name, key);
       if (known) continue;
       if (n == MAX_AXES) return pare_error(c, PARE_UNSUPPORTED, "more than %d dynamic axes", MAX_AXES);
-      int64_t size = how == AS_TOLD && d > 0 ? told_size(g, key) : 0;
+      int64_t size = how == AS_TOLD && d > 0 ? pare_bound_size(g->told.n, g->told.at, key) : -1;
       if (how == ALL_ONE || (how == BATCH_ONE && d == 0)) size = 1;
-      if (!size) {
+      if (size < 0) {
         for (int tries = 0; tries < NPRIMES && divides_a_dim(g, primes[next % NPRIMES]); tries++) next++;
         size = primes[next++ % NPRIMES] * (how == HALVED && d > 0 ? HALVES : 1);
       }
@@ -64,8 +52,16 @@ static PareStatus bind(PareCtx *c, PareArena *a, const PareGraph *g, int salt, F
   return *out ? pare_bind_shapes(c, *out, n, dims) : c->diag.code;
 }
 
-void pare_ask_for_sizes(PareDiag *d) {
+static bool is_dynamic(const PareGraph *g) {
+  bool any = false;
+  for (size_t i = 0; i < g->inputs.n; i++)
+    for (int d = 1; d < g->inputs.at[i]->type.rank; d++) any |= g->inputs.at[i]->type.dim[d] < 0;
+  return any;
+}
+
+void pare_ask_for_sizes(const PareGraph *g, PareDiag *d) {
   size_t n = strlen(d->text);
+  if (!is_dynamic(g)) return;
   snprintf(d->text + n, sizeof d->text - n, " (if it takes certain sizes only, --shape tells them)");
 }
 
@@ -80,6 +76,6 @@ PareStatus pare_probe_dims(PareCtx *c, PareArena *a, const PareGraph *g, int sal
     c->diag = before;
   }
   c->diag = first; /* what primes met is the model's fault */
-  if (!g->told.n) pare_ask_for_sizes(&c->diag);
+  if (!g->told.n) pare_ask_for_sizes(g, &c->diag);
   return c->diag.code;
 }

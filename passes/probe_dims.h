@@ -11,7 +11,7 @@
  * a prime. Lives in a. */
 PARE_MUST_USE PareStatus pare_probe_dims(PareCtx *c, PareArena *a, const PareGraph *g, int salt, PareGraph **out);
 
-/* Adds to an error that sizes may have caused how they are told. */
-void pare_ask_for_sizes(PareDiag *d);
+/* Adds to an error how sizes are told, where dynamic axes of g other than the batch's may have caused it. */
+void pare_ask_for_sizes(const PareGraph *g, PareDiag *d);
 
 #endif

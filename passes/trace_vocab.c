@@ -16,22 +16,6 @@ typedef struct Vocab {
   int64_t size; /* rows of the largest table that ids look up */
 } Vocab;
 
-typedef struct Search {
-  const PareAxis *leaf;
-  bool found;
-} Search;
-
-static void is_leaf(PareAxis *axis, void *arg) {
-  Search *s = arg;
-  s->found |= axis == s->leaf;
-}
-
-static bool holds(PareAxis *axis, const PareAxis *leaf) {
-  Search s = {leaf, false};
-  pare_axis_leaves(axis, is_leaf, &s);
-  return s.found;
-}
-
 /* The leaf that a Gather of a constant by ids indexes; NULL when it is none. */
 static PareAxis *table_of(const Vocab *v, const PareNode *n) {
   if (n->op != PARE_OP_GATHER || !v->t->constant[n->in[0]->id]) return NULL;
@@ -101,7 +85,7 @@ static PareStatus add_members(Vocab *v, PareDim *dim) {
       if (!n->in[k] || n->in[k]->role != PARE_CONST) continue;
       for (int axis = 0; axis < n->in[k]->type.rank; axis++) {
         PareMember m = {n->in[k], n, k, axis};
-        if (!holds(pare_axis_in(v->t, n, k, axis), dim->leaf)) continue;
+        if (!pare_axis_holds(pare_axis_in(v->t, n, k, axis), dim->leaf)) continue;
         if (!pare_vec_push(v->a, &dim->members, m)) return pare_nomem(v->c);
       }
     }
@@ -126,7 +110,7 @@ static bool is_made(const Vocab *v, const PareAxis *leaf) {
   for (size_t i = 0; i < v->t->contractions.n; i++) {
     const PareContraction *x = &v->t->contractions.at[i];
     for (int axis = 0; axis < x->node->in[x->weight]->type.rank; axis++)
-      if (axis != x->weight_axis && holds(pare_axis_in(v->t, x->node, x->weight, axis), leaf)) return true;
+      if (axis != x->weight_axis && pare_axis_holds(pare_axis_in(v->t, x->node, x->weight, axis), leaf)) return true;
   }
   return false;
 }

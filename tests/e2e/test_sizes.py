@@ -102,3 +102,10 @@ def test_a_model_that_takes_one_size_is_told_it(tmp_path):
         refused = run(*command, code=4)
         assert "--shape tells them" in refused.stderr, refused.stderr
     assert not (tmp_path / "new.onnx").exists()
+
+
+def test_a_broken_model_without_dynamic_axes_is_not_said_to_want_sizes(tmp_path):
+    model = network(20, 20, batch=1, side=24)
+    onnx.save(model, str(tmp_path / "model.onnx"))
+    refused = run("inspect", tmp_path / "model.onnx", code=4).stderr
+    assert "head" in refused and "--shape" not in refused and refused.count("\n") == 1, refused

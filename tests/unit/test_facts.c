@@ -76,8 +76,8 @@ Test(facts, know_how_wide_rows_are_behind_a_weight) {
     PareFacts facts = facts_of(f, g);
     PareFact is = pare_facts_of(&facts, pare_graph_find(g, "y"));
     cr_expect(is.tail[0] == cases[i].last && is.tail[1] == cases[i].before,
-              "%s: [.., %lld, %lld], not [.., %lld, %lld]", cases[i].what, (long long)is.tail[1], (long long)is.tail[0], (long long)cases[i].before,
-              (long long)cases[i].last);
+              "%s: [.., %lld, %lld], not [.., %lld, %lld]", cases[i].what, (long long)is.tail[1],
+              (long long)is.tail[0], (long long)cases[i].before, (long long)cases[i].last);
     fix_free(f);
   }
 }
