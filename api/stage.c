@@ -100,6 +100,7 @@ static PareStatus compile(PareTuner *t, bool cut_any) {
   t->batch = t->most;
   PARE_TRY(pare_feed_bind(c, g, t->data, &t->batch));
   t->micro = (t->o->batch + t->batch - 1) / t->batch;
+  t->spec.one_run = t->micro == 1 && t->device->host;
   PARE_TRY(choose_task(t, g));
   PareAdapters adapters;
   PARE_TRY(pare_params_cut(c, t->stage, &t->params, t->dims, &adapters));

@@ -152,6 +152,19 @@ PareStatus pare_infer_mergedweight(PareCtx *c, PareNode *n) {
   return set_out(c, n, 1, bias);
 }
 
+/* row[K], col[N] of Importance: of W as it is merged for dx, from dA and dB. */
+static PareStatus set_scores(PareCtx *c, PareNode *n, int64_t cols) {
+  enum { DX, DA, DB, ROW = 4, COL, SCORED };
+  bool merges = given(n, 3) && !pare_attr_get(&n->attr, merged, 0);
+  if (n->nout != SCORED || !n->out[ROW] || !n->out[COL] || !n->out[DX] || !n->out[DA] || !n->out[DB] || !merges)
+    return pare_fail(c, n, PARE_FORMAT, "sums of scores are of rows and columns, beside dx, dA and dB, and of a weight "
+                     "that is merged here");
+  PareType t = {n->in[3]->type.dtype, 1, {n->in[3]->type.dim[0]}};
+  PARE_TRY(set_out(c, n, ROW, t));
+  t.dim[0] = cols;
+  return set_out(c, n, COL, t);
+}
+
 PareStatus pare_infer_lineargrad(PareCtx *c, PareNode *n) {
   int64_t cols;
   PARE_TRY(check_linear(c, n, &cols));
@@ -170,7 +183,8 @@ PareStatus pare_infer_lineargrad(PareCtx *c, PareNode *n) {
     PARE_TRY(need_input(c, n, i + 2));
     PARE_TRY(set_out(c, n, i, n->in[i + 2]->type));
   }
-  return n->nout > 3 ? set_out(c, n, 3, *dy) : PARE_OK;
+  if (n->nout > 3) PARE_TRY(set_out(c, n, 3, *dy));
+  return n->nout > 4 ? set_scores(c, n, cols) : PARE_OK;
 }
 
 /* Input i as [batch, heads, rows, width]; `heads` is the axis that holds them, 1 or 2. */

@@ -54,10 +54,11 @@ PareCost pare_cost_einsum(const PareNode *n) {
   return n->nin > 1 ? of_macs(n, terms) : (PareCost){.flops = terms, .bytes = traffic(n)};
 }
 
-/* x, W, dy, A, B: dx sums over dy's columns; U, V, dA and dB over the rank. */
+/* x, W, dy, A, B: dx sums over dy's columns; U, V, dA and dB over the rank, as A·dB, dA·B and dA·dB of scores do. */
 PareCost pare_cost_lineargrad(const PareNode *n) {
   const PareType *dy = &n->in[2]->type;
   double macs = n->nout > 0 && n->out[0] ? count(n->in[0]) * (double)dy->dim[dy->rank - 1] : 0;
+  if (n->nout > 4) macs += 3 * count(n->in[1]) * (double)n->in[3]->type.dim[1];
   if (n->nin > 3 && n->in[3]) macs += 2 * (count(n->in[0]) + count(n->in[2])) * (double)n->in[3]->type.dim[1];
   return of_macs(n, macs);
 }

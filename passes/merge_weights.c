@@ -7,7 +7,7 @@
 #include "passes/match.h"
 #include "passes/pass.h"
 
-enum { X, W, BIAS, A, B, MASK, LINEAR_INPUTS };
+enum { X, W, BIAS, A, B, MASK, LINEAR_INPUTS, SCORES = 4 };
 
 typedef struct Merge {
   PareCtx *c;
@@ -27,6 +27,7 @@ static bool lasts(const Merge *m, const PareValue *v) {
 static bool is_adapted(const Merge *m, const PareNode *n) {
   if (n->op != PARE_OP_LINEAR && n->op != PARE_OP_LINEARGRAD) return false;
   if (pare_attr_get(&n->attr, merged, 0) || !(input(n, A) || input(n, MASK))) return false;
+  if (n->nout > SCORES) return false; /* it scores what it merges */
   return lasts(m, n->in[W]) && lasts(m, input(n, A)) && lasts(m, input(n, B)) && lasts(m, input(n, MASK));
 }
 

@@ -500,8 +500,8 @@ static PareStatus check_dump(Build *b) {
   return pare_error(b->c, PARE_USAGE, "--dump-after: there is no pass '%s'; there are train-constants, widen, "
                     "float-products, insert-masks, insert-lora, fold-constants, fake-quantize, drop-noops, "
                     "fuse-layernorm, fuse-gelu, fuse-linear, fuse-attention, fetch-weights, fuse-masks, "
-                    "narrow-rows, lower-precision, loss, autodiff, scores, fuse-sums, renorm, fuse-gelu-grad, update, recompute, "
-                    "merge-weights", name);
+                    "narrow-rows, lower-precision, loss, autodiff, scores, fuse-sums, renorm, fuse-gelu-grad, "
+                    "fuse-importance, update, recompute, merge-weights", name);
 }
 
 static bool makes_integers(PareOp op) {
@@ -623,6 +623,7 @@ PareStatus pare_build_training(PareCtx *c, PareGraph *g, const PareDims *d, cons
   if (!spec->plain) PARE_TRY(pare_run_passes(c, g, "fuse-sums", spec->dump_after));
   if (!spec->plain && spec->renorm) PARE_TRY(pare_run_passes(c, g, "renorm", spec->dump_after));
   if (!spec->plain && spec->reread) PARE_TRY(pare_run_passes(c, g, "fuse-gelu-grad", spec->dump_after));
+  if (!spec->plain && spec->one_run) PARE_TRY(pare_run_passes(c, g, "fuse-importance", spec->dump_after));
   last = g->last;
   PARE_TRY(update(&b));
   set_phase(g, last, PARE_PHASE_UPDATE);

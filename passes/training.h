@@ -43,6 +43,7 @@ typedef struct PareTrainSpec {
   bool bf16;                 /* products of layers and attention in bf16 */
   bool renorm;               /* norms in f32 are made again rather than written: a GPU computes faster than it stores */
   bool reread;               /* GELU is made again where the gradients of adapters read it: less memory, more time */
+  bool one_run;              /* a step is one micro-batch, on a host: weights are scored where they are merged */
   bool merge;                /* weights with their adapters are made once a run, all at once; else at each product */
   PareRecompute recompute;   /* dear 0: every result that backward reads is kept */
   bool scores_alone;         /* of a criterion that needs nothing: no loss, no backward, no update */

@@ -7,7 +7,7 @@
 #include "kernels/cpu/tile.h"
 
 #ifndef T
-enum { X, W, DY = 2, ADDED = 6, H, INPUTS, MADE = 3 };
+enum { X, W, DY = 2, ADDED = 6, H, INPUTS, MADE = 3, ROW_SUMS, COL_SUMS };
 
 static const PareTensor *operand(const PareKernelArgs *args, int i) {
   return i < args->nin && args->in[i].type.rank ? &args->in[i] : NULL;
@@ -96,13 +96,42 @@ static size_t made_bytes(const PareKernelArgs *args) {
   return args->attr->act ? up((size_t)pare_count(&args->in[X]) * pare_esize(&args->in[X])) : 0;
 }
 
-/* The gradients of A and B come first: what they take is free again when W' is merged. Before both is x, where it is
- * made. */
+/* What of S is merged at a time for dx. Of the product that has been planned. */
+static void blocks_of(const PareKernelArgs *args, const PareLinear *l, int64_t *row_block, int64_t *col_block) {
+  *row_block = *col_block = PARE_STRIP;
+  if (!args->state && args->in[X].type.dtype != PARE_F64) return;
+  PareOrder o = args->state ? PARE_CPU(product_order)(args->state) : pare_plain_order(l->n, l->k);
+  *row_block = l->transposed ? o.kb : o.nb, *col_block = l->transposed ? o.nb : o.kb;
+}
+
+/* Lays out what scores take from the front of the workspace, which may be NULL. Bytes; 0 where nobody asks. */
+static size_t lay_out_scores(const PareKernelArgs *args, const PareLinear *l, PareScored *s) {
+  if (args->nout <= ROW_SUMS || !args->out[ROW_SUMS].type.rank) return 0;
+  int64_t rows = l->transposed ? l->n : l->k, cols = l->transposed ? l->k : l->n;
+  size_t of = args->in[X].type.dtype == PARE_F64 ? sizeof(double) : sizeof(float), at = 0;
+  blocks_of(args, l, &s->row_block, &s->col_block);
+  int64_t row_sums = pare_ceil_div(cols, s->col_block) * rows, col_sums = pare_ceil_div(rows, s->row_block) * cols;
+  struct { void **to; int64_t n; } part[] = {{&s->u, rows * l->r}, {&s->v, rows * l->r},
+                                             {&s->p, (cols + s->col_block) * l->r}, {&s->row_sums, row_sums},
+                                             {&s->col_sums, col_sums}};
+  for (size_t i = 0; i < sizeof part / sizeof *part; i++) {
+    *part[i].to = args->workspace ? (char *)args->workspace + at : NULL;
+    at += up((size_t)part[i].n * of);
+  }
+  s->da = args->out[1].data, s->db = args->out[2].data;
+  s->eta = pare_attr_get(args->attr, alpha, 1.0), s->square = args->attr->power == 2;
+  return at;
+}
+
+/* The gradients of A and B come first: what they take is free again when W' is merged and scored. Before all is x,
+ * where it is made. */
 PareStatus PARE_CPU(plan_LINEARGRAD)(PareKernelArgs *args) {
   PareLinear l = linear_of(args), product = product_of(args);
   size_t lora = l.r ? PARE_CPU(lora_bytes)(&l, args->in[X].type.dtype) : 0;
   bool dx = args->out[0].type.rank != 0; /* else nobody wants it */
   if (dx) PARE_TRY(plan_product(args, &product, true));
+  PareScored s;
+  args->workspace_bytes += lay_out_scores(args, &l, &s);
   if (args->workspace_bytes < lora) args->workspace_bytes = lora;
   args->workspace_bytes += made_bytes(args);
   return PARE_OK;
@@ -174,46 +203,7 @@ PareStatus PARE_CPU(MERGEDWEIGHT)(PareKernelArgs *args) {
 }
 
 #else /* the template */
-/* W as it is stored, S[rows, cols], plus left[rows, r]·right[r, cols], times a factor for each row or column. The
- * columns are read in runs of `panel`, and `right` lies in panels [r, panel]: its rows would fight for the same sets
- * of the cache where cols is a multiple of a page. */
-typedef struct FN(Merge) {
-  int64_t rows, cols, r, panel; /* w may lie at any address */
-  const C *w, *left, *right, *row_mask, *col_mask;
-} FN(Merge);
-
-/* W plus the adapter, n·LANES elements of a row, n 4 or 1: the sums stay in registers. */
-static PARE_INLINE void FN(add_adapter)(int n, const FN(Merge) *m, const C *w, const C *left, const C *right, C *out) {
-  FN(Vec) sum[4];
-  for (int v = 0; v < n; v++) sum[v] = LOOSE(w + v * LANES);
-  for (int64_t t = 0; t < m->r; t++, right += m->panel)
-    for (int v = 0; v < n; v++) sum[v] += left[t] * VEC(right + v * LANES);
-  for (int v = 0; v < n; v++) VEC(out + v * LANES) = sum[v];
-}
-
-/* S's elements [i][j0, j0 + n), n <= panel, j0 a multiple of it. The rows below are far apart in memory, where no
- * processor looks ahead by itself. */
-static PARE_INLINE void FN(merge_run)(const FN(Merge) *m, int64_t i, int64_t j0, int64_t n, C *out) {
-  enum { AHEAD = 12, LINE = 64 / sizeof(C) };
-  const C *w = m->w + i * m->cols + j0, *left = m->left + i * m->r, *right = m->right + j0 * m->r;
-  int64_t j = 0;
-  for (; i + AHEAD < m->rows && j < n; j += LINE) __builtin_prefetch(w + AHEAD * m->cols + j);
-  for (j = 0; j + 4 * LANES <= n; j += 4 * LANES) FN(add_adapter)(4, m, w + j, left, right + j, out + j);
-  for (; j + LANES <= n; j += LANES) FN(add_adapter)(1, m, w + j, left, right + j, out + j);
-  for (; j < n; j++) {
-    C sum;
-    memcpy(&sum, w + j, sizeof sum);
-    for (int64_t t = 0; t < m->r; t++) sum += left[t] * right[t * m->panel + j];
-    out[j] = sum;
-  }
-  C scale = m->row_mask ? m->row_mask[i] : 1;
-  if (m->col_mask)
-#pragma omp simd
-    for (j = 0; j < n; j++) out[j] *= m->col_mask[j0 + j];
-  if (scale != 1)
-#pragma omp simd
-    for (j = 0; j < n; j++) out[j] *= scale;
-}
+#include "kernels/cpu/linear_merge.h"
 
 /* One block of the result at (p0, q0): rows p are S's rows, or its columns when `turned`. */
 static void FN(merge_block)(const FN(Merge) *m, bool turned, const PareOrder *o, int64_t p0, int64_t q0, T *out) {
@@ -221,10 +211,8 @@ static void FN(merge_block)(const FN(Merge) *m, bool turned, const PareOrder *o,
   int64_t np = pare_min_i64(o->kb, (turned ? m->cols : m->rows) - p0);
   int64_t nq = pare_min_i64(o->nb, (turned ? m->rows : m->cols) - q0);
   if (o->padded && (np < o->kb || nq < o->nb)) memset(tile, 0, sizeof tile);
-  if (turned)
-    for (int64_t i = 0; i < nq; i++) FN(merge_run)(m, q0 + i, p0, np, tile[i]);
-  else
-    for (int64_t i = 0; i < np; i++) FN(merge_run)(m, p0 + i, q0, nq, tile[i]);
+  FN(merge_tile)(m, turned ? &(FN(Tile)){q0, p0, nq, np, PARE_BLOCK, tile[0]}
+                           : &(FN(Tile)){p0, q0, np, nq, PARE_BLOCK, tile[0]});
   if (o->padded) np = o->kb, nq = o->nb;
   T *to = out + p0 / o->kb * o->kblock + q0 / o->nb * o->nblock;
   if (o->pair == 2 && sizeof(T) == 2) {
@@ -243,31 +231,31 @@ static void FN(merge_block)(const FN(Merge) *m, bool turned, const PareOrder *o,
   }
 }
 
-/* left[i, t] and right[t, j] of the stored matrix; the scale goes with left. */
-static void FN(factor)(const PareLinear *l, int64_t panel, C *left, C *right) {
-  const C *a = l->a->data, *b = l->b->data;
-  C s = (C)l->scale;
-  int64_t cols = l->transposed ? l->k : l->n;
-  if (!l->transposed)
-    for (int64_t i = 0; i < l->k * l->r; i++) left[i] = s * a[i];
-  else
-    for (int64_t i = 0; i < l->n; i++)
-      for (int64_t t = 0; t < l->r; t++) left[i * l->r + t] = s * b[t * l->n + i];
-  for (int64_t j0 = 0; j0 < cols; j0 += panel, right += l->r * panel)
-    for (int64_t t = 0; t < l->r; t++)
-      for (int64_t j = 0; j < pare_min_i64(panel, cols - j0); j++)
-        right[t * panel + j] = l->transposed ? a[(j0 + j) * l->r + t] : b[t * l->n + j0 + j];
+/* out[i] = sum of the n blocks' sums [n, count] */
+static void FN(add_sums)(int64_t n, int64_t count, const C *sums, C *out) {
+#pragma omp parallel for schedule(static) if (pare_threaded(n * count))
+  for (int64_t part = 0; part < PARE_PARTS; part++) {
+    int64_t lo, hi;
+    pare_part(count, PARE_PARTS, part, &lo, &hi);
+    for (int64_t i = lo; i < hi; i++) out[i] = 0;
+    for (int64_t k = 0; k < n; k++)
+#pragma omp simd
+      for (int64_t i = lo; i < hi; i++) out[i] += sums[k * count + i];
+  }
+}
+
+/* row [k], col [n]; rows of S are columns of a transposed W. */
+static void FN(finish_scores)(const PareLinear *l, C *row, C *col) {
+  const PareScored *s = l->scored;
+  int64_t rows = l->transposed ? l->n : l->k, cols = l->transposed ? l->k : l->n;
+  FN(add_sums)(pare_ceil_div(cols, s->col_block), rows, s->row_sums, l->transposed ? col : row);
+  FN(add_sums)(pare_ceil_div(rows, s->row_block), cols, s->col_sums, l->transposed ? row : col);
 }
 
 /* W' [k, n], or its transpose, into `out` in the order o. work: factors() elements. */
 static void FN(merge)(const PareLinear *l, bool transpose, const PareOrder *o, C *work, T *out) {
-  const C *mask = l->mask ? l->mask->data : NULL;
-  FN(Merge) m = {.rows = l->transposed ? l->n : l->k, .cols = l->transposed ? l->k : l->n, .r = l->r,
-                 .w = l->w->data, .left = work, .right = work + (l->transposed ? l->n : l->k) * l->r,
-                 .row_mask = l->transposed ? NULL : mask, .col_mask = l->transposed ? mask : NULL};
   bool turned = transpose != l->transposed;
-  m.panel = turned ? o->kb : o->nb;
-  if (l->r) FN(factor)(l, m.panel, work, work + m.rows * l->r);
+  FN(Merge) m = FN(merge_of)(l, turned ? o->kb : o->nb, work);
   int64_t rows = turned ? m.cols : m.rows, cols = turned ? m.rows : m.cols;
   int64_t nk = pare_ceil_div(rows, o->kb), nn = pare_ceil_div(cols, o->nb);
 #pragma omp parallel for schedule(static) if (pare_threaded(rows * cols))
@@ -306,7 +294,8 @@ static PareStatus FN(linear)(PareKernelArgs *args) {
                       args->out[0].data);
 }
 
-/* Inputs: x, W, dy, A, B, mask, add, h. Outputs: dx, dA, dB, each if wanted; with h, what is dy then. */
+/* Inputs: x, W, dy, A, B, mask, add, h. Outputs: dx, dA, dB, each if wanted; with h, what is dy then; row [K], col [N],
+ * sums of scores. */
 static PareStatus FN(linear_grad)(PareKernelArgs *given) {
   PareTensor in[INPUTS];
   PareKernelArgs own, *args = &own;
@@ -317,8 +306,14 @@ static PareStatus FN(linear_grad)(PareKernelArgs *given) {
     PARE_CPU(lora_grad)(&l, args->in[X].type.dtype, args->in[X].data, args->in[DY].data, args->workspace, dA, dB);
   if (!pare_wanted(args, 0)) return PARE_OK;
   const void *add = pare_given(args, ADDED) ? args->in[ADDED].data : NULL;
+  PareScored scored;
   l = product_of(args);
-  return FN(multiply)(args, &l, true, args->in[DY].data, NULL, add, args->out[0].data);
+  size_t bytes = lay_out_scores(args, &l, &scored);
+  if (bytes) l.scored = &scored;
+  args->workspace = (char *)args->workspace + bytes, args->workspace_bytes -= bytes;
+  PARE_TRY(FN(multiply)(args, &l, true, args->in[DY].data, NULL, add, args->out[0].data));
+  if (l.scored) FN(finish_scores)(&l, args->out[ROW_SUMS].data, args->out[COL_SUMS].data);
+  return PARE_OK;
 }
 
 /* Inputs: W, bias, A, B, mask. Outputs: W' as W is stored, the bias, in T. */

@@ -5,12 +5,36 @@
 
 #include "kernels/cpu/cpu.h"
 
+/* What LinearGrad finds out about W while it merges it, where it is asked to: Importance (importance.c has the
+ * formula) of S[rows, cols], W as it is stored, in the type of the arithmetic. For a row of S
+ *   G = sum u_t·P_t + v_t·Q_t,   I = |G·(W + s·A·B)| ^ power
+ * and W + s·A·B is at hand, and Q what `right` is there. A block of S, row_block by col_block, has its own sums, which
+ * do not depend on who merges what; but oneDNN, whose blocks they are, may choose others for more threads. */
+typedef struct PareScored {
+  const void *da, *db; /* of this run */
+  double eta;
+  bool square;
+  void *u, *v, *p;                /* [rows, r] each; [r, cols] in panels, as `right` lies */
+  void *row_sums, *col_sums;      /* [blocks of columns][rows], [blocks of rows][cols] */
+  int64_t row_block, col_block;   /* what is merged at a time; col_block is a panel */
+} PareScored;
+
+/* Rows and vectors that are merged side by side, and where they are scored too: as many sums as registers hold. */
+#ifdef __AVX512F__
+enum { PARE_MERGE_ROWS = 8, PARE_MERGE_VECS = 2, PARE_SCORE_ROWS = 4, PARE_SCORE_VECS = 2 };
+#else /* a vector is two registers of 16 */
+enum { PARE_MERGE_ROWS = 4, PARE_MERGE_VECS = 1, PARE_SCORE_ROWS = 2, PARE_SCORE_VECS = 1 };
+#endif
+/* Columns, and rows, that linear_bf16 and linear_parts merge at a time. */
+enum { PARE_STRIP = 32 };
+
 /* Inputs: x, W, bias (Linear) or dy (LinearGrad), A, B, mask. y = x·(m∘(W + s·A·B)) + bias. */
 typedef struct PareLinear {
   int64_t m, k, n, r;
   bool transposed; /* W is stored [n, k] */
   double scale;
   const PareTensor *w, *a, *b, *mask; /* NULL: left out */
+  PareScored *scored;                 /* NULL: nobody asks */
 } PareLinear;
 
 /* The gradients of A and B, in the type of the arithmetic: dA [k, r], dB [r, n], NULL where nobody wants it. With

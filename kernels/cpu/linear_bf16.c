@@ -2,7 +2,7 @@
  * the result are shared out among the threads. A thread merges W' = m∘(W + s·A·B) a panel of columns at a time, straight
  * into pairs that stay in its cache, and multiplies all rows by it; meanwhile the next panel's weights come from memory,
  * so that the frozen f32 weights, more bytes than all else, are read at no cost. Of short sums oneDNN makes more. */
-#include "kernels/cpu/linear_merge.h"
+#include "kernels/cpu/linear_tile.h"
 
 /* A panel is some strips of STRIP columns, [depth/2, STRIP] pairs each: as many as PANEL bytes hold, but never so few
  * that x is read all too often. BLOCK rows of x are multiplied at a time. */
@@ -48,8 +48,8 @@ static void merge_panel(const Merge *g, int64_t q0, int64_t strips, uint32_t *pa
 /* Asks for part i of n of the weights that `width` columns, q0 and following, are made of. */
 static void ask_part(const Merge *g, int64_t q0, int64_t width, int64_t i, int64_t n) {
   int64_t lo, hi;
-  pare_part(g->turned ? width : g->rows, n, i, &lo, &hi);
-  if (g->turned) ask_weights(g, q0 + lo, 0, hi - lo, g->cols);
+  pare_part(g->turned ? width : g->of.rows, n, i, &lo, &hi);
+  if (g->turned) ask_weights(g, q0 + lo, 0, hi - lo, g->of.cols);
   else ask_weights(g, lo, q0, hi - lo, width);
 }
 
@@ -121,7 +121,7 @@ void PARE_CPU(linear_bf16)(const PareLinear *l, bool backward, const uint16_t *i
   int64_t planned = ((int64_t)(bytes / sizeof *left) - factor_words(l)) / each;
   int64_t threads = pare_min_i64(strips, pare_min_i64(omp_get_max_threads(), planned));
   const PareTiles *tiles = PARE_CPU(tiles)();
-#pragma omp parallel num_threads((int)threads) if (pare_threaded(g.rows * g.cols))
+#pragma omp parallel num_threads((int)threads) if (pare_threaded(g.from * g.to))
   {
     int64_t lo, hi, n = omp_get_num_threads();
     float *at = desks + omp_get_thread_num() * each;

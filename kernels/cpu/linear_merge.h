@@ -1,110 +1,186 @@
-/* linear_merge.h - W' = m∘(W + s·A·B) of a linear layer, tile by tile, for the products that merge it as they multiply:
- * linear_bf16.c and linear_parts.c. W comes from memory meanwhile: whoever multiplies asks for what is merged next. */
-#ifndef PARE_KERNELS_CPU_LINEAR_MERGE_H
-#define PARE_KERNELS_CPU_LINEAR_MERGE_H
+/* linear_merge.h - a tile of W' = m∘(W + s·A·B) of a linear layer, and what LinearGrad scores while it merges
+ * (PareScored). No include guard: it is included for each type of the arithmetic, with C, FN, LANES, VEC and LOOSE as
+ * floats.h has them. */
 
-#include <string.h>
+/* W as it is stored, S[rows, cols], plus left[rows, r]·right[r, cols], times a factor for each row or column. The
+ * columns are read in runs of `panel`, and `right` lies in panels [r, panel]: its rows would fight for the same sets
+ * of the cache where cols is a multiple of a page. */
+typedef struct FN(Merge) {
+  int64_t rows, cols, r, panel;
+  const C *w, *left, *right, *row_mask, *col_mask; /* w may lie at any address; masks may be NULL */
+  const PareScored *scored;                        /* may be NULL */
+} FN(Merge);
 
-#include "kernels/cpu/linear.h"
-#include "kernels/cpu/tile.h"
+/* Where in S a tile is, all of it; cols <= panel, j a multiple of it. To out, whose rows are `next` apart. */
+typedef struct FN(Tile) {
+  int64_t i, j, rows, cols, next;
+  C *out;
+} FN(Tile);
 
-enum { STRIP = 2 * PARE_TILE, LANES = 16, LINE = 64 };
-
-typedef float Vec __attribute__((vector_size(64), aligned(4), may_alias));
-typedef float Loose __attribute__((vector_size(64), aligned(1), may_alias));
-
-/* S[rows, cols] is W as it is stored; the product reads it as [from, to], or turned. W' = W + left·right, times a factor
- * for each row or column of S. */
-typedef struct Merge {
-  int64_t rows, cols, r, from, to, depth; /* depth: from, in whole PARE_TILE_DEPTHs */
-  const float *w, *left, *right, *row_mask, *col_mask; /* w may lie at any address */
-  bool turned;
-} Merge;
-
-/* Floats that left and right take. */
-static inline int64_t factor_words(const PareLinear *l) { return pare_tile_up((l->k + l->n + STRIP) * l->r, LANES); }
-
-/* left [rows, r] and, in strips [r, STRIP], right; the scale goes with left. */
-static inline void factor(const PareLinear *l, float *left, float *right) {
-  const float *a = l->a->data, *b = l->b->data;
-  float s = (float)l->scale;
-  for (int64_t t = 0; t < l->r; t++) {
-    for (int64_t i = 0; i < l->k; i++)
-      if (l->transposed) right[(i / STRIP * l->r + t) * STRIP + i % STRIP] = a[i * l->r + t];
-      else left[i * l->r + t] = s * a[i * l->r + t];
+/* Of a [k, r] and b [r, n], s times what belongs to rows of S, [rows, r]. */
+static inline void FN(take_left)(const PareLinear *l, C s, const C *a, const C *b, C *left) {
+  if (!l->transposed)
+    for (int64_t i = 0; i < l->k * l->r; i++) left[i] = s * a[i];
+  else
     for (int64_t i = 0; i < l->n; i++)
-      if (l->transposed) left[i * l->r + t] = s * b[t * l->n + i];
-      else right[(i / STRIP * l->r + t) * STRIP + i % STRIP] = b[t * l->n + i];
-  }
+      for (int64_t t = 0; t < l->r; t++) left[i * l->r + t] = s * b[t * l->n + i];
 }
 
-/* Half a tile, [8, STRIP] of S at (i, j), of which nothing lies beyond S. */
-static inline void merge_half(const Merge *g, int64_t i, int64_t j, float *tile) {
-  enum { ROWS = PARE_TILE / 2 };
-  Vec sum[ROWS][2], col[2] = {(Vec){0} + 1, (Vec){0} + 1};
-  for (int r = 0; r < ROWS; r++)
-    for (int v = 0; v < 2; v++) sum[r][v] = *(const Loose *)(uintptr_t)(g->w + (i + r) * g->cols + j + v * LANES);
-  const float *left = g->left + i * g->r, *right = g->right + j * g->r;
-  for (int64_t t = 0; t < g->r; t++, right += STRIP) {
-    Vec b0 = *(const Vec *)right, b1 = *(const Vec *)(right + LANES);
-    for (int r = 0; r < ROWS; r++) {
-      float a = left[r * g->r + t];
-      sum[r][0] += a * b0, sum[r][1] += a * b1;
+/* What belongs to its columns, [r, cols], in panels. */
+static inline void FN(take_right)(const PareLinear *l, int64_t panel, const C *a, const C *b, C *right) {
+  int64_t cols = l->transposed ? l->k : l->n;
+  for (int64_t j0 = 0; j0 < cols; j0 += panel, right += l->r * panel)
+    for (int64_t t = 0; t < l->r; t++)
+      for (int64_t j = 0; j < pare_min_i64(panel, cols - j0); j++)
+        right[t * panel + j] = l->transposed ? a[(j0 + j) * l->r + t] : b[t * l->n + j0 + j];
+}
+
+/* u = half - eta·dhalf, v = dhalf, P. */
+static inline void FN(prepare_scores)(const PareLinear *l) {
+  const PareScored *s = l->scored;
+  C *u = s->u, *v = s->v, eta = (C)s->eta;
+  FN(take_left)(l, 1, l->a->data, l->b->data, u);
+  FN(take_left)(l, 1, s->da, s->db, v);
+  FN(take_right)(l, s->col_block, s->da, s->db, s->p);
+  for (int64_t i = 0; i < (l->transposed ? l->n : l->k) * l->r; i++) u[i] -= eta * v[i];
+}
+
+/* Of l, for tiles no wider than `panel`. work: left and right, (rows + cols + panel)·r. */
+static inline FN(Merge) FN(merge_of)(const PareLinear *l, int64_t panel, C *work) {
+  const C *mask = l->mask ? l->mask->data : NULL;
+  FN(Merge) m = {.rows = l->transposed ? l->n : l->k, .cols = l->transposed ? l->k : l->n, .r = l->r, .panel = panel,
+                 .w = l->w->data, .left = work, .row_mask = l->transposed ? NULL : mask,
+                 .col_mask = l->transposed ? mask : NULL, .scored = l->scored};
+  C *right = work + m.rows * l->r;
+  m.right = right;
+  if (l->r) {
+    FN(take_left)(l, (C)l->scale, l->a->data, l->b->data, work);
+    FN(take_right)(l, panel, l->a->data, l->b->data, right);
+  }
+  if (l->scored) FN(prepare_scores)(l);
+  return m;
+}
+
+/* The sums of the scores of the tile's columns. */
+static PARE_INLINE C *FN(col_sums)(const FN(Merge) *m, const FN(Tile) *t) {
+  return (C *)m->scored->col_sums + t->i / m->scored->row_block * m->cols + t->j;
+}
+
+static PARE_INLINE void FN(score)(bool square, FN(Vec) g, FN(Vec) w, FN(Vec) *out) {
+  FN(Vec) e = g * w;
+  __typeof__(e < e) negative = e < 0;
+  *out = square ? e * e : e - 2 * (FN(Vec))((__typeof__(negative))e & negative);
+}
+
+/* rows by vecs vectors of the tile, from (i, j) of it. line: the rows' scores; NULL where nobody asks. */
+static PARE_INLINE void FN(merge_rows)(const FN(Merge) *m, const FN(Tile) *t, int rows, int vecs, int64_t i, int64_t j,
+                                       FN(Vec) *line) {
+  FN(Vec) sum[PARE_MERGE_ROWS][PARE_MERGE_VECS], g[PARE_MERGE_ROWS][PARE_MERGE_VECS];
+  const C *w = m->w + (t->i + i) * m->cols + t->j + j, *left = m->left + (t->i + i) * m->r;
+  const C *right = m->right + t->j * m->r + j, *u = NULL, *v = NULL, *p = NULL;
+  for (int k = 0; k < rows; k++)
+    for (int x = 0; x < vecs; x++) sum[k][x] = LOOSE(w + k * m->cols + x * LANES), g[k][x] = (FN(Vec)){0};
+  if (line) {
+    const PareScored *s = m->scored;
+    u = (const C *)s->u + (t->i + i) * m->r, v = (const C *)s->v + (t->i + i) * m->r;
+    p = (const C *)s->p + t->j * m->r + j;
+  }
+  for (int64_t n = 0; n < m->r; n++)
+    for (int x = 0; x < vecs; x++) {
+      FN(Vec) q = VEC(right + n * m->panel + x * LANES);
+      for (int k = 0; k < rows; k++) sum[k][x] += left[k * m->r + n] * q;
+      for (int k = 0; line && k < rows; k++) g[k][x] += v[k * m->r + n] * q;
+      for (int k = 0; line && k < rows; k++) g[k][x] += u[k * m->r + n] * VEC(p + n * m->panel + x * LANES);
     }
-  }
-  for (int v = 0; g->col_mask && v < 2; v++) col[v] = *(const Vec *)(g->col_mask + j + v * LANES);
-  for (int r = 0; r < ROWS; r++) {
-    float scale = g->row_mask ? g->row_mask[i + r] : 1;
-    for (int v = 0; v < 2; v++) *(Vec *)(tile + r * STRIP + v * LANES) = sum[r][v] * col[v] * scale;
-  }
-}
-
-/* The tile [PARE_TILE, STRIP] of S at (i, j), zeros beyond S. */
-static inline void merge_tile(const Merge *g, int64_t i, int64_t j, float *tile) {
-  if (i + PARE_TILE <= g->rows && j + STRIP <= g->cols) {
-    merge_half(g, i, j, tile);
-    merge_half(g, i + PARE_TILE / 2, j, tile + PARE_TILE / 2 * STRIP);
-    return;
-  }
-  for (int64_t at = 0; at < PARE_TILE * STRIP; at++) {
-    int64_t r = i + at / STRIP, c = j + at % STRIP;
-    float sum = 0;
-    if (r < g->rows && c < g->cols) {
-      memcpy(&sum, g->w + r * g->cols + c, sizeof sum);
-      for (int64_t t = 0; t < g->r; t++)
-        sum += g->left[r * g->r + t] * g->right[(c / STRIP * g->r + t) * STRIP + c % STRIP];
-      sum *= (g->row_mask ? g->row_mask[r] : 1) * (g->col_mask ? g->col_mask[c] : 1);
+  for (int x = 0; x < vecs; x++) {
+    for (int k = 0; k < rows; k++) VEC(t->out + (i + k) * t->next + j + x * LANES) = sum[k][x];
+    if (!line) continue;
+    FN(Vec) *col = &VEC(FN(col_sums)(m, t) + j + x * LANES), all = *col;
+    for (int k = 0; k < rows; k++) {
+      FN(Vec) e;
+      FN(score)(m->scored->square, g[k][x], sum[k][x], &e);
+      all += e, line[k] += e;
     }
-    tile[at] = sum;
+    *col = all;
   }
 }
 
-/* Asks for [rows, bytes] at p, `next` apart, which will be read, or written. */
-static PARE_INLINE void ask(const void *p, int64_t rows, int64_t bytes, int64_t next, bool written) {
-  for (int64_t i = 0; i < rows; i++)
-    for (int64_t at = 0; at < bytes; at += LINE) {
-      const char *line = (const char *)p + i * next + at;
-      if (written) __builtin_prefetch(line, 1, 3);
-      else __builtin_prefetch(line, 0, 2);
-    }
-}
-/* The weights of S [rows, cols] at (i, j), as far as they are there. */
-static inline void ask_weights(const Merge *g, int64_t i, int64_t j, int64_t rows, int64_t cols) {
-  enum { F = sizeof(float) };
-  rows = pare_min_i64(rows, g->rows - i), cols = pare_min_i64(cols, g->cols - j);
-  if (rows > 0 && cols > 0) ask(g->w + i * g->cols + j, rows, cols * F, g->cols * F, false);
-}
-
-/* g of l and its product; factors: factor_words(l) of them, which are filled. */
-static inline Merge merge_of(const PareLinear *l, bool backward, float *factors) {
-  const float *mask = l->mask ? l->mask->data : NULL;
-  Merge g = {.rows = l->transposed ? l->n : l->k, .cols = l->transposed ? l->k : l->n, .r = l->r, .w = l->w->data,
-             .from = backward ? l->n : l->k, .to = backward ? l->k : l->n, .turned = backward != l->transposed,
-             .row_mask = l->transposed ? NULL : mask, .col_mask = l->transposed ? mask : NULL, .left = factors};
-  g.right = factors + g.rows * g.r;
-  g.depth = pare_tile_up(g.from, PARE_TILE_DEPTH);
-  if (l->r) factor(l, factors, factors + g.rows * g.r);
-  return g;
+/* The same of one element; what its score adds to its row. */
+static PARE_INLINE C FN(merge_one)(const FN(Merge) *m, const FN(Tile) *t, int64_t i, int64_t j) {
+  int64_t row = (t->i + i) * m->r, col = t->j * m->r + j;
+  const C *left = m->left + row, *right = m->right + col;
+  C sum, g = 0;
+  memcpy(&sum, m->w + (t->i + i) * m->cols + t->j + j, sizeof sum);
+  for (int64_t n = 0; n < m->r; n++) sum += left[n] * right[n * m->panel];
+  t->out[i * t->next + j] = sum;
+  if (!m->scored) return 0;
+  const C *u = (const C *)m->scored->u + row, *v = (const C *)m->scored->v + row, *p = (const C *)m->scored->p + col;
+  for (int64_t n = 0; n < m->r; n++) g += u[n] * p[n * m->panel] + v[n] * right[n * m->panel];
+  C e = g * sum;
+  e = m->scored->square ? e * e : e < 0 ? -e : e;
+  FN(col_sums)(m, t)[j] += e;
+  return e;
 }
 
-#endif
+typedef C FN(Half) __attribute__((vector_size(32), aligned(sizeof(C)), may_alias));
+typedef C FN(Quarter) __attribute__((vector_size(16), aligned(sizeof(C)), may_alias));
+
+/* By halves: in a row, one addition would wait for the other. */
+static PARE_INLINE C FN(sum_lanes)(const FN(Vec) *x) {
+  const FN(Half) *half = (const FN(Half) *)(uintptr_t)x;
+  FN(Half) h = half[0] + half[1];
+  const FN(Quarter) *quarter = (const FN(Quarter) *)(uintptr_t)&h;
+  FN(Quarter) q = quarter[0] + quarter[1];
+  enum { EACH = 16 / sizeof(C) };
+  return EACH == 2 ? q[0] + q[1] : (q[0] + q[2 % EACH]) + (q[1] + q[3 % EACH]);
+}
+
+/* All of the tile's rows i to i + rows - 1, but for masks, vecs vectors at a time and then single ones. The rows below
+ * are far apart in memory, where no processor looks ahead by itself. */
+static PARE_INLINE void FN(merge_lines)(const FN(Merge) *m, const FN(Tile) *t, int rows, int vecs, bool scored,
+                                        int64_t i) {
+  enum { AHEAD = 32, STEP = 64 / sizeof(C) };
+  FN(Vec) line[PARE_MERGE_ROWS] = {0};
+  const C *w = m->w + (t->i + i) * m->cols + t->j;
+  C rest[PARE_MERGE_ROWS] = {0};
+  int64_t j = 0;
+  for (int k = 0; k < rows && t->i + i + k + AHEAD < m->rows; k++)
+    for (int64_t at = 0; at < t->cols; at += STEP) __builtin_prefetch(w + (k + AHEAD) * m->cols + at);
+  for (; vecs > 1 && j + vecs * LANES <= t->cols; j += vecs * LANES)
+    FN(merge_rows)(m, t, rows, vecs, i, j, scored ? line : NULL);
+  for (; j + LANES <= t->cols; j += LANES) FN(merge_rows)(m, t, rows, 1, i, j, scored ? line : NULL);
+  for (; j < t->cols; j++)
+    for (int k = 0; k < rows; k++) rest[k] += FN(merge_one)(m, t, i + k, j);
+  if (!scored) return;
+  C *out = (C *)m->scored->row_sums + t->j / m->scored->col_block * m->rows + t->i + i;
+  for (int k = 0; k < rows; k++) out[k] = FN(sum_lanes)(&line[k]) + rest[k];
+}
+
+static inline void FN(apply_masks)(const FN(Merge) *m, const FN(Tile) *t) {
+  for (int64_t i = 0; i < t->rows; i++) {
+    C *row = t->out + i * t->next, scale = m->row_mask ? m->row_mask[t->i + i] : 1;
+    if (m->col_mask)
+#pragma omp simd
+      for (int64_t j = 0; j < t->cols; j++) row[j] *= m->col_mask[t->j + j];
+    if (scale != 1)
+#pragma omp simd
+      for (int64_t j = 0; j < t->cols; j++) row[j] *= scale;
+  }
+}
+
+/* The tile of W', and its scores to the sums of its rows and columns. Tiles of a block of S that stand over each other
+ * come one after the other, from above. */
+static inline void FN(merge_tile)(const FN(Merge) *m, const FN(Tile) *t) {
+  int64_t i = 0;
+  if (m->scored) {
+    if (t->i % m->scored->row_block == 0) memset(FN(col_sums)(m, t), 0, (size_t)t->cols * sizeof(C));
+    for (; i + PARE_SCORE_ROWS <= t->rows; i += PARE_SCORE_ROWS)
+      FN(merge_lines)(m, t, PARE_SCORE_ROWS, PARE_SCORE_VECS, true, i);
+    for (; i < t->rows; i++) FN(merge_lines)(m, t, 1, PARE_SCORE_VECS, true, i);
+  } else {
+    for (; i + PARE_MERGE_ROWS <= t->rows; i += PARE_MERGE_ROWS)
+      FN(merge_lines)(m, t, PARE_MERGE_ROWS, PARE_MERGE_VECS, false, i);
+    for (; i < t->rows; i++) FN(merge_lines)(m, t, 1, PARE_MERGE_VECS, false, i);
+  }
+  FN(apply_masks)(m, t);
+}

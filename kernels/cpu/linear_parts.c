@@ -2,7 +2,7 @@
  * for those: AVX-512 makes two thirds as many products of floats a second. x is taken apart first, by all threads. Then
  * the columns of the result are shared out among them; a thread merges and takes apart W' = m∘(W + s·A·B), a panel of
  * some columns and a part of the sum at a time, which stays in its cache while all rows are multiplied by it. */
-#include "kernels/cpu/linear_merge.h"
+#include "kernels/cpu/linear_tile.h"
 
 /* A panel is STRIPS strips of STRIP columns, CHUNK deep: 576 KB. BLOCK rows are multiplied at a time. */
 enum { STRIPS = 4, CHUNK = 768, BLOCK = 2 * PARE_TILE, STEP = PARE_PARTS_OF_F32 * PARE_PART };
@@ -136,7 +136,7 @@ void PARE_CPU(linear_parts)(const PareLinear *l, bool backward, const float *in,
   int64_t each = panel_words(g.depth);
   int64_t planned = ((int64_t)(bytes / sizeof(float)) - factor_words(l) - x_words(l->m, g.depth)) / each;
   int64_t threads = pare_min_i64(strips, pare_min_i64(omp_get_max_threads(), planned));
-#pragma omp parallel num_threads((int)threads) if (pare_threaded(g.rows * g.cols))
+#pragma omp parallel num_threads((int)threads) if (pare_threaded(g.from * g.to))
   {
     int64_t lo, hi;
 #pragma omp for schedule(static)

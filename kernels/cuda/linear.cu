@@ -103,6 +103,11 @@ PareStatus pare_cuda_plan_LINEAR(PareKernelArgs *a) {
   return plan_product(a, &l, false);
 }
 PareStatus pare_cuda_plan_LINEARGRAD(PareKernelArgs *a) {
+  enum { ROW_SUMS = 4 };
+  if (a->nout > ROW_SUMS && a->out[ROW_SUMS].type.rank) {
+    a->why = "a GPU scores weights by themselves";
+    return PARE_UNSUPPORTED;
+  }
   Linear l = linear_of(a);
   a->workspace_bytes = space_of(a, &l, true).bytes;
   return pare_wanted(a, 0) ? plan_product(a, &l, true) : PARE_OK;

@@ -741,3 +741,56 @@ Test(merge, what_is_merged_has_the_type_of_what_it_is_multiplied_by) {
   fix_forget(&f);
   fix_free(&f);
 }
+
+/* --- scores --- */
+
+#define SCORE_HEAD                                                                                                   \
+  "opset 17\ninput %x : f32[6,20]\ninput %dy : f32[6,12]\nconst %w : f32[20,12] = random(1)\n"                       \
+  "state %A : f32[20,3] = random(4)\nstate %B : f32[3,12] = random(5)\nstate %a : f32[20,3] = zeros\n"                \
+  "state %b : f32[3,12] = zeros\n"
+#define SCORE_GRAD "%dx, %da, %db = pare.LinearGrad(%x, %w, %dy, %A, %B) {scale=0.5}\n"
+#define SCORE_SUMS "pare.Accumulate(%a, %da)\npare.Accumulate(%b, %db)\n"
+#define SCORE "%row, %col = pare.Importance(%w, %A, %B, %a, %b) {scale=0.5, alpha=0.25, power=1}\n"
+#define SCORE_OUT "output %row\noutput %col\noutput %dx\n"
+
+Test(fuse, a_weight_is_scored_where_its_gradient_merges_it) {
+  Fix f;
+  fix_init(&f);
+  static const char *const text = SCORE_HEAD SCORE_GRAD SCORE_SUMS SCORE SCORE_OUT;
+  PareGraph *plain = fix_parse(&f, text), *fused = fix_parse(&f, text);
+  MUST(&f, pare_run_passes(&f.c, fused, "fuse-importance", NULL));
+  cr_expect_eq(count_op(fused, PARE_OP_IMPORTANCE), 0);
+  PareTensor *a = run_graph(&f, plain, 5), *b = run_graph(&f, fused, 5);
+  for (size_t i = 0; i < plain->outputs.n; i++)
+    cr_expect_leq(distance(&a[i], &b[i]), 20 * 0x1p-23, "output %zu is %g away", i, distance(&a[i], &b[i]));
+  fix_free(&f);
+}
+
+/* What it reads is another weight's, another adapter's or another scale's, sums of more than one run, or what changes
+ * before it is scored; or nothing is merged, as nobody asks for dx. */
+Test(fuse, a_weight_is_scored_apart_where_its_gradient_is_something_else) {
+  static const char *const texts[] = {
+      SCORE_HEAD SCORE_GRAD SCORE_SUMS "%row, %col = pare.Importance(%w, %A, %B, %a, %b)\n" SCORE_OUT,
+      SCORE_HEAD "const %v : f32[20,12] = random(2)\n" SCORE_GRAD SCORE_SUMS
+                 "%row, %col = pare.Importance(%v, %A, %B, %a, %b) {scale=0.5}\n" SCORE_OUT,
+      SCORE_HEAD "state %C : f32[20,3] = random(2)\n" SCORE_GRAD SCORE_SUMS
+                 "%row, %col = pare.Importance(%w, %C, %B, %a, %b) {scale=0.5}\n" SCORE_OUT,
+      SCORE_HEAD SCORE_GRAD SCORE_SUMS "pare.Accumulate(%a, %da)\n" SCORE SCORE_OUT,
+      SCORE_HEAD SCORE_GRAD "pare.Accumulate(%b, %db)\n" SCORE SCORE_OUT,
+      SCORE_HEAD SCORE_GRAD SCORE SCORE_SUMS SCORE_OUT,
+      SCORE_HEAD "%dx, %da, _ = pare.LinearGrad(%x, %w, %dy, %A, %B) {scale=0.5}\npare.Accumulate(%a, %da)\n"
+                 SCORE SCORE_OUT,
+      SCORE_HEAD SCORE_GRAD SCORE_SUMS "pare.Accumulate(%A, %a)\n" SCORE SCORE_OUT,
+      SCORE_HEAD "_, %da, %db = pare.LinearGrad(%x, %w, %dy, %A, %B) {scale=0.5}\n" SCORE_SUMS SCORE
+                 "output %row\noutput %col\n",
+      SCORE_HEAD SCORE_GRAD SCORE_SUMS "%row, %col = pare.Importance(%w, %A, %B) {scale=0.5}\n" SCORE_OUT,
+  };
+  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+    Fix f;
+    fix_init(&f);
+    PareGraph *g = parse_as(&f, texts[i], "f32");
+    MUST(&f, pare_run_passes(&f.c, g, "fuse-importance", NULL));
+    cr_expect_eq(count_op(g, PARE_OP_IMPORTANCE), 1, "fused in\n%s", texts[i]);
+    fix_free(&f);
+  }
+}

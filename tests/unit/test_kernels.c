@@ -1521,20 +1521,42 @@ Test(layers, linear_of_every_type_agrees_with_float64) {
 }
 #endif
 
+/* Sums over the rows and the columns of |G·(W + s·A·B)|^power, G = A·dB + dA·B - eta·dA·dB, or 1 without gradients
+ * (arXiv 2305.18403, equation 7): row [K], col [N] in float64. */
+static void define_scores(Call *c, const PareTensor *W, const PareTensor *A, const PareTensor *B, const PareTensor *dA,
+                          const PareTensor *dB, PareTensor *row, PareTensor *col) {
+  int64_t K = A->type.dim[0], N = B->type.dim[1], r = A->type.dim[1];
+  bool t = pare_attr_get(&c->attr, transB, 0);
+  double s = pare_attr_get(&c->attr, scale, 1.0), eta = pare_attr_get(&c->attr, alpha, 1.0);
+  *row = tensor(c, PARE_F64, DIMS(K)), *col = tensor(c, PARE_F64, DIMS(N));
+  for (int64_t i = 0; i < K; i++)
+    for (int64_t j = 0; j < N; j++) {
+      double g = 0, ab = 0;
+      for (int64_t q = 0; q < r; q++) {
+        double a = get(A, i * r + q), b = get(B, q * N + j);
+        double da = dA ? get(dA, i * r + q) : 0, db = dA ? get(dB, q * N + j) : 0;
+        g += a * db + da * b - eta * da * db;
+        ab += a * b;
+      }
+      double e = fabs((dA ? g : 1) * (get(W, t ? j * K + i : i * N + j) + s * ab));
+      e = pare_attr_get(&c->attr, power, 2) == 2 ? e * e : e;
+      put(row, i, get(row, i) + e), put(col, j, get(col, j) + e);
+    }
+}
+
 /* With and without gradients, W stored both ways round, both powers. */
 Test(importance, agrees_with_the_definition_in_float64) {
   const struct { int64_t K, N, r; } all[] = {{37, 61, 3}, {64, 300, 8}, {300, 64, 4}, {5, 1, 1}, {1, 600, 6}};
   const PareDtype types[] = {PARE_F64, PARE_F32, PARE_BF16};
   EACH_LEVEL(c) for (int k = 0; k < 5; k++) for (int d = 0; d < 3; d++) for (int mode = 0; mode < 8; mode++) {
     bool t = mode & 1, gradient = mode & 2;
-    int power = mode & 4 ? 2 : 1;
     int64_t K = all[k].K, N = all[k].N, r = all[k].r;
-    double s = 0.5, eta = 0.25;
     PareDtype adapters = types[d] == PARE_F64 ? PARE_F64 : PARE_F32;
+    PareTensor wrow, wcol;
     clear(&c);
-    pare_attr_set(&c.attr, scale, s);
-    pare_attr_set(&c.attr, alpha, eta);
-    pare_attr_set(&c.attr, power, power);
+    pare_attr_set(&c.attr, scale, 0.5);
+    pare_attr_set(&c.attr, alpha, 0.25);
+    pare_attr_set(&c.attr, power, mode & 4 ? 2 : 1);
     pare_attr_set(&c.attr, transB, t);
     PareTensor *W = filled(t ? input(&c, types[d], DIMS(N, K)) : input(&c, types[d], DIMS(K, N)), 1, -1, 1);
     PareTensor *A = filled(input(&c, adapters, DIMS(K, r)), 2, -1, 1);
@@ -1542,24 +1564,56 @@ Test(importance, agrees_with_the_definition_in_float64) {
     PareTensor *dA = filled(input(&c, adapters, DIMS(K, r)), 4, -1, 1);
     PareTensor *dB = filled(input(&c, adapters, DIMS(r, N)), 5, -1, 1);
     PareTensor *row = output(&c, adapters, DIMS(K)), *col = output(&c, adapters, DIMS(N));
-    PareTensor wrow = tensor(&c, PARE_F64, DIMS(K)), wcol = tensor(&c, PARE_F64, DIMS(N));
-    for (int64_t i = 0; i < K; i++)
-      for (int64_t j = 0; j < N; j++) {
-        double g = 0, ab = 0;
-        for (int64_t q = 0; q < r; q++) {
-          double a = get(A, i * r + q), b = get(B, q * N + j), da = get(dA, i * r + q), db = get(dB, q * N + j);
-          g += a * db + da * b - eta * da * db;
-          ab += a * b;
-        }
-        double e = fabs((gradient ? g : 1) * (get(W, t ? j * K + i : i * N + j) + s * ab));
-        e = power == 2 ? e * e : e;
-        put(&wrow, i, get(&wrow, i) + e), put(&wcol, j, get(&wcol, j) + e);
-      }
+    define_scores(&c, W, A, B, gradient ? dA : NULL, dB, &wrow, &wcol);
     if (!gradient) c.nin = 3, c.in[3] = c.in[4] = (PareTensor){0};
     must(&c, PARE_OP_IMPORTANCE);
     near(row, &wrow, 32, "row"), near(col, &wcol, 32, "col");
   }
 }
+
+#ifndef PARE_TEST_CUDA /* which scores weights by themselves */
+/* In all ways that W is merged: by tiles, of long sums in bf16 and in parts in f32, for oneDNN, for f64; masks or none.
+ * dx, dA and dB are what they are without scores, and scores are of that dA and dB. */
+Test(importance, of_a_layer_agrees_with_the_definition_where_its_gradient_merges_the_weight) {
+  static const int64_t all[][4] = {{7, 33, 20, 3}, {65, 70, 300, 8}, {1, 1, 1, 1}, {70, 96, 64, 5},
+                                   {5, 50, 2111, 8}, {3, 2100, 40, 2}, {64, 70, 900, 8}};
+  const PareDtype types[] = {PARE_F64, PARE_F32, PARE_BF16};
+  EACH_LEVEL(c) for (size_t k = 0; k < sizeof all / sizeof *all; k++) for (int d = 0; d < 3; d++)
+  for (int mode = 0; mode < 8; mode++) {
+    int64_t m = all[k][0], K = all[k][1], N = all[k][2], r = all[k][3];
+    bool t = mode & 1, masked = mode & 2;
+    PareDtype sums = types[d] == PARE_F64 ? PARE_F64 : PARE_F32;
+    PareTensor wrow, wcol, plain[3], *out[3];
+    clear(&c);
+    pare_attr_set(&c.attr, scale, 0.5);
+    pare_attr_set(&c.attr, alpha, 0.25);
+    pare_attr_set(&c.attr, power, mode & 4 ? 2 : 1);
+    pare_attr_set(&c.attr, transB, t);
+    PareTensor *x = filled(input(&c, types[d], DIMS(m, K)), 1, -1, 1);
+    PareTensor *W = filled(t ? input(&c, sums, DIMS(N, K)) : input(&c, sums, DIMS(K, N)), 2, -1, 1);
+    filled(input(&c, types[d], DIMS(m, N)), 3, -1, 1);
+    PareTensor *A = filled(input(&c, sums, DIMS(K, r)), 4, -1, 1), *B = filled(input(&c, sums, DIMS(r, N)), 5, -1, 1);
+    if (masked) {
+      PareTensor *mask = filled(input(&c, sums, DIMS(K)), 6, 0, 1);
+      for (int64_t i = 0; i < K; i += 3) put(mask, i, 0);
+    }
+    out[0] = like(&c, x), out[1] = like(&c, A), out[2] = like(&c, B);
+    for (int i = 0; i < 3; i++) plain[i] = *out[i];
+    must(&c, PARE_OP_LINEARGRAD);
+    c.nout = 0;
+    out[0] = like(&c, x), out[1] = like(&c, A), out[2] = like(&c, B);
+    c.out[c.nout++] = (PareTensor){0};
+    PareTensor *row = output(&c, sums, DIMS(K)), *col = output(&c, sums, DIMS(N));
+    must(&c, PARE_OP_LINEARGRAD);
+    for (int i = 0; i < 3; i++)
+      for (int64_t at = 0; at < count(out[i]); at++)
+        cr_assert_eq(get(out[i], at), get(&plain[i], at), "result %d at %" PRId64 ": %g, without scores %g", i, at,
+                     get(out[i], at), get(&plain[i], at));
+    define_scores(&c, W, A, B, out[1], out[2], &wrow, &wcol);
+    near(row, &wrow, 32, "row"), near(col, &wcol, 32, "col");
+  }
+}
+#endif
 
 Test(importance, groups_add_their_members) {
   EACH_LEVEL(c) {

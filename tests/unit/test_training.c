@@ -249,6 +249,64 @@ Test(training, is_the_same_bit_for_bit_where_weights_are_merged_before_all_else)
   check_merge("tinybert-sst2-ts-op17", "grad", (PareRecompute){0, PARE_RECOMPUTE_LEAN});
 }
 
+/* --- weights scored where their gradients merge them --- */
+
+/* Positive terms, no more than 200 one after another in f32, then those sums: so far apart are two orders of them. */
+static void scores_agree(const Bench *x, const Bench *y, const char *name) {
+  for (size_t k = 0; k < x->t.ndims; k++) {
+    double most = 0;
+    int64_t n = x->t.score[k] ? pare_type_count(&x->t.score[k]->type) : 0;
+    for (int64_t i = 0; i < n; i++) most = fmax(most, (double)buffer(x, x->t.score[k])[i]);
+    cr_assert(!n || most > 0, "%s: dimension %zu has no scores", name, k);
+    for (int64_t i = 0; i < n; i++) {
+      double a = (double)buffer(x, x->t.score[k])[i], b = (double)buffer(y, y->t.score[k])[i];
+      cr_expect_leq(fabs(a - b), 400 * 0x1p-24 * most, "%s: score %lld of %zu is %g, scored apart %g", name,
+                    (long long)i, k, b, a);
+    }
+  }
+}
+
+/* Two steps, of labels or of a teacher, whose scores have a backward pass of their own. `apart` weights have no dx. */
+static void check_one_run(const char *name, bool labels, bool bf16, int apart) {
+  const ParePhase phases[] = {PARE_PHASE_TUNE, PARE_PHASE_SCORE, PARE_PHASE_RANK, PARE_PHASE_UPDATE};
+  Bench b[2];
+  memset(b, 0, sizeof b);
+  for (int i = 0; i < 2; i++) {
+    fix_init(&b[i].f);
+    load(&b[i], fixture(&b[i].f, name));
+    b[i].spec.one_run = i, b[i].spec.bf16 = bf16;
+    for (size_t k = 0; k < b[i].adapters.at.n; k++) b[i].adapters.at.at[k].scale = 16 / sqrt(RANK); /* inexact in f32 */
+    if (labels) {
+      b[i].spec.loss = PARE_LOSS_CE, b[i].spec.teach_outputs = false;
+      b[i].spec.labels = (PareType){PARE_I64, 1, {b[i].g->outputs.at[0]->type.dim[0]}};
+    }
+    build(&b[i]);
+    for (size_t k = 0; k < b[i].t.nadapters; k++)
+      randomise(&b[i], b[i].t.a[k].value, k), randomise(&b[i], b[i].t.b[k].value, 100 + k);
+    for (size_t k = 0; k < 2 * sizeof phases / sizeof *phases; k++) run(&b[i], phases[k % 4]);
+  }
+  int many[2] = {0};
+  for (int i = 0; i < 2; i++)
+    for (const PareNode *n = b[i].g->first; n; n = n->next) many[i] += n->op == PARE_OP_IMPORTANCE;
+  cr_expect_eq(many[0], (int)b[0].t.nadapters, "%s: %d of %zu weights are scored", name, many[0], b[0].t.nadapters);
+  cr_expect_eq(many[1], apart, "%s: %d weights are scored apart, not %d", name, many[1], apart);
+  for (size_t k = 0; k < b[0].t.nadapters; k++) {
+    size_t bytes;
+    cr_assert(pare_type_bytes(&b[0].t.b[k].value->type, &bytes));
+    cr_expect(!memcmp(buffer(&b[0], b[0].t.b[k].value), buffer(&b[1], b[1].t.b[k].value), bytes),
+              "%s: adapter %zu is not the same", name, k);
+  }
+  scores_agree(&b[0], &b[1], name);
+  for (int i = 0; i < 2; i++) unload(&b[i]), fix_free(&b[i].f);
+}
+
+Test(training, scores_a_weight_where_its_gradient_merges_it_as_it_does_apart) {
+  check_one_run("deit-fashion-ts-op17-dyn", true, false, 1);
+  check_one_run("deit-fashion-ts-op17-dyn", true, true, 1);
+  check_one_run("deit-fashion-ts-op17-dyn", false, false, 1);
+  check_one_run("tinybert-sst2-ts-op17", true, false, 3);
+}
+
 /* --- scores --- */
 
 /* A vision transformer: in every block qkv [64, 192], o [64, 64], fc1 [64, 128], fc2 [128, 64], 4 heads of 16. */
