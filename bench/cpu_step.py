@@ -20,6 +20,7 @@ import sys
 import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+PAIRS = 15
 BATCH = {"minilm-l6": 16, "vit-ti16": 16, "bert-base": 8, "vit-b16": 4}
 
 
@@ -42,10 +43,10 @@ def children():
     return r.ru_utime + r.ru_stime
 
 
-def pare_run(args, path, model, precision, runs):
+def pare_run(args, path, model, precision, runs, *words):
     """`pare bench --train`: its JSON, CPU seconds of the process, its peak."""
     command = [args.pare, "bench", "--train", path, "--batch", str(BATCH[model]), "--threads", str(args.threads),
-               "--runs", str(runs), "--precision", precision, "--json"]
+               "--runs", str(runs), "--precision", precision, "--json", *words]
     env = dict(environment(args), LD_LIBRARY_PATH=os.environ.get("LD_LIBRARY_PATH", ""))
     before = children()
     p = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
@@ -60,10 +61,9 @@ def pare_step(args, path, model, precision):
     """CPU seconds a step are the difference of a long and a short run: loading and planning cancel."""
     _, short, _ = pare_run(args, path, model, precision, 1)
     result, long, peak = pare_run(args, path, model, precision, args.steps + 1)
-    importance = sum(o["seconds"] for o in result["ops"] if o["op"] in ("Importance", "GroupSum", "Ema"))
-    total = sum(o["seconds"] for o in result["ops"])
+    beside, _, _ = pare_run(args, path, model, precision, PAIRS, "--importance")
     return {"seconds": result["median_seconds"], "cpu_seconds": (long - short) / args.steps, "peak_bytes": peak,
-            "importance_share": importance / total, "ops": result["ops"]}
+            "importance_share": beside["importance_seconds"] / beside["median_seconds"], "ops": result["ops"]}
 
 
 def measure(args, path, model, precision):
@@ -99,7 +99,8 @@ def cpu_name():
 def table(report):
     lines = [f"# A training step on {report['cpu']}, {report['threads']} threads", "",
              "pare: a whole LoRAPrune step, importance included. PyTorch: a plain LoRA step. Medians of rounds in "
-             "alternation; CPU time is that of all threads. Memory is the process's peak (resident).", "",
+             "alternation; importance: by what share the same step without scores is faster, in alternation with it "
+             f"({PAIRS} pairs a round). CPU time is that of all threads. Memory is the process's peak (resident).", "",
              f"`{report['command']}`, PyTorch {report['torch']}, {report['date']}, load {report['load']}", "",
              "| model | precision | PyTorch ms | pare ms | ratio | PyTorch CPU ms | pare CPU ms | ratio | PyTorch MB | "
              "pare MB | ratio | importance |", "|---|---|---|---|---|---|---|---|---|---|---|---|"]

@@ -10,7 +10,7 @@ static void field(const char *name, double v) {
   cli_json_number(stdout, v);
 }
 
-static void print_json(const PareBenchResult *r, bool io) {
+static void print_json(const PareBenchResult *r, bool io, bool beside) {
   printf("{\n  \"memory_bytes\": %" PRId64, r->memory_bytes);
   if (r->device_bytes) printf(",\n  \"device_bytes\": %" PRId64, r->device_bytes);
   if (io) {
@@ -29,6 +29,7 @@ static void print_json(const PareBenchResult *r, bool io) {
     field("ceiling_tflops", 1e-3 * r->ceiling_gflops);
     field("ceiling_share", r->gflops / r->ceiling_gflops);
   }
+  if (beside) field("importance_seconds", r->importance_seconds);
   printf(",\n  \"macs\": %" PRId64 ",\n  \"ops\": [", r->macs);
   for (size_t i = 0; i < r->nrows; i++) {
     printf("%s\n    {\"op\": \"%s\", \"count\": %" PRId64 ", \"seconds\": ", i ? "," : "", r->rows[i].op,
@@ -47,12 +48,15 @@ static void print_io(const PareBenchResult *r) {
   printf("memory     %s private while it is open\n", cli_scaled((double)r->memory_bytes, "B", a));
 }
 
-static void print_table(const PareBenchResult *r) {
+static void print_table(const PareBenchResult *r, bool beside) {
   char a[CLI_NUMBER_TEXT], b[CLI_NUMBER_TEXT];
   double total = 0;
   printf("latency    %s median, %s least\n", cli_seconds(r->median_seconds, a), cli_seconds(r->min_seconds, b));
   printf("rate       %.1f samples/s, %.1f GFLOP/s (%s MACs a sample)\n", r->samples_per_second, r->gflops,
          cli_scaled((double)r->macs, "", a));
+  if (beside)
+    printf("importance %s, %.1f%% of a step: by so much the same step without scores is faster, in alternation\n",
+           cli_seconds(r->importance_seconds, a), 100 * r->importance_seconds / r->median_seconds);
   if (r->ceiling_gflops > 0)
     printf("ceiling    %.1f GFLOP/s in a large product alone; the step reaches %.1f%%\n", r->ceiling_gflops,
            100 * r->gflops / r->ceiling_gflops);
@@ -79,6 +83,7 @@ int cli_bench(int argc, char **argv, const volatile sig_atomic_t *stop) {
       {"runs", 0, CLI_WHOLE, "N", "20", "runs that are timed", &runs},
       {"shape", 0, CLI_TEXT, "NAME:DIMS", "", "sizes of dynamic axes, input_ids:1x128; 1 unless given", &o.shape},
       {"train", 0, CLI_FLAG, "", "", "time a LoRAPrune step instead: forward, backward, importance, update", &o.train},
+      {"importance", 0, CLI_FLAG, "", "", "with --train, on the CPU: what scores take", &o.importance},
       {"precision", 0, CLI_TEXT, "WORD", "auto", "of matrix products in tuning: auto, fp32, bf16 or tf32", &precision},
       {"device", 0, CLI_TEXT, "DEVICE", "auto", "where to run: auto, cpu, cuda or cuda:N", &o.device},
       {"io", 0, CLI_FLAG, "", "", "time reading the file, and writing it with nothing changed (in $TMPDIR)", &o.io},
@@ -98,15 +103,16 @@ int cli_bench(int argc, char **argv, const volatile sig_atomic_t *stop) {
   while (o.precision < 4 && strcmp(precision, precisions[o.precision])) o.precision++;
   if (o.precision == 4) return cli_usage_error("--precision is auto, fp32, bf16 or tf32");
   if (o.io && o.train) return cli_usage_error("--io and --train are two measurements: give one");
+  if (o.importance && !o.train) return cli_usage_error("--importance is a part of a step: give --train too");
   o.batch = batch;
   o.threads = (int)threads;
   o.runs = (int)runs;
   PareHooks h = cli_hooks(&in, &progress, stop);
   code = pare_bench(in.operand[0], &o, &h, &r, &e);
   if (code) return cli_fail(&e);
-  if (json) print_json(r, o.io);
+  if (json) print_json(r, o.io, o.importance);
   else if (o.io) print_io(r);
-  else print_table(r);
+  else print_table(r, o.importance);
   pare_bench_result_free(r);
   return 0;
 }

@@ -47,8 +47,9 @@ const char *cli_scaled(double v, const char *unit, char buf[CLI_NUMBER_TEXT]) {
 }
 
 const char *cli_seconds(double v, char buf[CLI_NUMBER_TEXT]) {
-  if (v < 1e-3) snprintf(buf, CLI_NUMBER_TEXT, "%.1f us", v * 1e6);
-  else if (v < 1) snprintf(buf, CLI_NUMBER_TEXT, "%.2f ms", v * 1e3);
+  double size = v < 0 ? -v : v;
+  if (size < 1e-3) snprintf(buf, CLI_NUMBER_TEXT, "%.1f us", v * 1e6);
+  else if (size < 1) snprintf(buf, CLI_NUMBER_TEXT, "%.2f ms", v * 1e3);
   else snprintf(buf, CLI_NUMBER_TEXT, "%.2f s", v);
   return buf;
 }

@@ -297,6 +297,7 @@ typedef struct PareBenchOptions {
   int runs;      /* 20 */
   const char *shape;
   bool train;    /* a LoRAPrune step instead of a forward run */
+  bool importance; /* train, on the CPU: what scores take, beside the same step without them */
   bool io;       /* reading and writing the file instead */
   int precision; /* as --precision */
   const char *device; /* as --device; NULL: auto */
@@ -311,6 +312,7 @@ typedef struct PareBenchRow { /* time by op kind, most first */
 typedef struct PareBenchResult {
   double median_seconds, min_seconds, samples_per_second, gflops; /* achieved, GFLOP/s */
   double ceiling_gflops; /* train, on a GPU: of a large product alone, in the same run; else 0 */
+  double importance_seconds; /* importance: the median of the differences; else 0 */
   int64_t macs;
   int64_t memory_bytes; /* planned: all that is taken before the first run */
   int64_t device_bytes; /* on a GPU: by how much its free memory fell; else 0 */

@@ -174,6 +174,7 @@ USAGE = [
     ["eval", "a.onnx", "--data", "d.npz", "--batch", "many"],
     ["verify", "a.onnx"],
     ["bench", "a.onnx", "--runs", "0"],
+    ["bench", "a.onnx", "--importance"],
     ["data"],
     ["data", "sounds"],
     ["data", "images", "x"],
@@ -303,6 +304,15 @@ def test_bench_measures_a_run_and_its_ops():
     assert 0 < r["min_seconds"] <= r["median_seconds"]
     assert r["macs"] > 0 and r["memory_bytes"] > 0
     assert "MatMul" in [row["op"] for row in r["ops"]]
+
+
+@needs_fixtures
+def test_bench_tells_what_of_a_step_is_importance():
+    step = ["bench", model("deit-fashion-ts-op17-dyn"), "--train", "--runs", 3, "--batch", 4, "--json"]
+    r = json.loads(pare(*step, "--importance").stdout)
+    assert r["importance_seconds"] < r["median_seconds"]
+    assert "GroupSum" in [row["op"] for row in r["ops"]]
+    assert "importance_seconds" not in json.loads(pare(*step).stdout)
 
 
 @needs_fixtures
