@@ -22,6 +22,7 @@ import tempfile
 import numpy as np
 
 HELD_OUT = 3000
+QUICK_TEST = 500  # samples: judging takes longer than so short a run
 RATES = (1e-4, 3e-4, 1e-3, 3e-3)
 QUICK_RATES = {"adapters": 2e-3, "all": 3e-4}
 BUDGET = {"image": ("--steps", "1200", "--batch", "64"), "text": ("--steps", "600", "--batch", "32", "--precision", "bf16")}
@@ -229,13 +230,24 @@ def split(train, work, name):
     return map(str, paths)
 
 
+def draw(test, work, name):
+    """QUICK_TEST of the test samples."""
+    path = work / f"{name}-quick.npz"
+    if not path.exists():
+        data = dict(np.load(test))
+        rows = np.random.default_rng(0).permutation(len(data["labels"]))[:QUICK_TEST]
+        np.savez(path, **{k: v[rows] for k, v in data.items()})
+    return str(path)
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--pare", required=True)
     p.add_argument("--work", required=True, help="for what is made of the data")
     p.add_argument("--image", nargs=3, metavar=("MODEL", "TRAIN", "TEST"))
     p.add_argument("--text", nargs=3, metavar=("MODEL", "TRAIN", "TEST"))
-    p.add_argument("--quick", action="store_true", help="one seed, few steps, no choice of rates: that it runs, not who wins")
+    p.add_argument("--quick", action="store_true", 
+                   help="one seed, few steps, few samples, no choice of rates: that it runs, not who wins")
     p.add_argument("--tables", default="1,2,3,4,5")
     p.add_argument("--methods", help=f"these rows alone, of {', '.join(METHODS)}")
     p.add_argument("--columns", help="these columns alone, by their titles")
@@ -255,7 +267,8 @@ def main():
             model, train, test = getattr(args, name)
             budget = (QUICK_BUDGET if args.quick else BUDGET)[name]
             budget = ("--steps", str(args.steps or budget[1]), *budget[2:])
-            tasks.append({"name": name, "budget": budget, "files": (model, *split(train, work, name), test)})
+            judged = draw(test, work, name) if args.quick else test
+            tasks.append({"name": name, "budget": budget, "files": (model, *split(train, work, name), judged)})
     if not tasks:
         p.error("give --image or --text")
     for number in map(int, args.tables.split(",")):
