@@ -9,6 +9,8 @@ typedef struct FN(Merge) {
   int64_t rows, cols, r, panel;
   const C *w, *left, *right, *row_mask, *col_mask; /* w may lie at any address; masks may be NULL */
   const PareScored *scored;                        /* may be NULL */
+  int64_t ahead; /* so many rows further down are asked for: they are far apart in memory, where no processor looks
+                  * ahead by itself; 0: somebody else asks */
 } FN(Merge);
 
 /* Where in S a tile is, all of it; cols <= panel, j a multiple of it. To out, whose rows are `next` apart. */
@@ -135,20 +137,23 @@ static PARE_INLINE C FN(sum_lanes)(const FN(Vec) *x) {
   return EACH == 2 ? q[0] + q[1] : (q[0] + q[2 % EACH]) + (q[1] + q[3 % EACH]);
 }
 
-/* All of the tile's rows i to i + rows - 1, but for masks, vecs vectors at a time and then single ones. The rows below
- * are far apart in memory, where no processor looks ahead by itself. */
+/* Asks for what lies below the tile's rows i to i + rows - 1. */
+static PARE_INLINE void FN(ask_below)(const FN(Merge) *m, const FN(Tile) *t, int rows, int64_t i) {
+  enum { STEP = 64 / sizeof(C) };
+  const C *below = m->w + (t->i + i + m->ahead) * m->cols + t->j;
+  for (int k = 0; k < rows && t->i + i + k + m->ahead < m->rows; k++)
+    for (int64_t at = 0; at < t->cols; at += STEP) __builtin_prefetch(below + k * m->cols + at);
+}
+
+/* All of the tile's rows i to i + rows - 1, but for masks, vecs vectors at a time. */
 static PARE_INLINE void FN(merge_lines)(const FN(Merge) *m, const FN(Tile) *t, int rows, int vecs, bool scored,
                                         int64_t i) {
-  enum { AHEAD = 32, STEP = 64 / sizeof(C) };
   FN(Vec) line[PARE_MERGE_ROWS] = {0};
-  const C *w = m->w + (t->i + i) * m->cols + t->j;
   C rest[PARE_MERGE_ROWS] = {0};
   int64_t j = 0;
-  for (int k = 0; k < rows && t->i + i + k + AHEAD < m->rows; k++)
-    for (int64_t at = 0; at < t->cols; at += STEP) __builtin_prefetch(w + (k + AHEAD) * m->cols + at);
-  for (; vecs > 1 && j + vecs * LANES <= t->cols; j += vecs * LANES)
+  if (m->ahead) FN(ask_below)(m, t, rows, i);
+  for (; j + vecs * LANES <= t->cols; j += vecs * LANES)
     FN(merge_rows)(m, t, rows, vecs, i, j, scored ? line : NULL);
-  for (; j + LANES <= t->cols; j += LANES) FN(merge_rows)(m, t, rows, 1, i, j, scored ? line : NULL);
   for (; j < t->cols; j++)
     for (int k = 0; k < rows; k++) rest[k] += FN(merge_one)(m, t, i + k, j);
   if (!scored) return;
@@ -168,19 +173,20 @@ static inline void FN(apply_masks)(const FN(Merge) *m, const FN(Tile) *t) {
   }
 }
 
+static PARE_INLINE void FN(merge_all)(const FN(Merge) *m, const FN(Tile) *t, int rows, int vecs, bool scored) {
+  int64_t i = 0;
+  for (; i + rows <= t->rows; i += rows) FN(merge_lines)(m, t, rows, vecs, scored, i);
+  for (; i < t->rows; i++) FN(merge_lines)(m, t, 1, vecs, scored, i);
+}
+
 /* The tile of W', and its scores to the sums of its rows and columns. Tiles of a block of S that stand over each other
  * come one after the other, from above. */
 static inline void FN(merge_tile)(const FN(Merge) *m, const FN(Tile) *t) {
-  int64_t i = 0;
-  if (m->scored) {
-    if (t->i % m->scored->row_block == 0) memset(FN(col_sums)(m, t), 0, (size_t)t->cols * sizeof(C));
-    for (; i + PARE_SCORE_ROWS <= t->rows; i += PARE_SCORE_ROWS)
-      FN(merge_lines)(m, t, PARE_SCORE_ROWS, PARE_SCORE_VECS, true, i);
-    for (; i < t->rows; i++) FN(merge_lines)(m, t, 1, PARE_SCORE_VECS, true, i);
-  } else {
-    for (; i + PARE_MERGE_ROWS <= t->rows; i += PARE_MERGE_ROWS)
-      FN(merge_lines)(m, t, PARE_MERGE_ROWS, PARE_MERGE_VECS, false, i);
-    for (; i < t->rows; i++) FN(merge_lines)(m, t, 1, PARE_MERGE_VECS, false, i);
-  }
+  bool wide = t->cols % ((m->scored ? PARE_SCORE_VECS : PARE_MERGE_VECS) * LANES) == 0; /* else some are left over */
+  if (m->scored && t->i % m->scored->row_block == 0) memset(FN(col_sums)(m, t), 0, (size_t)t->cols * sizeof(C));
+  if (m->scored && wide) FN(merge_all)(m, t, PARE_SCORE_ROWS, PARE_SCORE_VECS, true);
+  else if (m->scored) FN(merge_all)(m, t, PARE_SCORE_ROWS, 1, true);
+  else if (wide) FN(merge_all)(m, t, PARE_MERGE_ROWS, PARE_MERGE_VECS, false);
+  else FN(merge_all)(m, t, PARE_MERGE_ROWS, 1, false);
   FN(apply_masks)(m, t);
 }
