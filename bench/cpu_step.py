@@ -20,7 +20,7 @@ import sys
 import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-PAIRS = 15
+PAIRS = 21
 BATCH = {"minilm-l6": 16, "vit-ti16": 16, "bert-base": 8, "vit-b16": 4}
 
 
