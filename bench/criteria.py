@@ -24,6 +24,7 @@ import onnxruntime
 from onnx import numpy_helper
 
 HELD_OUT = 2000
+JUDGED = 250  # of those, by pare: its report is read for the scores alone
 METHODS = ("loraprune", "gate", "grad", "fisher", "wanda", "magnitude", "obs", "random")
 
 
@@ -83,7 +84,7 @@ def pare(args, *command):
 
 def compress(args, out, steps, loss, *options):
     with tempfile.TemporaryDirectory() as report:
-        pare(args, "compress", args.model, out, "--train", args.tune, "--eval", args.tune, "--steps", str(steps), "--loss", loss,
+        pare(args, "compress", args.model, out, "--train", args.tune, "--eval", args.judged, "--steps", str(steps), "--loss", loss,
              "--report", report, "-q", *options, *args.options)
         return json.loads((pathlib.Path(report) / "report.json").read_text())
 
@@ -146,7 +147,9 @@ def main():
     args.work = tempfile.mkdtemp()
     data = dict(np.load(args.train))
     args.tune = f"{args.work}/tune.npz"
+    args.judged = f"{args.work}/judged.npz"
     np.savez(args.tune, **{k: v[:-HELD_OUT] for k, v in data.items()})
+    np.savez(args.judged, **{k: v[-JUDGED:] for k, v in data.items()})
     untouched, rng = onnx.load(args.model), np.random.default_rng(0)
     found = readers(args, untouched)
     layers = sum(kind == "ffn" for kind, _, _ in found.values())

@@ -172,14 +172,18 @@ Test(training, a_folded_adapter_is_the_running_one_on_every_model_of_float_weigh
 
 /* --- results made again --- */
 
-/* Adapters and scores are the same bytes. */
-static void compare_benches(const Bench *x, const Bench *y, const char *name, const char *method) {
+static void compare_adapters(const Bench *x, const Bench *y, const char *name, const char *method) {
   for (size_t k = 0; k < x->t.nadapters; k++) {
     size_t bytes;
     cr_assert(pare_type_bytes(&x->t.b[k].value->type, &bytes));
     cr_expect(!memcmp(buffer(x, x->t.b[k].value), buffer(y, y->t.b[k].value), bytes),
               "%s, %s: adapter %zu is not the same", name, method, k);
   }
+}
+
+/* Adapters and scores are the same bytes. */
+static void compare_benches(const Bench *x, const Bench *y, const char *name, const char *method) {
+  compare_adapters(x, y, name, method);
   for (size_t k = 0; k < x->t.ndims; k++)
     for (int64_t i = 0; x->t.score[k] && i < pare_type_count(&x->t.score[k]->type); i++)
       cr_expect_eq(buffer(x, x->t.score[k])[i], buffer(y, y->t.score[k])[i], "%s, %s: score %lld of %zu", name, method,
@@ -290,12 +294,7 @@ static void check_one_run(const char *name, bool labels, bool bf16, int apart) {
     for (const PareNode *n = b[i].g->first; n; n = n->next) many[i] += n->op == PARE_OP_IMPORTANCE;
   cr_expect_eq(many[0], (int)b[0].t.nadapters, "%s: %d of %zu weights are scored", name, many[0], b[0].t.nadapters);
   cr_expect_eq(many[1], apart, "%s: %d weights are scored apart, not %d", name, many[1], apart);
-  for (size_t k = 0; k < b[0].t.nadapters; k++) {
-    size_t bytes;
-    cr_assert(pare_type_bytes(&b[0].t.b[k].value->type, &bytes));
-    cr_expect(!memcmp(buffer(&b[0], b[0].t.b[k].value), buffer(&b[1], b[1].t.b[k].value), bytes),
-              "%s: adapter %zu is not the same", name, k);
-  }
+  compare_adapters(&b[0], &b[1], name, "loraprune");
   scores_agree(&b[0], &b[1], name);
   for (int i = 0; i < 2; i++) unload(&b[i]), fix_free(&b[i].f);
 }
