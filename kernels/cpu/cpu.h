@@ -138,6 +138,10 @@ static inline bool pare_is_index(const PareTensor *t) {
   return t->type.dtype == PARE_I64 || t->type.dtype == PARE_I32;
 }
 
+/* |e| ^ 2 or 1 of a vector of floats that is a variable: what scores of weights are sums of. */
+#define PARE_POWER(square, e) \
+  ((square) ? (e) * (e) : (e) - 2 * (__typeof__(e))((__typeof__((e) < 0))(e) & ((e) < 0)))
+
 /* --- threads --- */
 /* Work (elements touched, roughly) under which a second thread costs more than it brings. */
 enum { PARE_GRAIN = 1 << 15 };

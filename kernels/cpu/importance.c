@@ -87,12 +87,6 @@ static PARE_INLINE void FN(load_weights)(const T *x, int64_t n, FN(Vec) *out) {
   *out = VEC(full);
 }
 
-/* |e| ^ power */
-static PARE_INLINE void FN(power)(const Scores *s, FN(Vec) e, FN(Vec) *out) {
-  __typeof__(e < e) negative = e < 0;
-  *out = s->square ? e * e : e - 2 * (FN(Vec))((__typeof__(negative))e & negative);
-}
-
 /* A vector of a line of W becomes e = |G·(W + s·A·B)| ^ power. Without gradients u and v are zero and G is 1. */
 static PARE_INLINE void FN(score)(const Scores *s, int64_t terms, const C *u, const C *v, const C *w,
                                   const FN(Vec) *p, const FN(Vec) *q, FN(Vec) *x) {
@@ -100,7 +94,8 @@ static PARE_INLINE void FN(score)(const Scores *s, int64_t terms, const C *u, co
   for (int64_t j = 0; j < terms; j++) g += u[j] * p[j];
   for (int64_t j = 0; j < terms; j++) h += v[j] * q[j];
   for (int64_t j = 0; j < terms; j++) d += w[j] * q[j];
-  FN(power)(s, (g + h) * d, x);
+  FN(Vec) e = (g + h) * d;
+  *x = PARE_POWER(s->square, e);
 }
 
 /* The vector at `at` of the lines lo..hi-1: adds to a sum for each line, and to the sum over them. The lines are far
@@ -145,8 +140,8 @@ static void FN(score_column_short)(const Scores *s, int64_t lo, int64_t hi, int6
         g[i] += u[t] * pr[j], h[i] += v[t] * qr[j], d[i] += w[t] * qr[j];
       }
     for (int i = 0; i < SIDE; i++) {
-      FN(Vec) e;
-      FN(power)(s, (g[i] + h[i]) * d[i], &e);
+      FN(Vec) e = (g[i] + h[i]) * d[i];
+      e = PARE_POWER(s->square, e);
       col += e;
       line[k - lo + i] += e;
     }

@@ -254,9 +254,10 @@ static void FN(finish_scores)(const PareLinear *l, C *row, C *col) {
 
 /* W' [k, n], or its transpose, into `out` in the order o. work: factors() elements. */
 static void FN(merge)(const PareLinear *l, bool transpose, const PareOrder *o, C *work, T *out) {
+  enum { AHEAD = 32 }; /* rows: with scores 12 are too few */
   bool turned = transpose != l->transposed;
   FN(Merge) m = FN(merge_of)(l, turned ? o->kb : o->nb, work);
-  m.ahead = 32;
+  m.ahead = AHEAD;
   int64_t rows = turned ? m.cols : m.rows, cols = turned ? m.rows : m.cols;
   int64_t nk = pare_ceil_div(rows, o->kb), nn = pare_ceil_div(cols, o->nb);
 #pragma omp parallel for schedule(static) if (pare_threaded(rows * cols))

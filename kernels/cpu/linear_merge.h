@@ -68,12 +68,6 @@ static PARE_INLINE C *FN(col_sums)(const FN(Merge) *m, const FN(Tile) *t) {
   return (C *)m->scored->col_sums + t->i / m->scored->row_block * m->cols + t->j;
 }
 
-static PARE_INLINE void FN(score)(bool square, FN(Vec) g, FN(Vec) w, FN(Vec) *out) {
-  FN(Vec) e = g * w;
-  __typeof__(e < e) negative = e < 0;
-  *out = square ? e * e : e - 2 * (FN(Vec))((__typeof__(negative))e & negative);
-}
-
 /* rows by vecs vectors of the tile, from (i, j) of it. line: the rows' scores; NULL where nobody asks. */
 static PARE_INLINE void FN(merge_rows)(const FN(Merge) *m, const FN(Tile) *t, int rows, int vecs, int64_t i, int64_t j,
                                        FN(Vec) *line) {
@@ -99,8 +93,8 @@ static PARE_INLINE void FN(merge_rows)(const FN(Merge) *m, const FN(Tile) *t, in
     if (!line) continue;
     FN(Vec) *col = &VEC(FN(col_sums)(m, t) + j + x * LANES), all = *col;
     for (int k = 0; k < rows; k++) {
-      FN(Vec) e;
-      FN(score)(m->scored->square, g[k][x], sum[k][x], &e);
+      FN(Vec) e = g[k][x] * sum[k][x];
+      e = PARE_POWER(m->scored->square, e);
       all += e, line[k] += e;
     }
     *col = all;
@@ -140,9 +134,9 @@ static PARE_INLINE C FN(sum_lanes)(const FN(Vec) *x) {
 /* Asks for what lies below the tile's rows i to i + rows - 1. */
 static PARE_INLINE void FN(ask_below)(const FN(Merge) *m, const FN(Tile) *t, int rows, int64_t i) {
   enum { STEP = 64 / sizeof(C) };
-  const C *below = m->w + (t->i + i + m->ahead) * m->cols + t->j;
-  for (int k = 0; k < rows && t->i + i + k + m->ahead < m->rows; k++)
-    for (int64_t at = 0; at < t->cols; at += STEP) __builtin_prefetch(below + k * m->cols + at);
+  int64_t from = t->i + i + m->ahead, to = pare_min_i64(m->rows, from + rows);
+  for (; from < to; from++)
+    for (int64_t at = 0; at < t->cols; at += STEP) __builtin_prefetch(m->w + from * m->cols + t->j + at);
 }
 
 /* All of the tile's rows i to i + rows - 1, but for masks, vecs vectors at a time. */

@@ -70,6 +70,11 @@ static void randomise(const Bench *b, const PareValue *v, uint64_t seed) {
   for (int64_t i = 0; i < pare_type_count(&v->type); i++) buffer(b, v)[i] *= 0.1f;
 }
 
+static void randomise_adapters(const Bench *b) {
+  for (size_t k = 0; k < b->t.nadapters; k++)
+    randomise(b, b->t.a[k].value, k), randomise(b, b->t.b[k].value, 100 + k);
+}
+
 static void run(Bench *b, int phase) { MUST(&b->f, pare_program_run(&b->f.c, b->p, phase)); }
 
 static void unload(Bench *b) {
@@ -201,8 +206,7 @@ static void check_recompute(const char *name, const char *method) {
     b[i].spec.criterion = criterion(method);
     if (i) b[i].spec.recompute = (PareRecompute){0, PARE_RECOMPUTE_LEAN};
     build(&b[i]);
-    for (size_t k = 0; k < b[i].t.nadapters; k++)
-      randomise(&b[i], b[i].t.a[k].value, k), randomise(&b[i], b[i].t.b[k].value, 100 + k);
+    randomise_adapters(&b[i]);
     for (size_t k = 0; k < sizeof phases / sizeof *phases; k++) run(&b[i], phases[k]);
   }
   size_t whole = pare_program_memory(b[0].p).results, less = pare_program_memory(b[1].p).results;
@@ -232,8 +236,7 @@ static void check_merge(const char *name, const char *method, PareRecompute agai
     b[i].spec.merge = i;
     if (i) b[i].spec.recompute = again;
     build(&b[i]);
-    for (size_t k = 0; k < b[i].t.nadapters; k++)
-      randomise(&b[i], b[i].t.a[k].value, k), randomise(&b[i], b[i].t.b[k].value, 100 + k);
+    randomise_adapters(&b[i]);
     for (size_t k = 0; k < sizeof phases / sizeof *phases; k++) run(&b[i], phases[k]);
   }
   for (const PareNode *n = b[1].g->first; n; n = n->next) {
@@ -285,8 +288,7 @@ static void check_one_run(const char *name, bool labels, bool bf16, int apart) {
       b[i].spec.labels = (PareType){PARE_I64, 1, {b[i].g->outputs.at[0]->type.dim[0]}};
     }
     build(&b[i]);
-    for (size_t k = 0; k < b[i].t.nadapters; k++)
-      randomise(&b[i], b[i].t.a[k].value, k), randomise(&b[i], b[i].t.b[k].value, 100 + k);
+    randomise_adapters(&b[i]);
     for (size_t k = 0; k < 2 * sizeof phases / sizeof *phases; k++) run(&b[i], phases[k % 4]);
   }
   int many[2] = {0};
@@ -323,7 +325,7 @@ static void supervised(Bench *b, const char *name, int power, double eta) {
   build(b);
   int64_t *label = pare_program_buffer(b->p, b->t.labels);
   for (int64_t i = 0; i < b->t.labels->type.dim[0]; i++) label[i] = 3 * i + 1;
-  for (size_t k = 0; k < b->t.nadapters; k++) randomise(b, b->t.a[k].value, k), randomise(b, b->t.b[k].value, 100 + k);
+  randomise_adapters(b);
 }
 
 /* Which head or channel element (k, n) of adapter i belongs to: by its place in the block. */
