@@ -76,21 +76,20 @@ static bool shares_adapter(const PareDims *d, PareNode *const *by_id, const Pare
   return true;
 }
 
-/* What the layer adds to the product, if it is a constant [N] that nothing stands before. */
+/* What the layer adds to the product, if it is a constant [N] that nothing stands before, moved at most. */
 static PareStatus find_bias(PareCtx *c, const PareGraph *g, PareNode *n, PareSite *s) {
   int64_t cols = n->out[0]->type.dim[n->out[0]->type.rank - 1];
-  PareNode *add = pare_sole_reader_op(g, n->out[0], PARE_OP_ADD), *root;
-  int input;
+  PareNode *add = pare_sole_reader_op(g, n->out[0], PARE_OP_ADD);
   s->bias = -1;
   if (n->op == PARE_OP_GEMM && n->nin > 2 && n->in[2]) {
     add = n;
     s->bias = 2;
-    if (!pare_is_vector(n->in[2], cols) || !pare_root_constant(n, 2, &root, &input))
+    if (!pare_is_vector(n->in[2], cols) || !pare_is_moved_whole(n, 2))
       return pare_fail(c, n, PARE_UNSUPPORTED, "its bias '%s' is not one constant for each output, so a sequential adapter "
                        "cannot be folded: take --adapter parallel", n->in[2]->name);
   } else if (add) {
     int k = add->in[0] == n->out[0];
-    if (pare_is_vector(add->in[k], cols) && pare_root_constant(add, k, &root, &input)) s->bias = k;
+    if (pare_is_vector(add->in[k], cols) && pare_is_moved_whole(add, k)) s->bias = k;
   }
   if (s->bias >= 0) s->bias_node = add->id;
   return PARE_OK;

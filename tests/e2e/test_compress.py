@@ -8,6 +8,7 @@ import onnxruntime as ort
 import pytest
 from onnx import numpy_helper
 
+import tiny
 from conftest import COMPOSITE, ROOT, example, feeds, models, run
 
 LEVELS = [ort.GraphOptimizationLevel.ORT_DISABLE_ALL, ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
@@ -214,6 +215,23 @@ def test_sequential_adapters_fold_into_weights_and_biases(fixture, tmp_path):
     run("compress", path, tmp_path / "again.onnx", "--steps", 2, "--plan", plan, *args)
     shapes = [[(t.name, t.dims) for t in onnx.load(str(p)).graph.initializer] for p in (compact, tmp_path / "again.onnx")]
     assert shapes[0] == shapes[1]
+
+
+def test_a_sequential_adapter_leaves_a_bias_alone_that_the_model_computes(tmp_path):
+    """Twice a constant, added to what the adapter has changed."""
+    model, path = tiny.for_task("sentence"), tmp_path / "m.onnx"
+    biases = {i.name for i in model.graph.initializer if len(i.dims) == 1}
+    for add in [n for n in model.graph.node if n.op_type == "Add" and n.input[1] in biases]:
+        twice = onnx.helper.make_node("Add", [add.input[1], add.input[1]], [add.input[1] + ".twice"])
+        add.input[1] = twice.output[0]
+        model.graph.node.insert(0, twice)
+    onnx.save(model, path)
+    rng, masked, compact = np.random.default_rng(0), tmp_path / "masked.onnx", tmp_path / "c.onnx"
+    np.savez(tmp_path / "d.npz", x=rng.standard_normal((24, 7, tiny.STREAM)).astype(np.float32),
+             attention_mask=np.ones((24, 7), np.int64))
+    run("compress", path, compact, "--adapter", "sequential", "--steps", 6, "--batch", 4, "--train", tmp_path / "d.npz", "--save-masked",
+        masked, "-q")
+    check_equal(path, masked, compact)
 
 
 @pytest.mark.parametrize("method", ("loraprune", "gate", "grad", "fisher", "movement", "magnitude", "wanda", "random"))
