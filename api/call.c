@@ -23,10 +23,22 @@ void pare_call_error(const PareDiag *d, PareError *e) {
   snprintf(e->text + n, sizeof e->text - n, "%s", d->text);
 }
 
+/* Of `asked` (0: as many as there are): a limit of OpenMP's, or a parallel region of the caller's, may allow fewer, and
+ * oneDNN leaves out the work of those that it counted on and does not get. */
+static void take_threads(int asked) {
+  int got = 1;
+  omp_set_dynamic(0);
+  if (asked > 0) omp_set_num_threads(asked);
+#pragma omp parallel
+#pragma omp single
+  got = omp_get_num_threads();
+  omp_set_num_threads(got);
+}
+
 int pare_call(const PareHooks *h, int threads, PareError *e, PareBodyFn *body, void *arg) {
   PareCtx c;
-  int before = omp_get_max_threads();
-  if (threads > 0) omp_set_num_threads(threads);
+  int before = omp_get_max_threads(), dynamic = omp_get_dynamic();
+  take_threads(threads);
   PareStatus s = PARE_OK;
   if (!pare_ctx_init(&c, h ? h->log : NULL, h ? h->verbose : 0)) s = pare_nomem(&c);
   else s = body(&c, arg);
@@ -37,5 +49,6 @@ int pare_call(const PareHooks *h, int threads, PareError *e, PareBodyFn *body, v
   int code = pare_status_exit(c.diag.code);
   pare_ctx_free(&c);
   omp_set_num_threads(before);
+  omp_set_dynamic(dynamic);
   return code;
 }

@@ -1,5 +1,7 @@
 """Tasks and metrics: what labels ask for is told by shapes. Truth is numpy on ONNX Runtime's outputs."""
 import json
+import os
+import subprocess
 
 import numpy as np
 import onnx
@@ -7,7 +9,7 @@ import onnxruntime as ort
 import pytest
 
 import tiny
-from conftest import run
+from conftest import PARE, ROOT, run
 from test_cuda import REL, emulated, pare as on_plugin
 
 N, L = 48, 7
@@ -162,6 +164,19 @@ def test_top5_of_eight_classes(tmp_path):
     x = outputs(model, arrays)[y]
     want = np.mean([t in np.argsort(-r)[:5] for r, t in zip(x, arrays["labels"])])
     assert evaluated(model, tmp_path / "d.npz", "--metric", "top5")["value"] == pytest.approx(want)
+
+
+@pytest.mark.parametrize("limit", ["OMP_THREAD_LIMIT=1", "OMP_DYNAMIC=true", "OMP_NUM_THREADS=1"])
+def test_fewer_threads_than_were_asked_for_leave_no_work_undone(limit, tmp_path):
+    """Labels are what ONNX Runtime says, so all are met, but where two logits are as good as equal."""
+    model, rng = ROOT / "examples" / "fashion-vit" / "model.onnx", np.random.default_rng(0)
+    arrays = {"pixel_values": rng.standard_normal((256, 1, 28, 28)).astype(np.float32)}
+    y = outputs(model, arrays)["logits"]
+    np.savez(tmp_path / "d.npz", labels=y.argmax(-1), **arrays)
+    r = subprocess.run([PARE, "eval", model, "--data", tmp_path / "d.npz", "--threads", "8", "--json", "-q"], text=True,
+                       capture_output=True, env={**os.environ, **dict([limit.split("=")])})
+    got, want = json.loads(r.stdout), -log_softmax(y)[np.arange(256), y.argmax(-1)].mean()
+    assert got["value"] > 0.99 and got["loss"] == pytest.approx(want, rel=1e-4), (got, want)
 
 
 # --- compression ---
