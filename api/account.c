@@ -177,6 +177,7 @@ PareStatus pare_account_write(PareCtx *c, const PareTuner *t, const PareAccount 
   r.training.seconds = x->seconds;
   r.training.samples_per_second = x->samples_per_second;
   r.training.final_loss = x->final_loss;
+  r.training.mu = t->mu;
   PARE_TRY(list_aside(c, a, t, &r));
   PARE_TRY(list_spans(c, a, x, &r));
   PARE_TRY(list_options(c, a, t->o, &r));

@@ -135,6 +135,7 @@ static PareStatus tune(const Bench *b, const char *method, const PareHooks *hook
   if (!samples) return pare_nomem(c);
   for (int64_t i = 0; i < n; i++) samples[i] = i;
   opt->batch = n, opt->steps = ENDLESS, opt->precision = b->options->precision;
+  if (pare_data_find(b->data, "labels") && pare_options_set(opt, "distill", "none", &e)) return pare_error(c, PARE_USAGE, "%s", e.text);
   if (pare_options_set(opt, "method", method, &e)) return pare_error(c, PARE_USAGE, "%s", e.text);
   PARE_TRY(pare_probe_dims(c, b->arena, b->model->graph, 0, &probe));
   PARE_TRY(pare_trace_dims(c, b->arena, probe, &dims));
@@ -193,7 +194,7 @@ PareStatus pare_bench_train(PareCtx *c, PareArena *a, const PareModel *m, const 
   w.seconds = PARE_NEW_N(work, w.runs, double), w.difference = PARE_NEW_N(work, w.runs, double);
   PareStatus s = w.row && w.seconds && w.difference ? make_data(c, work, m, o, &d) : pare_nomem(c);
   if (s == PARE_OK) s = run(&(Bench){c, work, m, o, d, device, h}, &w, opt, r);
-  sort_rows(&w, r);
+  if (w.row) sort_rows(&w, r);
   bool bf16 = w.tuner.spec.bf16, tf32 = w.tuner.tf32;
   pare_tuner_free(&w.tuner), pare_tuner_free(&plain); /* the ceiling wants room */
   device->tf32 = tf32;

@@ -129,7 +129,6 @@ static PareStatus check_latency(PareCtx *c, const PareCompressOptions *o) {
 /* What adapters may be, come from and go to. */
 static PareStatus check_adapters(PareCtx *c, const PareCompressOptions *o) {
   enum { SEQUENTIAL = 1, PISSA = 1 };
-  bool cuts = !o->keep_all && (o->sparsity > 0 || *o->target || *o->plan || *o->vocab_keep);
   if (o->adapter == SEQUENTIAL && (o->adapter_init == PISSA || *o->adapters || *o->save_adapters))
     return pare_error(c, PARE_USAGE, "--%s is about adapters beside the weight: take --adapter parallel",
                       o->adapter_init == PISSA ? "adapter-init pissa" : *o->adapters ? "adapters" : "save-adapters");
@@ -148,7 +147,7 @@ static PareStatus check_adapters(PareCtx *c, const PareCompressOptions *o) {
   if (*o->save_adapters && o->granularity)
     return pare_error(c, PARE_USAGE, "--save-adapters: what is zero in W + s*B*A alone cannot be said by adapters: it needs "
                       "--granularity structured");
-  if (*o->save_adapters && cuts && !*o->save_base)
+  if (*o->save_adapters && pare_options_cut(o) && !*o->save_base)
     return pare_error(c, PARE_USAGE, "--save-adapters: the adapters of a cut model go with the cut model without them: "
                       "give --save-base FILE, or cut nothing (pare tune, --sparsity 0)");
   if (*o->save_base && !*o->save_adapters)

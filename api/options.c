@@ -14,7 +14,7 @@
 #include "ir/trained.h"
 #include "runtime/device.h"
 
-typedef enum Kind { STR, LIST, INT, AUTO, FLOAT, FLAG, WORD } Kind;
+typedef enum Kind { STR, LIST, INT, AUTO, FLOAT, AUTO_FLOAT, FLAG, WORD } Kind;
 
 typedef struct Row {
   const char *name, *dflt, *words;
@@ -157,6 +157,13 @@ static PareStatus read_float(const Setting *s, double *out) {
   return PARE_OK;
 }
 
+static PareStatus read_auto_float(const Setting *s, double *out) {
+  double v;
+  if (!strcmp(s->value, "auto")) return *out = PARE_AUTO, PARE_OK;
+  if (!parse_float(s->value, &v)) return refuse(s, "takes a number or auto, not '%s'", s->value);
+  return read_float(s, out);
+}
+
 static PareStatus read_flag(const Setting *s, bool *out) {
   static const char *const words[][2] = {{"true", "false"}, {"yes", "no"}, {"on", "off"}, {"1", "0"}};
   if (!s->value) return *out = true, PARE_OK;
@@ -288,6 +295,7 @@ static PareStatus read_value(const Setting *s, PareCompressOptions *o, bool appe
     case INT: return read_int(s, field);
     case AUTO: return read_auto(s, field);
     case FLOAT: return read_float(s, field);
+    case AUTO_FLOAT: return read_auto_float(s, field);
     case FLAG: return read_flag(s, field);
     case WORD: return read_word(s, field);
   }
@@ -370,7 +378,8 @@ bool pare_option_is(const PareCompressOptions *o, int id, const char *word) {
 const char *pare_option_text(PareArena *a, const PareCompressOptions *o, int id, bool *quoted) {
   const Row *r = &rows[id];
   const void *f = field_in(o, r);
-  bool is_auto = r->kind == AUTO && *(const int64_t *)f == PARE_AUTO;
+  bool is_auto = (r->kind == AUTO && *(const int64_t *)f == PARE_AUTO) ||
+                 (r->kind == AUTO_FLOAT && *(const double *)f == PARE_AUTO);
   *quoted = r->kind == STR || r->kind == LIST || r->kind == WORD || is_auto;
   if (is_auto) return "auto";
   switch (r->kind) {
@@ -378,7 +387,8 @@ const char *pare_option_text(PareArena *a, const PareCompressOptions *o, int id,
     case LIST: return *(const char *const *)f;
     case INT:
     case AUTO: return pare_arena_printf(a, "%" PRId64, *(const int64_t *)f);
-    case FLOAT: return pare_arena_printf(a, "%.15g", *(const double *)f);
+    case FLOAT:
+    case AUTO_FLOAT: return pare_arena_printf(a, "%.15g", *(const double *)f);
     case FLAG: return *(const bool *)f ? "true" : "false";
     case WORD: break;
   }
@@ -393,6 +403,10 @@ bool pare_option_target(const PareCompressOptions *o, const char **kind, double 
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
     if (!strncmp(kinds[i], o->target, (size_t)(eq - o->target))) return *kind = kinds[i], true;
   return false;
+}
+
+bool pare_options_cut(const PareCompressOptions *o) {
+  return !o->keep_all && (o->sparsity > 0 || *o->target || *o->plan || *o->vocab_keep || o->granularity);
 }
 
 unsigned pare_option_kinds(const PareCompressOptions *o) {

@@ -7,7 +7,6 @@
 #include "api/checkpoint.h"
 #include "api/forward.h"
 #include "api/options.h"
-#include "api/other_teacher.h"
 #include "api/reconstruct.h"
 #include "api/trained.h"
 #include "api/tuner_parts.h"
@@ -18,6 +17,7 @@
 enum {
   SCORE_BATCHES = 32, /* for scores without tuning */
   SCORE_EVERY = 2,    /* steps between scores that need a backward pass of their own */
+  FEW_STEPS = 600, MANY_EPOCHS = 50, /* --epochs auto: at least these, and never more (docs/method.md) */
 };
 static const double RESTAGE_SHARE = 0.1; /* of the living groups gone: compile anew */
 
@@ -33,7 +33,7 @@ static PareStatus fill_scalar(PareTuner *t, const PareValue *v, double x) {
 PareStatus pare_tuner_run_batch(PareTuner *t, int64_t run, bool score, PareFlight f) {
   PARE_TRY(pare_tuner_feed(t, run));
   PARE_TRY(fill_scalar(t, t->graph.dloss, f.weight));
-  PARE_TRY(fill_scalar(t, t->graph.mu, t->o->mu * pare_schedule_ramp(t->step, t->schedule.steps, t->o->mu_ramp)));
+  PARE_TRY(fill_scalar(t, t->graph.mu, t->mu * pare_schedule_ramp(t->step, t->schedule.steps, t->o->mu_ramp)));
   PARE_TRY(pare_program_run(t->c, t->program, PARE_PHASE_TUNE));
   PARE_TRY(pare_program_fetch(t->c, t->program));
   if (score && t->graph.score_phase) PARE_TRY(pare_program_run(t->c, t->program, PARE_PHASE_SCORE));
@@ -308,55 +308,6 @@ static PareStatus choose_reconstruction(PareTuner *t) {
   return PARE_OK;
 }
 
-static PareStatus take_other_teacher(PareTuner *t) {
-  PareOtherTeacher other;
-  PareStatus s = pare_other_teacher_open(t->c, t->arena, t->o->teacher, t->dense, t->aside.of, &t->spec.hidden,
-                                         t->data, &other);
-  t->other = other.model;
-  if (s != PARE_OK) return s;
-  t->spec.hidden.at.n = other.nhidden;
-  if (!other.nhidden) t->spec.teach_outputs = true;
-  PareWatch w = {.n = other.nhidden, .value = other.hidden, .felt = other.nhidden, .aside = other.aside.of,
-                 .bf16 = t->spec.bf16};
-  return pare_teacher_new(t->c, t->other->graph, t->data, t->o->batch, &w, other.order, t->device, &t->teacher);
-}
-
-/* --mu is about two losses. */
-static PareStatus check_mu(PareTuner *t, bool both) {
-  static const int ids[] = {PARE_OPTION_ID_mu, PARE_OPTION_ID_mu_ramp};
-  for (size_t i = 0; i < sizeof ids / sizeof *ids && !both; i++)
-    if (pare_option_source(t->o, ids[i]) != PARE_FROM_DEFAULT)
-      return pare_error(t->c, PARE_USAGE, "--%s blends the losses of labels and of distillation, and there is one of them "
-                        "only: give labels and --distill logits, hidden or both", pare_option_name(ids[i]));
-  return PARE_OK;
-}
-
-static PareStatus take_own_teacher(PareTuner *t) {
-  PareOutputOrder order = {.pairs = t->aside.pairs};
-  PareWatch w = {.n = t->spec.hidden.at.n, .felt = t->spec.hidden.at.n, .aside = t->aside.of, .bf16 = t->spec.bf16};
-  uint32_t *value = PARE_NEW_N(t->arena, w.n + 1, uint32_t);
-  if (!value) return pare_nomem(t->c);
-  for (size_t i = 0; i < w.n; i++) value[i] = t->spec.hidden.at.at[i].value;
-  w.value = value;
-  if (!w.n) t->spec.teach_outputs = true; /* no state has the same shape throughout */
-  return pare_teacher_new(t->c, t->dense, t->data, t->o->batch, &w, order, t->device, &t->teacher);
-}
-
-/* What is taken from the untouched model or --teacher, and how it is run. Scores alone need its outputs only. */
-static PareStatus choose_teacher(PareTuner *t) {
-  enum { AUTO, NONE, LOGITS, HIDDEN, BOTH };
-  const PareCompressOptions *o = t->o;
-  bool kd = t->spec.loss == PARE_LOSS_KD;
-  int64_t what = o->distill == AUTO ? (kd || *o->teacher ? LOGITS : NONE) : o->distill;
-  if (kd && what == NONE) return pare_error(t->c, PARE_USAGE, "--distill none leaves nothing to tune on: the loss is kd");
-  PARE_TRY(check_mu(t, !kd && what != NONE));
-  if (!t->schedule.steps) what = kd ? LOGITS : NONE;
-  t->spec.teach_outputs = what == LOGITS || what == BOTH;
-  if (what == HIDDEN || what == BOTH) PARE_TRY(pare_find_hidden(t->c, t->arena, t->dims, t->pruned, &t->spec.hidden));
-  if (what == NONE) return PARE_OK;
-  return *o->teacher ? take_other_teacher(t) : take_own_teacher(t);
-}
-
 /* Scores of the weights alone come from the program as well, which reads no data; its loss is never run. */
 static PareStatus stand_in(PareTuner *t) {
   PareArena *tmp = pare_arena_new(1 << 16);
@@ -371,8 +322,9 @@ static PareStatus stand_in(PareTuner *t) {
 
 static PareStatus choose_steps(PareTuner *t) {
   const PareCompressOptions *o = t->o;
-  int64_t steps = o->steps >= 0 ? o->steps : 0;
-  if (o->steps < 0 && t->data) steps = (int64_t)ceil(o->epochs * (double)t->nsamples / (double)o->batch);
+  double epoch = (double)t->nsamples / (double)o->batch, epochs = o->epochs; /* in steps */
+  if (epochs == PARE_AUTO) epochs = fmin(fmax(1, FEW_STEPS / epoch), MANY_EPOCHS);
+  int64_t steps = o->steps >= 0 ? o->steps : t->data ? (int64_t)ceil(epochs * epoch) : 0;
   if (steps > 0 && !t->data) return pare_error(t->c, PARE_USAGE, "tuning needs data: give --train, or --steps 0");
   if (t->criterion->needs != PARE_NEEDS_NOTHING && !t->data)
     return pare_error(t->c, PARE_USAGE, "--method %s scores groups on data: give --train", t->criterion->name);
@@ -466,7 +418,7 @@ PareStatus pare_tuner_init(PareTuner *t, PareCtx *c, PareArena *arena, const Par
                            PareDims *dims, const PareCompressOptions *o, const PareHooks *h, const PareData *data,
                            const int64_t *samples, int64_t nsamples, PareDevice *device) {
   *t = (PareTuner){.c = c, .o = o, .h = h, .model = model, .dense = dense, .data = data, .samples = samples, .nsamples = nsamples,
-                   .arena = arena, .device = device, .dims = dims, .loss = NAN};
+                   .arena = arena, .device = device, .dims = dims, .loss = NAN, .mu = NAN};
   t->keeps_all = keeps_all(o);
   t->ratio = t->keeps_all ? 0 : o->sparsity;
   t->ranking = choose_ranking(o);
@@ -493,7 +445,7 @@ PareStatus pare_tuner_init(PareTuner *t, PareCtx *c, PareArena *arena, const Par
   PARE_TRY(pare_find_aside(c, arena, t->dense, data, &t->aside));
   PARE_TRY(pare_tell_aside(c, t->dense, &t->aside));
   t->spec.aside = t->aside.of;
-  return choose_teacher(t);
+  return pare_tuner_choose_teacher(t);
 }
 
 double pare_tuner_cost(const PareTuner *t, size_t dim) {

@@ -84,6 +84,7 @@ typedef struct PareTuner {
   const PareCriterion *criterion;
   PareAside aside; /* outputs that are not one of each sample */
   PareTrainSpec spec;
+  double mu; /* of distillation in the loss, where labels have the rest; NAN: it is all of one kind */
   PareSchedule schedule;
 
   /* the program on what is left now */

@@ -1,4 +1,5 @@
-/* tuner_parts.h - what the loop's files share: what may go (choose.c), the program on what is left (stage.c), what a
+/* tuner_parts.h - what the loop's files share: what may go (choose.c), what is followed
+ * (choose_teacher.c), the program on what is left (stage.c), what a
  * run is fed (batches.c), what it gave (flights.c), the order of things (tuner.c). */
 #ifndef PARE_API_TUNER_PARTS_H
 #define PARE_API_TUNER_PARTS_H
@@ -12,6 +13,10 @@ PARE_MUST_USE PareStatus pare_tuner_choose(PareTuner *t);
 bool pare_tuner_ranks(const PareTuner *t, bool *const *keep, size_t dim);
 /* pare_tuner_count by other flags. */
 void pare_tuner_count_in(const PareTuner *t, bool *const *keep, int64_t *all, int64_t *dead);
+
+/* What is taken from the untouched model or --teacher (--distill), how much of the loss it has (--mu), and how it is run.
+ * Scores alone need its outputs only. */
+PARE_MUST_USE PareStatus pare_tuner_choose_teacher(PareTuner *t);
 
 /* Kills groups by their scores, to a share, 0 to 1, of what shall go in the end. */
 PARE_MUST_USE PareStatus pare_tuner_prune(PareTuner *t, double share);

@@ -110,7 +110,7 @@ static json_t *aside_json(const PareReport *r) {
 }
 
 static json_t *training_json(const PareReport *r) {
-  return json_pack("{s:o, s:o, s:I, s:I, s:o, s:o, s:o, s:I, s:o, s:o}",
+  return json_pack("{s:o, s:o, s:I, s:I, s:o, s:o, s:o, s:I, s:o, s:o, s:o}",
                    "device", pare_json_text(r->training.device), "precision",
                    pare_json_text(r->training.precision), "steps", (json_int_t)r->training.steps, "trained_parameters",
                    (json_int_t)r->training.trained_parameters, "trained_share",
@@ -118,6 +118,7 @@ static json_t *training_json(const PareReport *r) {
                    pare_json_number(r->training.seconds), "samples_per_second",
                    pare_json_number(r->training.samples_per_second), "peak_memory_bytes",
                    (json_int_t)r->training.peak_memory_bytes, "final_loss", pare_json_number(r->training.final_loss),
+                   "mu", pare_json_number(r->training.mu),
                    "left_out", aside_json(r));
 }
 

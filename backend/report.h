@@ -122,6 +122,7 @@ typedef struct PareReport {
     int64_t trained_parameters; /* numbers that tuning changed, of the uncut model */
     double trained_share;       /* of the input's parameters */
     double seconds, samples_per_second, final_loss;
+    double mu; /* of distillation in the loss; NAN: it is all of one kind */
     size_t naside;
     const PareReportOutput *aside; /* outputs that losses and metrics leave out */
   } training;

@@ -15,6 +15,7 @@ static inline int cli_take_option(void *arg, const char *name, const char *value
 #define CLI_KIND_INT CLI_TAKEN
 #define CLI_KIND_AUTO CLI_TAKEN
 #define CLI_KIND_FLOAT CLI_TAKEN
+#define CLI_KIND_AUTO_FLOAT CLI_TAKEN
 #define CLI_KIND_FLAG CLI_SWITCH
 #define CLI_KIND_WORD CLI_TAKEN
 /* A default of -1 stands for "not given". */

@@ -49,6 +49,7 @@ typedef struct PareCompressOptions {
 #define PARE_OPTION_AUTO int64_t
 #define PARE_AUTO INT64_C(-1)
 #define PARE_OPTION_FLOAT double
+#define PARE_OPTION_AUTO_FLOAT double
 #define PARE_OPTION_FLAG bool
 #define PARE_OPTION_WORD int /* index of the word */
 #define OPTION(field, kind, name, dflt, words, help) PARE_OPTION_##kind field;

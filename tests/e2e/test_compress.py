@@ -178,13 +178,13 @@ def test_mu_blends_the_losses_of_labels_and_of_distillation_and_ramps_from_label
             "--method", "magnitude", "--schedule", "one-shot", "--report", tmp_path / "r", "-q", *args)
         return json.loads((tmp_path / "r" / "report.json").read_text())["curves"]["loss"][0]
 
-    task, taught = first(), first("--loss", "kd")
+    task, taught = first("--distill", "none"), first("--loss", "kd")
     for mu in (0, 0.25, 1):
         got, want = first("--distill", "logits", "--mu", mu), (1 - mu) * task + mu * taught
         assert abs(got - want) <= 1e-5 * abs(want), (mu, got, want, task, taught)
     assert first("--distill", "logits", "--mu", 1, "--mu-ramp", 1) == task
     assert abs(taught - task) > 0.1 * task, "the two losses differ"
-    for one in (["--mu", 0.3], ["--mu-ramp", 0.5, "--loss", "kd"]):
+    for one in (["--mu", 0.3, "--distill", "none"], ["--mu-ramp", 0.5, "--loss", "kd"]):
         said = run("compress", path, tmp_path / "o.onnx", "--train", tmp_path / "labelled.npz", "--overwrite", *one, code=2).stderr
         assert f"{one[0]} blends" in said and len(said.strip().splitlines()) == 1, said
 

@@ -230,8 +230,53 @@ def test_the_first_loss_is_that_of_the_untouched_model(task, loss, tmp_path):
     _, want = wanted(task, y, arrays["labels"])
     for chosen in ("auto", loss):
         run("compress", model, tmp_path / "c.onnx", "--train", data, "--eval", data, "--batch", N, "--steps", 1, "--loss",
-            chosen, "--report", tmp_path / "r", "--overwrite", "-q")
+            chosen, "--sparsity", 0, "--report", tmp_path / "r", "--overwrite", "-q")
         assert report(tmp_path)["curves"]["loss"][0] == pytest.approx(want, rel=1e-5), chosen
+
+
+@pytest.mark.parametrize("batch, options, steps", [(1, [], 600), (8, [], 300), (8, ["--epochs", "auto"], 300), (8, ["--epochs", 2], 12),
+                                                  (8, ["--steps", 3], 3)])
+def test_few_samples_are_gone_through_until_there_are_600_steps_but_50_times_at_most(batch, options, steps, tmp_path):
+    model, data, *_ = made("sentence", tmp_path)
+    run("compress", model, tmp_path / "c.onnx", "--train", data, "--eval", data, "--batch", batch, "--report", tmp_path / "r", "-q",
+        *options)
+    assert report(tmp_path)["training"]["steps"] == steps
+
+
+def entropy(labels):
+    p = np.unique(labels, return_counts=True)[1] / len(labels)
+    return -(p * np.log(p)).sum()
+
+
+def constant_loss(task, labels):
+    """Of the best that says the same of all samples."""
+    if task == "number":
+        return labels.astype(np.float64).var()
+    return np.mean([entropy(c) for c in labels.T]) if "spans" in task else entropy(labels[labels >= 0])
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_distillation_has_the_share_of_the_loss_that_the_untouched_model_explains_of_the_labels(task, tmp_path):
+    """R² of numbers, McFadden's of classes and places. Where nothing goes, or labels are not what the model says, nothing
+    is distilled."""
+    model, data, arrays, y = made(task, tmp_path)
+    right = {"sentence": lambda: y["y"].argmax(-1), "tokens": lambda: np.where(arrays["attention_mask"] == 1, y["y"].argmax(-1), IGNORED),
+             "number": lambda: y["y"][:, 0] + np.float32(0.1) * arrays["labels"]}
+    arrays["labels"] = right.get(task, lambda: np.array([best_span(a, b) for a, b in zip(*spans_of(y))]))()
+    np.savez(data, **arrays)
+    want = 1 - wanted(task, y, arrays["labels"])[1] / constant_loss(task, arrays["labels"])
+    compressed(model, data, tmp_path, "--steps", 2)
+    got = report(tmp_path)["training"]["mu"]
+    print(task, got, want)
+    assert want > 0.1 and got == pytest.approx(want, abs=1e-5), (got, want)
+    for nothing in (["--sparsity", 0], ["--distill", "none"], ["--loss", "mse" if task == "number" else "ce"]):
+        compressed(model, data, tmp_path, "--steps", 2, *nothing)
+        assert report(tmp_path)["training"]["mu"] is None, nothing
+    arrays["labels"] = np.roll(arrays["labels"], 1, 0)
+    np.savez(data, **arrays)
+    share = 1 - wanted(task, y, arrays["labels"])[1] / constant_loss(task, arrays["labels"])
+    compressed(model, data, tmp_path, "--steps", 2)
+    assert share < 0.1 and report(tmp_path)["training"]["mu"] is None, share
 
 
 def test_the_gate_counts_in_points_of_the_metric(tmp_path):

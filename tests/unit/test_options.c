@@ -203,6 +203,26 @@ Test(options, take_auto_for_a_rank_and_nothing_else_that_is_no_number) {
   pare_options_free(&o);
 }
 
+Test(options, take_auto_for_epochs_and_mu_and_nothing_else_that_is_no_number) {
+  static const char *const bad[] = {"Auto", "auto ", "", "-1", "-0.5", "inf", "nan", "1e10"};
+  static const char *const name[] = {"epochs", "mu"};
+  PareCompressOptions o = fresh();
+  const double *const field[] = {&o.epochs, &o.mu};
+  PareError e;
+  for (size_t k = 0; k < 2; k++) {
+    cr_assert_eq(*field[k], (double)PARE_AUTO, "%s: the default is %g", name[k], *field[k]);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+      cr_expect_eq(set(&o, name[k], bad[i], &e), 2, "%s '%s' was taken", name[k], bad[i]);
+      cr_expect(strstr(e.text, name[k]), "%s", e.text);
+    }
+    cr_assert_eq(set(&o, name[k], "0.25", &e), 0, "%s", e.text);
+    cr_expect_eq(*field[k], 0.25);
+    cr_assert_eq(set(&o, name[k], "auto", &e), 0, "%s", e.text);
+    cr_expect_eq(*field[k], (double)PARE_AUTO);
+  }
+  pare_options_free(&o);
+}
+
 Test(options, about_what_is_cut_are_told_from_those_that_tune) {
   static const char *const cut[] = {"sparsity", "target", "prune", "plan", "method", "granularity", "save-masked"};
   static const char *const tune[] = {"train", "steps", "rank", "lr", "adapters", "teacher", "no-such-option"};
