@@ -3,29 +3,35 @@
 
     paper.py --pare build/pare --image M.onnx train.npz test.npz [--text M.onnx train.npz test.npz] --work DIR
              [--quick] [--tables 1,2,3,4,5] [--methods gate,random] [--columns '50 % of groups'] [--steps N] [--seeds 3]
-             [--out bench/results] [--device cpu] [--date YYYY-MM-DD]
+             [--jobs N] [--out bench/results] [--device cpu] [--date YYYY-MM-DD]
 
 Every method has the same samples, steps and batch, and the same four learning rates to choose from, at half of heads and
 channels, with seed 0, on training samples that are held out; the test samples decide nothing. A run's result is a line of
 OUT/paper-DATE.jsonl as soon as it is there, and is not run again; a table is OUT/paper-DATE-tableN.md with a picture
-beside it. A cell that has no meaning (a criterion of groups for single elements) or that pare refuses holds a dash."""
+beside it. A cell that has no meaning (a criterion of groups for single elements) or that pare refuses holds a dash.
+--jobs N runs are made at a time, cores / N threads each; what table 5 says of time is of runs by themselves."""
 import argparse
+import concurrent.futures
 import datetime
+import hashlib
 import html
 import json
 import math
+import os
 import pathlib
 import subprocess
 import sys
 import tempfile
+import threading
 
 import numpy as np
 
 HELD_OUT = 3000
+FEW = 64
 QUICK_TEST = 500  # samples: judging takes longer than so short a run
 RATES = (1e-4, 3e-4, 1e-3, 3e-3)
 QUICK_RATES = {"adapters": 2e-3, "all": 3e-4}
-BUDGET = {"image": ("--steps", "1200", "--batch", "64"), "text": ("--steps", "600", "--batch", "32", "--precision", "bf16")}
+BUDGET = {"image": ("--steps", "400", "--batch", "64"), "text": ("--steps", "300", "--batch", "32", "--precision", "bf16")}
 QUICK_BUDGET = {"image": ("--steps", "40", "--batch", "64"), "text": ("--steps", "20", "--batch", "32", "--precision", "bf16")}
 
 # What is compared: name, what a table calls it, options. "--trainable all" is full fine-tuning.
@@ -69,56 +75,65 @@ class Bench:
     """The runs that there are, by what they were run with."""
 
     def __init__(self, args):
-        self.args, self.runs = args, {}
+        self.args, self.runs, self.lock = args, {}, threading.Lock()
         self.path = pathlib.Path(args.out) / f"paper-{args.date}{'-quick' if args.quick else ''}.jsonl"
         if self.path.exists():
             for line in self.path.read_text().splitlines():
                 row = json.loads(line)
                 self.runs[row["key"]] = row
 
-    def run(self, task, options, held_out=False):
-        """The report of a run, its reason in "refused" where pare refused it. held_out: judged by training samples."""
-        model, tune, held, test = task["files"]
-        key = " ".join((task["name"], "held-out" if held_out else "test", *task["budget"], *options))
-        if key not in self.runs:
-            with tempfile.TemporaryDirectory() as report:
-                command = [self.args.pare, "compress", model, str(pathlib.Path(report) / "out.onnx"), "--train", tune,
-                           "--eval", held if held_out else test, *task["budget"], *options, "--device", self.args.device,
-                           "--report", report, "-q"]
-                p = subprocess.run(command, stderr=subprocess.PIPE, text=True)
-                row = {"key": key}
-                if p.returncode in (2, 3):
-                    row["refused"] = p.stderr.strip().splitlines()[-1]
-                elif p.returncode:
-                    sys.exit(f"{' '.join(command)}\nended with {p.returncode}: {p.stderr}")
-                else:
-                    r = json.loads((pathlib.Path(report) / "report.json").read_text())
-                    points = r["metrics"]["points"]
-                    row.update(metric=r["metrics"]["name"], dense=points * r["metrics"]["dense"],
-                               value=points * r["metrics"]["compact"], training=r["training"])
+    def run(self, task, options, kind="test"):
+        """What became of a run, its reason in "refused" where pare refused it. kind: "test", judged by the test samples;
+        "held-out", by training samples; "timed", by the test samples and with no other run beside it."""
+        key = " ".join((task["name"], task["digest"], kind, *task["budget"], *options))
+        if key in self.runs:
+            return self.runs[key]
+        row = {"key": key, **self.compressed(task, options, kind)}
+        with self.lock:
             self.runs[key] = row
             with self.path.open("a") as f:
                 f.write(json.dumps(row) + "\n")
             print(f"{key}: {row.get('refused') or round(row['value'], 2)}", file=sys.stderr, flush=True)
-        return self.runs[key]
+        return row
+
+    def compressed(self, task, options, kind):
+        """pare judges the untouched model with every run: a few samples, then, and the compact one by all of them."""
+        model, tune, few, held, test = task["files"]
+        threads = 0 if kind == "timed" else max(1, os.cpu_count() // self.args.jobs)
+        common = ("--device", self.args.device, "--threads", str(threads))
+        with tempfile.TemporaryDirectory() as work:
+            out = str(pathlib.Path(work) / "out.onnx")
+            command = [self.args.pare, "compress", model, out, "--train", tune, "--eval", few, *task["budget"], *options,
+                       *common, "--report", work, "-q"]
+            p = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+            if p.returncode in (2, 3):
+                return {"refused": p.stderr.strip().splitlines()[-1]}
+            if p.returncode:
+                sys.exit(f"{' '.join(command)}\nended with {p.returncode}: {p.stderr}")
+            training = json.loads((pathlib.Path(work) / "report.json").read_text())["training"]
+            return {**self.judged(out, held if kind == "held-out" else test, threads), "training": training}
+
+    def judged(self, model, data, threads):
+        r = json.loads(subprocess.run([self.args.pare, "eval", model, "--data", data, "--device", self.args.device,
+                                       "--threads", str(threads), "--json", "-q"], stdout=subprocess.PIPE, check=True).stdout)
+        return {"metric": r["metric"], "value": r["points"] * r["value"]}
 
     def rate(self, task, method):
         """The learning rate that did best on what is held out."""
         options = METHODS[method][1]
         if self.args.quick:
             return QUICK_RATES["all" if "all" in options else "adapters"]
-        tried = [(self.run(task, (*with_sparsity(method, HALF["50 % of groups"]), "--lr", f"{r:g}", "--seed", "0"), True), r)
+        tried = [(self.run(task, (*with_sparsity(method, HALF["50 % of groups"]), "--lr", f"{r:g}", "--seed", "0"), "held-out"), r)
                  for r in RATES]
         good = [(row["value"], -r) for row, r in tried if "value" in row]
         return -max(good)[1] if good else RATES[0]
 
-    def cell(self, task, method, sparsity):
-        """The runs of all seeds; none where pare refuses it."""
+    def cell(self, task, method, sparsity, kind="test"):
+        """The runs of all seeds, or of the first alone where they are timed; none where pare refuses it."""
         rate = f"{self.rate(task, method):g}"
-        runs = (self.run(task, (*with_sparsity(method, sparsity), "--lr", rate, "--seed", str(s)))
-                for s in range(self.args.seeds))
         rows = []
-        for row in runs:
+        for seed in range(1 if kind == "timed" else self.args.seeds):
+            row = self.run(task, (*with_sparsity(method, sparsity), "--lr", rate, "--seed", str(seed)), kind)
             if "refused" in row:
                 return []
             rows.append(row)
@@ -148,7 +163,7 @@ def shown(rows):
 
 
 def cost(rows):
-    """Share of the parameters that is trained, peak memory, time: of the first seed's run."""
+    """Share of the parameters that is trained, peak memory, time: of a run of the first seed, by itself."""
     if not rows:
         return ["–"] * 4
     t = rows[0]["training"]
@@ -192,11 +207,34 @@ def listed(p, option, text, known):
     return names
 
 
+def wanted(args, number):
+    """Rows and columns of a table that are asked for."""
+    _, methods, columns, quick = TABLES[number]
+    columns = quick if args.quick else columns
+    return chosen(methods, args.methods), {c: columns[c] for c in chosen(columns, args.columns)}
+
+
+def fill(bench, numbers, tasks):
+    """All runs of these tables but the timed ones, several at a time: a method of a task after the other."""
+    rows = {}
+    for number in numbers:
+        methods, columns = wanted(bench.args, number)
+        for m in methods:
+            rows.setdefault(m, {}).update(columns)
+    with concurrent.futures.ThreadPoolExecutor(bench.args.jobs) as pool:
+        jobs = [pool.submit(lambda t, m, cs: [bench.cell(t, m, c) for c in cs], t, m, columns.values())
+                for m, columns in rows.items() for t in tasks]
+        try:
+            for job in jobs:
+                job.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
 def table(bench, number, tasks):
-    title, methods, columns, quick = TABLES[number]
-    columns = quick if bench.args.quick else columns
-    methods = chosen(methods, bench.args.methods)
-    columns = {c: columns[c] for c in chosen(columns, bench.args.columns)}
+    title = TABLES[number][0]
+    methods, columns = wanted(bench.args, number)
     if not methods or not columns:
         return
     stem = bench.path.with_name(f"{bench.path.stem}-table{number}")
@@ -204,13 +242,13 @@ def table(bench, number, tasks):
     lines, pictures = [f"# Table {number}. {title}", ""], []
     for task in tasks:
         cells = {m: [bench.cell(task, m, s) for s in columns.values()] for m in methods}
-        one = next(r for row in cells.values() for rows in row for r in rows)
+        one = task["untouched"]
         extra = ["trained", "memory", "time", "samples/s"] if number == 5 else []
-        lines += [f"## {task['name']}: {one['metric']}, {seeds}; untouched model {one['dense']:.2f}", "",
+        lines += [f"## {task['name']}: {one['metric']}, {seeds}; untouched model {one['value']:.2f}", "",
                   f"`{' '.join(task['budget'])}`", "", "| | " + " | ".join([*columns, *extra]) + " |",
                   "|---" * (1 + len(columns) + len(extra)) + "|"]
         for m, row in cells.items():
-            lines.append("| " + " | ".join([METHODS[m][0], *map(shown, row), *(cost(row[0]) if extra else [])]) + " |")
+            lines.append("| " + " | ".join([METHODS[m][0], *map(shown, row), *(cost(bench.cell(task, m, HALF["50 % of groups"], "timed")) if extra else [])]) + " |")
         svg = stem.with_name(f"{stem.name}-{task['name']}.svg")
         svg.write_text(picture(f"{title}: {task['name']}, {one['metric']}", columns,
                                {METHODS[m][0]: [score(r) if r else None for r in row] for m, row in cells.items()}))
@@ -220,19 +258,27 @@ def table(bench, number, tasks):
 
 
 def split(train, work, name):
-    """Training samples without labels' order in them: what is tuned on, and HELD_OUT that choose the learning rate."""
-    paths = [work / f"{name}-{part}.npz" for part in ("tune", "held")]
+    """Training samples without labels' order in them: what is tuned on, HELD_OUT that choose the learning rate, and FEW of
+    these."""
+    paths = [work / f"{name}-{part}.npz" for part in ("tune", "few", "held")]
     if not all(p.exists() for p in paths):
         data = dict(np.load(train))
         order = np.random.default_rng(0).permutation(len(data["labels"]))
-        for path, rows in zip(paths, (order[HELD_OUT:], order[:HELD_OUT])):
+        for path, rows in zip(paths, (order[HELD_OUT:], order[:FEW], order[:HELD_OUT])):
             np.savez(path, **{k: v[rows] for k, v in data.items()})
     return map(str, paths)
 
 
-def draw(test, work, name):
+def digest(*paths):
+    """What tells models and data apart that have the same name."""
+    h = hashlib.sha256()
+    for path in paths:
+        h.update(pathlib.Path(path).read_bytes())
+    return h.hexdigest()[:12]
+
+
+def draw(test, path):
     """QUICK_TEST of the test samples."""
-    path = work / f"{name}-quick.npz"
     if not path.exists():
         data = dict(np.load(test))
         rows = np.random.default_rng(0).permutation(len(data["labels"]))[:QUICK_TEST]
@@ -253,6 +299,7 @@ def main():
     p.add_argument("--columns", help="these columns alone, by their titles")
     p.add_argument("--steps", type=int, default=0, help="of every run, instead of the usual")
     p.add_argument("--seeds", type=int, default=0, help="3, or 1 if quick")
+    p.add_argument("--jobs", type=int, default=1, help="runs at a time")
     p.add_argument("--device", default="auto")
     p.add_argument("--out", default=str(pathlib.Path(__file__).resolve().parent / "results"))
     p.add_argument("--date", default=str(datetime.date.today()), help="of the files' names: to go on with an earlier run")
@@ -267,11 +314,15 @@ def main():
             model, train, test = getattr(args, name)
             budget = (QUICK_BUDGET if args.quick else BUDGET)[name]
             budget = ("--steps", str(args.steps or budget[1]), *budget[2:])
-            judged = draw(test, work, name) if args.quick else test
-            tasks.append({"name": name, "budget": budget, "files": (model, *split(train, work, name), judged)})
+            which = digest(model, train, test)
+            judged = draw(test, work / f"{name}-{which}-quick.npz") if args.quick else test
+            tasks.append({"name": name, "digest": which, "budget": budget, "untouched": bench.judged(model, judged, 0),
+                          "files": (model, *split(train, work, f"{name}-{which}"), judged)})
     if not tasks:
         p.error("give --image or --text")
-    for number in map(int, args.tables.split(",")):
+    numbers = list(map(int, args.tables.split(",")))
+    fill(bench, numbers, tasks)
+    for number in numbers:
         table(bench, number, tasks)
 
 
