@@ -6,13 +6,24 @@
 #include "api/other_teacher.h"
 #include "api/tuner_parts.h"
 
+enum { FEW = 64, MANY = 512 }; /* samples: the mean of so many losses is known to some hundredths of what it varies by */
 static const double LEAST_MU = 0.1, ASKED_MU = 0.5; /* less is not worth a teacher; what --distill means at least */
+
+/* A draw of the samples to tune on, which may lie in the order of their labels; no more than are tuned on. */
+static int64_t draw(const PareTuner *t, int64_t sample[MANY]) {
+  int64_t n = t->nsamples, tuned = t->schedule.steps * t->o->batch;
+  if (n > MANY) n = MANY;
+  if (n > tuned) n = tuned > FEW ? tuned : n < FEW ? n : FEW;
+  for (int64_t i = 0; i < n; i++) sample[i] = t->samples[pare_data_order((uint64_t)t->o->seed, 0, t->nsamples, i)];
+  return n;
+}
 
 /* --mu auto: the share of the labels that the teacher explains (explained.h), at least what was asked for. */
 static PareStatus choose_mu(PareTuner *t, const PareGraph *teacher, const bool *aside, double asked) {
+  int64_t sample[MANY];
   t->mu = t->o->mu;
   if (t->mu != PARE_AUTO) return PARE_OK;
-  PARE_TRY(pare_labels_explained(t->c, teacher, aside, t->data, t->samples, t->nsamples, t->o->batch, t->device, t->h, &t->mu));
+  PARE_TRY(pare_labels_explained(t->c, teacher, aside, t->data, sample, draw(t, sample), t->o->batch, t->device, t->h, &t->mu));
   if (t->mu < asked) t->mu = asked;
   if (t->mu >= LEAST_MU) pare_log(t->c, 0, "distillation has %.2f of the loss (--mu), labels the rest", t->mu);
   return PARE_OK;

@@ -5,8 +5,6 @@
 
 #include "api/judge.h"
 
-enum { SAMPLES = 512 }; /* the mean of so many losses is known to some hundredths of what it varies by */
-
 /* Of classes label[0], label[stride] ..: in nats. Negative ones are not asked for. */
 static PareStatus entropy(PareCtx *c, PareArena *a, const int64_t *label, int64_t n, int64_t stride, double *out) {
   int64_t end = 0, all = 0;
@@ -67,7 +65,7 @@ PareStatus pare_labels_explained(PareCtx *c, const PareGraph *g, const bool *asi
   PareVerdict v = {0};
   double constant = 0;
   PareHooks silent = {.log = h->log, .verbose = h->verbose, .stop = h->stop};
-  PareChoice chosen = {samples, n < SAMPLES ? n : SAMPLES};
+  PareChoice chosen = {samples, n};
   PareArena *a = pare_arena_new(1 << 12);
   PareStatus s = a ? pare_forward_new(c, g, d, batch, PARE_FORWARD_FUSED, device, &f) : pare_nomem(c);
   if (s == PARE_OK) s = pare_judge_choose(c, pare_forward_graph(f), aside, d, 0, &by);

@@ -6,7 +6,7 @@
 #include "runtime/data.h"
 #include "runtime/device.h"
 
-/* 1 - L(g) / L(constant), within [0, 1]: L the mean loss of labels (judge.h) on 512 of samples[0 .. n), and `constant`
+/* 1 - L(g) / L(constant), within [0, 1]: L the mean loss of labels (judge.h) on samples[0 .. n), and `constant`
  * what says the same of every sample and does so best. Of numbers that is R²; of classes, marks and spans McFadden's
  * pseudo-R² (1974). 0 where labels do not vary. `g` (unbound) runs in batches of `batch` on the device (NULL: the CPU);
  * outputs that `aside` leaves out are not asked. All borrowed. Errors are pare_judge_choose's and pare_forward_new's. */

@@ -279,6 +279,22 @@ def test_distillation_has_the_share_of_the_loss_that_the_untouched_model_explain
     assert share < 0.1 and report(tmp_path)["training"]["mu"] is None, share
 
 
+def test_labels_that_lie_in_order_are_drawn_from_all_over(tmp_path):
+    """As folders of pictures are: of the first 512 samples all have one label, which nothing explains."""
+    model, rng = tmp_path / "m.onnx", np.random.default_rng(0)
+    onnx.save(tiny.for_task("sentence"), str(model))
+    arrays = {"x": rng.standard_normal((2400, L, tiny.STREAM)).astype(np.float32), "attention_mask": np.ones((2400, L), np.int64)}
+    said = outputs(model, arrays)["y"].argmax(-1)
+    order = np.argsort(-np.bincount(said)[said], kind="stable")
+    arrays = {"labels": said[order], **{k: v[order] for k, v in arrays.items()}}
+    assert len(set(arrays["labels"][:512])) == 1
+    np.savez(tmp_path / "d.npz", **arrays)
+    want = 1 - wanted("sentence", outputs(model, arrays), arrays["labels"])[1] / entropy(arrays["labels"])
+    compressed(model, tmp_path / "d.npz", tmp_path, "--steps", 100)
+    got = report(tmp_path)["training"]["mu"]
+    assert got == pytest.approx(want, abs=0.1), (got, want)  # of 512: a standard error of some 0.03
+
+
 def test_the_gate_counts_in_points_of_the_metric(tmp_path):
     """A drop of d of a correlation is 100·d points, a rise of mse its own."""
     model, data, arrays, y = made("number", tmp_path)
