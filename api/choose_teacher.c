@@ -7,7 +7,9 @@
 #include "api/tuner_parts.h"
 
 enum { FEW = 64, MANY = 512 }; /* samples: the mean of so many losses is known to some hundredths of what it varies by */
-static const double LEAST_MU = 0.1, ASKED_MU = 0.5; /* less is not worth a teacher; what --distill means at least */
+static const double LEAST_MU = 0.1, /* less is not worth a teacher */
+                    ASKED_MU = 0.5, /* what --distill means at least */
+                    MOST_MU = 0.95; /* more leaves labels next to no gradient to score by: they are as good as none */
 
 /* A draw of the samples to tune on, which may lie in the order of their labels; no more than are tuned on. */
 static int64_t draw(const PareTuner *t, int64_t sample[MANY]) {
@@ -24,8 +26,9 @@ static PareStatus choose_mu(PareTuner *t, const PareGraph *teacher, const bool *
   t->mu = t->o->mu;
   if (t->mu != PARE_AUTO) return PARE_OK;
   PARE_TRY(pare_labels_explained(t->c, teacher, aside, t->data, sample, draw(t, sample), t->o->batch, t->device, t->h, &t->mu));
-  if (t->mu < asked) t->mu = asked;
-  if (t->mu >= LEAST_MU) pare_log(t->c, 0, "distillation has %.2f of the loss (--mu), labels the rest", t->mu);
+  if (asked) t->mu = fmin(fmax(t->mu, asked), MOST_MU);
+  if (!asked && t->mu > MOST_MU) pare_log(t->c, 0, "the untouched model knows all that the labels say: it alone is followed (--loss kd)");
+  else if (t->mu >= LEAST_MU) pare_log(t->c, 0, "distillation has %.2f of the loss (--mu), labels the rest", t->mu);
   return PARE_OK;
 }
 
@@ -65,7 +68,7 @@ static PareStatus take_own_teacher(PareTuner *t) {
 }
 
 /* --distill auto: without labels; another teacher; --mu; and, unless --loss says what else is minimised, where something
- * goes of a model that knows the labels. */
+ * goes of a model that knows the labels; where it knows them all, they are left out. */
 static PareStatus is_followed(PareTuner *t, bool *follows) {
   const PareCompressOptions *o = t->o;
   *follows = t->spec.loss == PARE_LOSS_KD || *o->teacher;
@@ -73,16 +76,18 @@ static PareStatus is_followed(PareTuner *t, bool *follows) {
   if (o->mu == PARE_AUTO && (o->loss || !pare_options_cut(o))) return PARE_OK;
   PARE_TRY(choose_mu(t, t->dense, t->aside.of, 0));
   *follows = o->mu != PARE_AUTO || t->mu >= LEAST_MU;
+  if (o->mu == PARE_AUTO && t->mu > MOST_MU) t->spec.loss = PARE_LOSS_KD;
   return PARE_OK;
 }
 
 PareStatus pare_tuner_choose_teacher(PareTuner *t) {
   enum { AUTO, NONE, LOGITS, HIDDEN, BOTH };
   const PareCompressOptions *o = t->o;
-  bool kd = t->spec.loss == PARE_LOSS_KD, follows;
   int64_t what = o->distill;
+  bool follows;
   if (what == AUTO) PARE_TRY(is_followed(t, &follows));
   if (what == AUTO) what = follows ? LOGITS : NONE;
+  bool kd = t->spec.loss == PARE_LOSS_KD;
   if (kd && what == NONE) return pare_error(t->c, PARE_USAGE, "--distill none leaves nothing to tune on: the loss is kd");
   PARE_TRY(check_mu(t, !kd && what != NONE));
   if (!t->schedule.steps) what = kd ? LOGITS : NONE;
