@@ -29,11 +29,11 @@ demo: all
 
 test: build/build.ninja venv
 	@cmake --build build
-	@PARE_PYTHON=$(CURDIR)/$(PYTHON) ctest --test-dir build --output-on-failure --timeout 900
+	@PARE_PYTHON=$(CURDIR)/$(PYTHON) ctest --test-dir build -j2 --output-on-failure --timeout 1500
 
 asan: | build/.deps
 	@cmake --preset asan >/dev/null && cmake --build build/asan
-	@ASAN_OPTIONS=detect_leaks=0 ctest --test-dir build/asan --output-on-failure --timeout 1200 -LE e2e
+	@ASAN_OPTIONS=detect_leaks=0 ctest --test-dir build/asan -j2 --output-on-failure --timeout 1200 -LE e2e
 
 # Compiles the plug-in where nvcc is; the suite skips, saying so, where no GPU is.
 cuda: | build/.deps

@@ -149,13 +149,13 @@ def test_bench_tells_the_share_of_the_ceiling_and_the_memory_that_the_device_mis
 def test_a_gpu_that_fails_exits_5_names_the_node_and_leaves_the_checkpoint(data, tmp_path):
     state = tmp_path / "state" / "state.pare"
     args = ("compress", MODEL, tmp_path / "o.onnx", "--train", data / "labelled.npz", "--batch", 2, "--steps", 100000,
-            "--precision", "fp32", "--checkpoint", tmp_path / "state")
+            "--loss", "ce", "--precision", "fp32", "--checkpoint", tmp_path / "state")
     p = subprocess.Popen([PARE, *map(str, args), "--device", "cpu"], stderr=subprocess.PIPE, text=True)
     time.sleep(5)
     p.send_signal(signal.SIGINT)
     step = re.search(r"interrupted at step (\d+)", p.communicate()[1])[1]
     before = state.read_bytes()
-    text = pare(*args, "--device", "cuda", "--resume", code=5, PARE_EMULATION_FAIL="20").stderr
+    text = pare(*args, "--device", "cuda", "--resume", code=5, PARE_EMULATION_FAIL="20").stderr  # in a step
     assert "node '" in text and f"the checkpoint of step {step} is whole: go on with --resume" in text
     assert state.read_bytes() == before and not (tmp_path / "o.onnx").exists()
 
