@@ -135,8 +135,9 @@ static PareStatus tune(const Bench *b, const char *method, const PareHooks *hook
   if (!samples) return pare_nomem(c);
   for (int64_t i = 0; i < n; i++) samples[i] = i;
   opt->batch = n, opt->steps = ENDLESS, opt->precision = b->options->precision;
-  if (pare_data_find(b->data, "labels") && pare_options_set(opt, "distill", "none", &e)) return pare_error(c, PARE_USAGE, "%s", e.text);
-  if (pare_options_set(opt, "method", method, &e)) return pare_error(c, PARE_USAGE, "%s", e.text);
+  bool labelled = pare_data_find(b->data, "labels"); /* at random: no model knows them */
+  if (pare_options_set(opt, "method", method, &e) || (labelled && pare_options_set(opt, "distill", "none", &e)))
+    return pare_error(c, PARE_USAGE, "%s", e.text);
   PARE_TRY(pare_probe_dims(c, b->arena, b->model->graph, 0, &probe));
   PARE_TRY(pare_trace_dims(c, b->arena, probe, &dims));
   PARE_TRY(pare_tuner_init(t, c, b->arena, b->model, b->model->graph, dims, opt, hooks, b->data, samples, n,

@@ -13,9 +13,8 @@ static const double LEAST_MU = 0.1, /* less is not worth a teacher */
 
 /* A draw of the samples to tune on, which may lie in the order of their labels; no more than are tuned on. */
 static int64_t draw(const PareTuner *t, int64_t sample[MANY]) {
-  int64_t n = t->nsamples, tuned = t->schedule.steps * t->o->batch;
-  if (n > MANY) n = MANY;
-  if (n > tuned) n = tuned > FEW ? tuned : n < FEW ? n : FEW;
+  int64_t tuned = t->schedule.steps * t->o->batch, most = tuned < FEW ? FEW : tuned > MANY ? MANY : tuned;
+  int64_t n = t->nsamples < most ? t->nsamples : most;
   for (int64_t i = 0; i < n; i++) sample[i] = t->samples[pare_data_order((uint64_t)t->o->seed, 0, t->nsamples, i)];
   return n;
 }
@@ -27,8 +26,6 @@ static PareStatus choose_mu(PareTuner *t, const PareGraph *teacher, const bool *
   if (t->mu != PARE_AUTO) return PARE_OK;
   PARE_TRY(pare_labels_explained(t->c, teacher, aside, t->data, sample, draw(t, sample), t->o->batch, t->device, t->h, &t->mu));
   if (asked) t->mu = fmin(fmax(t->mu, asked), MOST_MU);
-  if (!asked && t->mu > MOST_MU) pare_log(t->c, 0, "the untouched model knows all that the labels say: it alone is followed (--loss kd)");
-  else if (t->mu >= LEAST_MU) pare_log(t->c, 0, "distillation has %.2f of the loss (--mu), labels the rest", t->mu);
   return PARE_OK;
 }
 
@@ -73,10 +70,14 @@ static PareStatus is_followed(PareTuner *t, bool *follows) {
   const PareCompressOptions *o = t->o;
   *follows = t->spec.loss == PARE_LOSS_KD || *o->teacher;
   if (*follows || o->num_labels || !t->schedule.steps) return PARE_OK;
-  if (o->mu == PARE_AUTO && (o->loss || !pare_options_cut(o))) return PARE_OK;
+  if (o->mu == PARE_AUTO && (o->loss || !pare_options_may_cut(o))) return PARE_OK;
   PARE_TRY(choose_mu(t, t->dense, t->aside.of, 0));
   *follows = o->mu != PARE_AUTO || t->mu >= LEAST_MU;
-  if (o->mu == PARE_AUTO && t->mu > MOST_MU) t->spec.loss = PARE_LOSS_KD;
+  if (o->mu != PARE_AUTO || t->mu <= MOST_MU) return PARE_OK;
+  t->mu = MOST_MU;
+  if (o->mu_ramp > 0) return PARE_OK; /* somebody counts on labels at first */
+  t->spec.loss = PARE_LOSS_KD;
+  pare_log(t->c, 0, "the untouched model knows all that the labels say: it alone is followed, as with --loss kd");
   return PARE_OK;
 }
 
@@ -96,5 +97,7 @@ PareStatus pare_tuner_choose_teacher(PareTuner *t) {
   if (what == HIDDEN || what == BOTH) PARE_TRY(pare_find_hidden(t->c, t->arena, t->dims, t->pruned, &t->spec.hidden));
   if (kd || what == NONE) t->mu = NAN;
   if (what == NONE) return PARE_OK;
-  return *o->teacher ? take_other_teacher(t) : take_own_teacher(t);
+  PARE_TRY(*o->teacher ? take_other_teacher(t) : take_own_teacher(t));
+  if (o->mu == PARE_AUTO && !kd) pare_log(t->c, 0, "distillation has %.2f of the loss (--mu), labels the rest", t->mu);
+  return PARE_OK;
 }

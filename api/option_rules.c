@@ -147,7 +147,7 @@ static PareStatus check_adapters(PareCtx *c, const PareCompressOptions *o) {
   if (*o->save_adapters && o->granularity)
     return pare_error(c, PARE_USAGE, "--save-adapters: what is zero in W + s*B*A alone cannot be said by adapters: it needs "
                       "--granularity structured");
-  if (*o->save_adapters && pare_options_cut(o) && !*o->save_base)
+  if (*o->save_adapters && pare_options_may_cut(o) && !*o->save_base)
     return pare_error(c, PARE_USAGE, "--save-adapters: the adapters of a cut model go with the cut model without them: "
                       "give --save-base FILE, or cut nothing (pare tune, --sparsity 0)");
   if (*o->save_base && !*o->save_adapters)

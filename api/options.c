@@ -405,7 +405,7 @@ bool pare_option_target(const PareCompressOptions *o, const char **kind, double 
   return false;
 }
 
-bool pare_options_cut(const PareCompressOptions *o) {
+bool pare_options_may_cut(const PareCompressOptions *o) {
   return !o->keep_all && (o->sparsity > 0 || *o->target || *o->plan || *o->vocab_keep || o->granularity);
 }
 

@@ -33,7 +33,7 @@ bool pare_option_is(const PareCompressOptions *o, int id, const char *word);
 PARE_MUST_USE PareStatus pare_options_check(PareCtx *c, const PareCompressOptions *o);
 
 /* Whether anything may go. */
-bool pare_options_cut(const PareCompressOptions *o);
+bool pare_options_may_cut(const PareCompressOptions *o);
 
 /* --prune as a set of PARE_KIND_BIT; all of them where a plan says what goes. */
 unsigned pare_option_kinds(const PareCompressOptions *o);

@@ -1,6 +1,5 @@
-/* tuner_parts.h - what the loop's files share: what may go (choose.c), what is followed
- * (choose_teacher.c), the program on what is left (stage.c), what a
- * run is fed (batches.c), what it gave (flights.c), the order of things (tuner.c). */
+/* tuner_parts.h - what the loop's files share: what may go (choose.c), what is followed (choose_teacher.c), the program
+ * on what is left (stage.c), what a run is fed (batches.c), what it gave (flights.c), the order of things (tuner.c). */
 #ifndef PARE_API_TUNER_PARTS_H
 #define PARE_API_TUNER_PARTS_H
 

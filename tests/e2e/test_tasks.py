@@ -134,6 +134,11 @@ def test_every_metric_of_a_task_is_what_numpy_says_of_onnx_runtimes_outputs(task
     assert evaluated(model, data)["metric"] == USUAL[task]
 
 
+def bce(x, marks):
+    x = x.astype(np.float64)
+    return np.mean(np.maximum(x, 0) - x * marks + np.log1p(np.exp(-np.abs(x))))
+
+
 def test_several_labels_of_zero_and_one_are_marks(tmp_path):
     model, data, arrays, y = made("sentence", tmp_path)
     rng = np.random.default_rng(5)
@@ -141,12 +146,11 @@ def test_several_labels_of_zero_and_one_are_marks(tmp_path):
     marks = ((x > 0) ^ (rng.random(x.shape) < 0.2)).astype(np.float32)
     said = x > 0
     tp, pos, true = (said & (marks == 1)).sum(0), said.sum(0), marks.sum(0)
-    bce = np.mean(np.maximum(x, 0) - x * marks + np.log1p(np.exp(-np.abs(x))))
     for kind in (np.float32, np.int64, bool):
         np.savez(data, **{**arrays, "labels": marks.astype(kind)})
         got = evaluated(model, data)
         assert (got["metric"], got["value"], got["loss"]) == ("f1", pytest.approx(2 * tp.sum() / (pos.sum() + true.sum())),
-                                                            pytest.approx(bce, abs=1e-6)), kind
+                                                            pytest.approx(bce(x, marks), abs=1e-6)), kind
         got = evaluated(model, data, "--metric", "f1-macro")
         assert got["value"] == pytest.approx(np.mean(2 * tp / (pos + true)))
 
@@ -252,29 +256,35 @@ def constant_loss(task, labels):
     """Of the best that says the same of all samples."""
     if task == "number":
         return labels.astype(np.float64).var()
-    return np.mean([entropy(c) for c in labels.T]) if "spans" in task else entropy(labels[labels >= 0])
+    each = "spans" in task or task == "marks"
+    return np.mean([entropy(c) for c in labels.T]) if each else entropy(labels[labels >= 0])
 
 
-@pytest.mark.parametrize("task", TASKS)
+def explained(task, y, labels):
+    loss = bce(y["y"], labels) if task == "marks" else wanted(task, y, labels)[1]
+    return 1 - loss / constant_loss(task, labels)
+
+
+@pytest.mark.parametrize("task", [*TASKS, "marks"])
 def test_distillation_has_the_share_of_the_loss_that_the_untouched_model_explains_of_the_labels(task, tmp_path):
     """R² of numbers, McFadden's of classes and places. Where nothing goes, or labels are not what the model says, nothing
     is distilled."""
-    model, data, arrays, y = made(task, tmp_path)
-    right = {"sentence": lambda: y["y"].argmax(-1), "tokens": lambda: np.where(arrays["attention_mask"] == 1, y["y"].argmax(-1), IGNORED),
+    model, data, arrays, y = made("sentence" if task == "marks" else task, tmp_path)
+    right = {"sentence": lambda: y["y"].argmax(-1), "marks": lambda: (y["y"] > 0).astype(np.float32), "tokens": lambda: np.where(arrays["attention_mask"] == 1, y["y"].argmax(-1), IGNORED),
              "number": lambda: y["y"][:, 0] + np.float32(0.2) * arrays["labels"]}
     arrays["labels"] = right.get(task, lambda: np.array([best_span(a, b) for a, b in zip(*spans_of(y))]))()
     np.savez(data, **arrays)
-    want = 1 - wanted(task, y, arrays["labels"])[1] / constant_loss(task, arrays["labels"])
+    want = explained(task, y, arrays["labels"])
     compressed(model, data, tmp_path, "--steps", 2)
     got = report(tmp_path)["training"]["mu"]
     print(task, got, want)
     assert want > 0.1 and got == pytest.approx(want, abs=1e-5), (got, want)
-    for nothing in (["--sparsity", 0], ["--distill", "none"], ["--loss", "mse" if task == "number" else "ce"]):
+    for nothing in (["--sparsity", 0], ["--distill", "none"], ["--loss", {"number": "mse", "marks": "bce"}.get(task, "ce")]):
         compressed(model, data, tmp_path, "--steps", 2, *nothing)
         assert report(tmp_path)["training"]["mu"] is None, nothing
     arrays["labels"] = np.roll(arrays["labels"], 1, 0)
     np.savez(data, **arrays)
-    share = 1 - wanted(task, y, arrays["labels"])[1] / constant_loss(task, arrays["labels"])
+    share = explained(task, y, arrays["labels"])
     compressed(model, data, tmp_path, "--steps", 2)
     assert share < 0.1 and report(tmp_path)["training"]["mu"] is None, share
 
@@ -289,6 +299,8 @@ def test_labels_that_the_model_knows_by_heart_are_as_good_as_none(tmp_path):
         assert report(tmp_path)["training"]["mu"] is None
         bytes_[loss] = onnx.load(tmp_path / "c.onnx").graph.SerializeToString()
     assert bytes_["auto"] == bytes_["kd"]
+    compressed(model, data, tmp_path, "--steps", 20, "--mu-ramp", 0.5)
+    assert report(tmp_path)["training"]["mu"] == 0.95, "with a ramp they teach at first, and never nothing"
 
 
 def test_labels_that_lie_in_order_are_drawn_from_all_over(tmp_path):
@@ -301,7 +313,7 @@ def test_labels_that_lie_in_order_are_drawn_from_all_over(tmp_path):
     arrays = {"labels": said[order], **{k: v[order] for k, v in arrays.items()}}
     assert len(set(arrays["labels"][:512])) == 1
     np.savez(tmp_path / "d.npz", **arrays)
-    want = 1 - wanted("sentence", outputs(model, arrays), arrays["labels"])[1] / entropy(arrays["labels"])
+    want = explained("sentence", outputs(model, arrays), arrays["labels"])
     compressed(model, tmp_path / "d.npz", tmp_path, "--steps", 100)
     got = report(tmp_path)["training"]["mu"]
     assert got == pytest.approx(want, abs=0.1), (got, want)  # of 512: a standard error of some 0.03
