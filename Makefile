@@ -38,7 +38,7 @@ asan: | build/.deps
 # Compiles the plug-in where nvcc is; the suite skips, saying so, where no GPU is.
 cuda: | build/.deps
 	@if ! command -v nvcc >/dev/null; then echo "skipped: there is no nvcc here, the CUDA plug-in is not compiled"; \
-	else cmake --preset cuda >/dev/null && cmake --build build/cuda --target pare pare_cuda gpu_kernels gpu_conformance gpu_program gpu_ops gpu_big \
+	else cmake --preset cuda >/dev/null && cmake --build build/cuda --target pare pare_cuda gpu_suites \
 	  && ctest --test-dir build/cuda --output-on-failure -L gpu && PARE_PLUGIN_DIR=build/cuda build/cuda/tests/gpu_ops 2>&1 | head -1; fi
 
 clean:

@@ -19,7 +19,7 @@ echo "== build"
 if [ "$device" = cpu ]; then preset=dev build=build; else preset=cuda build=build/cuda; fi
 cmake --preset $preset >/dev/null
 targets=pare
-[ "$device" = cpu ] || targets="pare pare_cuda gpu_kernels gpu_conformance gpu_program gpu_ops gpu_big"
+[ "$device" = cpu ] || targets="pare pare_cuda gpu_suites"
 cmake --build $build --target $targets >"$build/log" 2>&1 || { tail -n 40 "$build/log"; exit 1; }
 
 failed=0
