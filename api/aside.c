@@ -86,7 +86,7 @@ PareStatus pare_tell_aside(PareCtx *c, const PareGraph *g, const PareAside *x) {
   for (size_t i = 0; x->why && i < g->outputs.n; i++) {
     if (!x->why[i]) continue;
     if (!x->of)
-      return pare_error(c, PARE_UNSUPPORTED, "there is nothing to tune on: output '%s' is not one of each sample: %s",
+      return pare_error(c, PARE_UNSUPPORTED, "there is nothing to tune on or to judge by: output '%s' is not one of each sample: %s",
                         g->outputs.at[i]->name, x->why[i]);
     pare_log(c, 0, "output '%s' is left out of losses and metrics: %s", g->outputs.at[i]->name, x->why[i]);
   }

@@ -18,6 +18,7 @@
 #include "api/proof.h"
 #include "api/shapes.h"
 #include "api/target.h"
+#include "api/trained.h"
 #include "api/tuner.h"
 #include "api/vocab.h"
 #include "backend/emit.h"
@@ -436,20 +437,13 @@ static const char *share_text(Compress *k) {
                            t->ranking == PARE_RANK_COST && !t->element ? "their cost" : "them");
 }
 
-/* Numbers in the adapters. */
-static int64_t count_adapters(const PareAdapters *a) {
-  int64_t n = 0;
-  for (size_t i = 0; i < a->at.n; i++) n += (pare_adapter_rows(&a->at.at[i]) + a->at.at[i].n) * a->at.at[i].rank;
-  return n;
-}
-
 static void tell_plan(Compress *k) {
   int64_t all, dead;
-  const PareAdapters *a = &k->tuner.params.full;
-  if (k->o->keep_all)
-    pare_log(k->c, 0, "%s: %zu weights carry adapters of %lld numbers; %lld steps of %lld samples", k->path, a->at.n,
-             (long long)count_adapters(a), (long long)k->tuner.schedule.steps, (long long)k->o->batch);
-  if (k->o->keep_all) return;
+  if (k->o->keep_all) {
+    pare_log(k->c, 0, "%s: %lld numbers are tuned; %lld steps of %lld samples", k->path,
+             (long long)pare_trained_count(&k->tuner.params, NULL), (long long)k->tuner.schedule.steps, (long long)k->o->batch);
+    return;
+  }
   const char *share = share_text(k);
   pare_tuner_count(&k->tuner, &all, &dead);
   if (!all || !share) return;

@@ -125,6 +125,6 @@ int64_t pare_trained_count(const PareParams *p, const PareTrainGraph *t) {
     count += (pare_adapter_rows(a) + a->n) * a->rank;
   }
   for (size_t i = 0; i < p->trained.at.n; i++)
-    if (t->trained[i].grad) count += pare_type_count(&p->trained.at.at[i].type);
+    if (!t || t->trained[i].grad) count += pare_type_count(&p->trained.at.at[i].type);
   return count;
 }

@@ -15,7 +15,8 @@ PARE_MUST_USE PareStatus pare_trained_write(PareCtx *c, PareArena *a, const Pare
 /* What reconstruction has added since becomes part of their values: `was` is the model before it, `is` the model with
  * it, both at full size. */
 void pare_trained_absorb(PareParams *p, const PareGraph *was, const PareGraph *is);
-/* Numbers that tuning changes: elements of adapters, and of those initializers that have a gradient in the program. */
+/* Numbers that tuning changes: elements of adapters, and of those initializers that have a gradient in the program; of all
+ * of them where there is none yet (t NULL). */
 int64_t pare_trained_count(const PareParams *p, const PareTrainGraph *t);
 
 #endif

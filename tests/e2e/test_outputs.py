@@ -134,6 +134,8 @@ def test_samples_are_run_together_whatever_stands_beside_their_outputs(data, tmp
     plain = run("eval", save(with_extra([]), tmp_path / "plain.onnx"), "--data", data[True], "--json")
     drop = lambda text: {k: v for k, v in json.loads(text).items() if "seconds" not in k}
     assert drop(r.stdout) == drop(plain.stdout)
+    for n in ("mean", "one"):
+        assert f"output '{n}' is left out of losses and metrics: {EXTRA[n][3]}" in r.stderr
 
 
 def test_labels_are_not_taken_for_those_of_an_output_that_has_as_many_axes(data, tmp_path):
@@ -175,3 +177,5 @@ def test_a_model_with_no_other_output_is_refused_by_name(name, data, tmp_path):
     del model.graph.output[0]
     out, r = tune(save(model, tmp_path / "m.onnx"), data[False], tmp_path, "a", code=3)
     assert f"output '{name}' is not one of each sample: {EXTRA[name][3]}" in r.stderr and not out.exists()
+    r = run("eval", tmp_path / "m.onnx", "--data", data[True], code=3)
+    assert f"output '{name}' is not one of each sample: {EXTRA[name][3]}" in r.stderr
