@@ -2,14 +2,15 @@
 """paper.py - what bench/paper.sh runs: the comparison of the paper (arXiv 2305.18403), tables 1 to 5 in shape.
 
     paper.py --pare build/pare --image M.onnx train.npz test.npz [--text M.onnx train.npz test.npz] --work DIR
-             [--quick] [--tables 1,2,3,4,5] [--methods gate,random] [--columns '50 % of groups'] [--steps N] [--seeds 3]
+             [--task NAME M.onnx train.npz test.npz] [--quick] [--tables 1,2,3,4,5] [--methods gate,random] [--columns '50 % of groups'] [--steps N] [--seeds 3]
              [--jobs N] [--out bench/results] [--device cpu] [--date YYYY-MM-DD]
 
 Every method has the same samples, steps and batch, and the same four learning rates to choose from, at half of heads and
 channels, with seed 0, on training samples that are held out; the test samples decide nothing. A run's result is a line of
 OUT/paper-DATE.jsonl as soon as it is there, and is not run again; a table is OUT/paper-DATE-tableN.md with a picture
 beside it. A cell that has no meaning (a criterion of groups for single elements) or that pare refuses holds a dash.
---jobs N runs are made at a time, cores / N threads each; what table 5 says of time is of runs by themselves."""
+--jobs N runs are made at a time, cores / N threads each; what table 5 says of time is of runs by themselves. --task is
+one more of texts, under a name of its own, and may be given again. Numbers are judged by Pearson's correlation."""
 import argparse
 import concurrent.futures
 import datetime
@@ -114,8 +115,9 @@ class Bench:
             return {**self.judged(out, held if kind == "held-out" else test, threads), "training": training}
 
     def judged(self, model, data, threads):
-        r = json.loads(subprocess.run([self.args.pare, "eval", model, "--data", data, "--device", self.args.device,
-                                       "--threads", str(threads), "--json", "-q"], stdout=subprocess.PIPE, check=True).stdout)
+        metric = "pearson" if np.load(data)["labels"].dtype.kind == "f" else "auto"
+        r = json.loads(subprocess.run([self.args.pare, "eval", model, "--data", data, "--device", self.args.device, "--metric",
+                                       metric, "--threads", str(threads), "--json", "-q"], stdout=subprocess.PIPE, check=True).stdout)
         return {"metric": r["metric"], "value": r["points"] * r["value"]}
 
     def rate(self, task, method):
@@ -292,7 +294,8 @@ def main():
     p.add_argument("--work", required=True, help="for what is made of the data")
     p.add_argument("--image", nargs=3, metavar=("MODEL", "TRAIN", "TEST"))
     p.add_argument("--text", nargs=3, metavar=("MODEL", "TRAIN", "TEST"))
-    p.add_argument("--quick", action="store_true", 
+    p.add_argument("--task", nargs=4, metavar=("NAME", "MODEL", "TRAIN", "TEST"), action="append", default=[])
+    p.add_argument("--quick", action="store_true",
                    help="one seed, few steps, few samples, no choice of rates: that it runs, not who wins")
     p.add_argument("--tables", default="1,2,3,4,5")
     p.add_argument("--methods", help=f"these rows alone, of {', '.join(METHODS)}")
@@ -309,17 +312,16 @@ def main():
     args.seeds = args.seeds or (1 if args.quick else 3)
     work = pathlib.Path(args.work)
     bench, tasks = Bench(args), []
-    for name in ("image", "text"):
-        if getattr(args, name):
-            model, train, test = getattr(args, name)
-            budget = (QUICK_BUDGET if args.quick else BUDGET)[name]
-            budget = ("--steps", str(args.steps or budget[1]), *budget[2:])
-            which = digest(model, train, test)
-            judged = draw(test, work / f"{name}-{which}-quick.npz") if args.quick else test
-            tasks.append({"name": name, "digest": which, "budget": budget, "untouched": bench.judged(model, judged, 0),
-                          "files": (model, *split(train, work, f"{name}-{which}"), judged)})
+    given = [(kind, kind, *getattr(args, kind)) for kind in BUDGET if getattr(args, kind)] + [("text", *t) for t in args.task]
+    for kind, name, model, train, test in given:
+        budget = (QUICK_BUDGET if args.quick else BUDGET)[kind]
+        budget = ("--steps", str(args.steps or budget[1]), *budget[2:])
+        which = digest(model, train, test)
+        judged = draw(test, work / f"{name}-{which}-quick.npz") if args.quick else test
+        tasks.append({"name": name, "digest": which, "budget": budget, "untouched": bench.judged(model, judged, 0),
+                      "files": (model, *split(train, work, f"{name}-{which}"), judged)})
     if not tasks:
-        p.error("give --image or --text")
+        p.error("give --image, --text or --task")
     numbers = list(map(int, args.tables.split(",")))
     fill(bench, numbers, tasks)
     for number in numbers:
