@@ -2,6 +2,7 @@
 #include "api/checkpoint.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 #include "api/tuner_parts.h"
@@ -9,13 +10,13 @@
 #include "proto/wire.h"
 
 typedef struct Header {
-  char magic[8]; /* "PARECKP3" */
+  char magic[8]; /* "PARECKP4" */
   uint64_t fingerprint;
   int64_t step, steps, tuned;
-  double loss;
+  double loss, mu;
 } Header;
 
-static const char MAGIC[8] = {'P', 'A', 'R', 'E', 'C', 'K', 'P', '3'};
+static const char MAGIC[8] = {'P', 'A', 'R', 'E', 'C', 'K', 'P', '4'};
 
 static uint64_t hash(uint64_t h, const void *p, size_t n) { /* FNV-1a */
   for (size_t i = 0; i < n; i++) h = (h ^ ((const uint8_t *)p)[i]) * 1099511628211u;
@@ -36,7 +37,7 @@ static uint64_t fingerprint(const PareTuner *t) {
   int64_t ints[] = {o->seed, o->batch, o->rank, o->method, t->ranking, o->align, o->importance, o->loss, o->prune_every,
                     o->lr_decay, t->spec.bf16, o->steps, t->nsamples, (int64_t)t->model->file.len,
                     (int64_t)t->dims->dims.n, t->planned, o->schedule, o->curve, o->regrow, o->distill,
-                    t->reconstructs, o->adapter, o->granularity, o->adapter_init, o->lora_scale, t->keeps_all};
+                    t->reconstructs, t->spec.loss == PARE_LOSS_KD, isnan(t->mu) != 0, o->adapter, o->granularity, o->adapter_init, o->lora_scale, t->keeps_all};
   double reals[] = {o->alpha, o->eta, o->ema, o->lr, o->lr_warmup, o->weight_decay, o->clip, o->temperature,
                     o->prune_warmup, o->prune_cooldown, o->epochs, t->ratio, o->floor, o->hidden_weight, o->mu, o->mu_ramp};
   h = hash(hash(h, ints, sizeof ints), reals, sizeof reals);
@@ -147,7 +148,7 @@ PareStatus pare_checkpoint_save(PareTuner *t, const char *dir) {
   PareMark mark = pare_arena_mark(t->c->scratch);
   PareBuf b = {.arena = t->c->scratch};
   Header h = {.fingerprint = fingerprint(t), .step = t->step, .steps = t->schedule.steps, .tuned = t->tuned,
-              .loss = t->loss};
+              .loss = t->loss, .mu = t->mu};
   memcpy(h.magic, MAGIC, sizeof MAGIC);
   pare_buf_put(&b, &h, sizeof h);
   PARE_TRY(walk(&(Walk){.out = &b}, t));
@@ -178,6 +179,7 @@ static PareStatus read_state(PareTuner *t, const PareFile *f, const char *path) 
   t->schedule.steps = h.steps;
   t->tuned = h.tuned;
   t->loss = h.loss;
+  t->mu = h.mu;
   t->saved_step = t->step;
   return PARE_OK;
 }

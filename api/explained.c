@@ -3,20 +3,24 @@
 
 #include <math.h>
 
-#include "api/judge.h"
-
-/* Of classes label[0], label[stride] ..: in nats. Negative ones are not asked for. */
-static PareStatus entropy(PareCtx *c, PareArena *a, const int64_t *label, int64_t n, int64_t stride, double *out) {
-  int64_t end = 0, all = 0;
+/* Of classes label[0], label[stride] ..: the sum over labels of their entropy in nats, as a draw of so many tells it of
+ * all that there might be (Miller 1955): with half of a nat for each class beyond the first. Negative ones are not asked
+ * for; *asked is added the number of the others. */
+static PareStatus entropies(PareCtx *c, PareArena *a, const int64_t *label, int64_t n, int64_t stride, double *out,
+                            int64_t *asked) {
+  int64_t end = 0, all = 0, classes = 0;
   for (int64_t i = 0; i < n; i++)
     if (label[i * stride] >= end) end = label[i * stride] + 1;
   int64_t *count = PARE_NEW_N(a, end + 1, int64_t);
   if (!count) return pare_nomem(c);
   for (int64_t i = 0; i < n; i++)
     if (label[i * stride] >= 0) count[label[i * stride]]++, all++;
-  *out = 0;
-  for (int64_t k = 0; k < end; k++)
-    if (count[k]) *out -= (double)count[k] / (double)all * log((double)count[k] / (double)all);
+  for (int64_t k = 0; k < end; k++) {
+    if (!count[k]) continue;
+    *out -= (double)count[k] * log((double)count[k] / (double)all);
+    *out += classes++ ? 0.5 : 0;
+  }
+  *asked += all;
   return PARE_OK;
 }
 
@@ -48,29 +52,26 @@ static PareStatus constant_loss(PareCtx *c, PareArena *a, const PareData *d, Par
   int64_t *label = PARE_NEW_N(a, n, int64_t), columns = kind == PARE_TASK_SPANS ? 2 : 1;
   if (!label) return pare_nomem(c);
   PARE_TRY(pare_data_batch(c, d, l, chosen.list, chosen.n, PARE_I64, label));
-  *out = 0;
-  for (int64_t k = 0; k < columns; k++) {
-    double h;
-    PARE_TRY(entropy(c, a, label + k, n / columns, columns, &h));
-    *out += h / (double)columns;
-  }
+  double sum = 0;
+  int64_t asked = 0;
+  for (int64_t k = 0; k < columns; k++) PARE_TRY(entropies(c, a, label + k, n / columns, columns, &sum, &asked));
+  *out = asked ? sum / (double)asked : 0;
   return PARE_OK;
 }
 
 PareStatus pare_labels_explained(PareCtx *c, const PareGraph *g, const bool *aside, const PareData *d,
-                                 const int64_t *samples, int64_t n, int64_t batch, PareDevice *device, const PareHooks *h,
-                                 double *share) {
+                                 PareChoice samples, PareChoice known, int64_t batch, PareDevice *device,
+                                 const PareHooks *h, double *share) {
   PareForward *f = NULL;
   PareYardstick by;
   PareVerdict v = {0};
   double constant = 0;
   PareHooks silent = {.log = h->log, .verbose = h->verbose, .stop = h->stop};
-  PareChoice chosen = {samples, n};
   PareArena *a = pare_arena_new(1 << 12);
   PareStatus s = a ? pare_forward_new(c, g, d, batch, PARE_FORWARD_FUSED, device, &f) : pare_nomem(c);
   if (s == PARE_OK) s = pare_judge_choose(c, pare_forward_graph(f), aside, d, 0, &by);
-  if (s == PARE_OK) s = constant_loss(c, a, d, chosen, by.task.kind, &constant);
-  if (s == PARE_OK) s = pare_judge_run(c, f, NULL, d, chosen, &by, &silent, &v);
+  if (s == PARE_OK) s = constant_loss(c, a, d, known, by.task.kind, &constant);
+  if (s == PARE_OK) s = pare_judge_run(c, f, NULL, d, samples, &by, &silent, &v);
   double left = v.loss / constant;
   *share = constant > 0 && left < 1 ? 1 - left : 0;
   pare_forward_free(f);

@@ -3,15 +3,15 @@
 #define PARE_API_EXPLAINED_H
 
 #include "api/call.h"
-#include "runtime/data.h"
-#include "runtime/device.h"
+#include "api/judge.h"
 
-/* 1 - L(g) / L(constant), within [0, 1]: L the mean loss of labels (judge.h) on samples[0 .. n), and `constant`
- * what says the same of every sample and does so best. Of numbers that is R²; of classes, marks and spans McFadden's
- * pseudo-R² (1974). 0 where labels do not vary. `g` (unbound) runs in batches of `batch` on the device (NULL: the CPU);
+/* 1 - L(g) / L(constant), within [0, 1]: L the mean loss of labels (judge.h) on `samples`, and `constant`
+ * what says the same of every sample and does so best, on all samples of `known`: what few labels say of many classes is
+ * told with Miller and Madow's term. Of numbers the share is R²; of classes, marks and spans McFadden's pseudo-R²
+ * (1974). 0 where labels do not vary. `g` (unbound) runs in batches of `batch` on the device (NULL: the CPU);
  * outputs that `aside` leaves out are not asked. All borrowed. Errors are pare_judge_choose's and pare_forward_new's. */
 PARE_MUST_USE PareStatus pare_labels_explained(PareCtx *c, const PareGraph *g, const bool *aside, const PareData *d,
-                                               const int64_t *samples, int64_t n, int64_t batch, PareDevice *device,
+                                               PareChoice samples, PareChoice known, int64_t batch, PareDevice *device,
                                                const PareHooks *h, double *share);
 
 #endif

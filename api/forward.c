@@ -5,6 +5,7 @@
 
 #include "api/feed.h"
 #include "base/rng.h"
+#include "passes/classes.h"
 #include "passes/hidden.h"
 #include "passes/parts.h"
 #include "passes/pass.h"
@@ -20,6 +21,7 @@ struct PareForward {
   size_t nwatched;
   PareRelevance relevance;
   float **floats; /* of each output that is not f32 */
+  PareValue **scores; /* of each output: what losses read of it; NULL in programs that are not fused */
 };
 
 void pare_forward_free(PareForward *f) {
@@ -57,15 +59,32 @@ static PareStatus make_program(PareCtx *c, PareForward *f, PareDevice *device) {
   return make_floats(c, f);
 }
 
+static bool is_scored_apart(const PareForward *f, size_t i) {
+  return f->scores && f->scores[i] != f->graph->outputs.at[i];
+}
+
+/* The program makes scores as it makes outputs; the graph goes on having the model's outputs, and what is watched. */
+static PareStatus make_scored(PareCtx *c, PareForward *f, PareDevice *device) {
+  size_t shown = f->graph->outputs.n;
+  if (!(f->scores = PARE_NEW_N(f->arena, f->noutputs + 1, PareValue *))) return pare_nomem(c);
+  for (size_t i = 0; i < f->noutputs; i++) {
+    f->scores[i] = pare_output_logits(c, f->graph, f->graph->outputs.at[i]);
+    if (!f->scores[i]) return pare_nomem(c);
+    if (is_scored_apart(f, i) && !pare_vec_push(f->arena, &f->graph->outputs, f->scores[i])) return pare_nomem(c);
+  }
+  PareStatus s = make_program(c, f, device);
+  f->graph->outputs.n = shown;
+  return s;
+}
+
 static PareStatus make(PareCtx *c, PareForward *f, const PareGraph *g, int64_t batch, PareForwardKind how,
                        PareDevice *device) {
   PARE_TRY(bind(c, f, g, batch));
   PARE_TRY(pare_run_passes(c, f->graph, "widen", NULL));
-  if (how == PARE_FORWARD_FUSED) {
-    PARE_TRY(pare_run_passes(c, f->graph, FUSED, NULL));
-    PARE_TRY(pare_run_passes(c, f->graph, "fuse-sums", NULL));
-  }
-  return make_program(c, f, device);
+  if (how == PARE_FORWARD_PLAIN) return make_program(c, f, device);
+  PARE_TRY(pare_run_passes(c, f->graph, FUSED, NULL));
+  PARE_TRY(pare_run_passes(c, f->graph, "fuse-sums", NULL));
+  return make_scored(c, f, device);
 }
 
 /* What has no gradient is no reason not to run. */
@@ -97,7 +116,7 @@ static PareStatus make_watching(PareCtx *c, PareForward *f, const PareGraph *g, 
   }
   if (w->felt) PARE_TRY(add_relevance(c, f, w));
   PARE_TRY(pare_run_passes(c, f->graph, "fuse-sums", NULL));
-  return make_program(c, f, device);
+  return make_scored(c, f, device);
 }
 
 static PareForward *forward_new(const PareData *d) {
@@ -190,6 +209,8 @@ PareStatus pare_forward_run(PareCtx *c, PareForward *f, const int64_t *samples, 
   PARE_TRY(pare_program_run(c, f->program, -1));
   for (size_t i = 0; i < f->graph->outputs.n; i++)
     PARE_TRY(pare_program_pull(c, f->program, f->graph->outputs.at[i]));
+  for (size_t i = 0; i < f->noutputs; i++)
+    if (is_scored_apart(f, i)) PARE_TRY(pare_program_pull(c, f->program, f->scores[i]));
   return PARE_OK;
 }
 
@@ -198,19 +219,18 @@ const PareValue *pare_forward_value(const PareForward *f, size_t i) { return f->
 int64_t pare_forward_width(const PareForward *f, size_t i) {
   return pare_type_count(&f->graph->outputs.at[i]->type) / f->batch;
 }
-const void *pare_forward_output(const PareForward *f, size_t i) {
-  return pare_program_buffer(f->program, f->graph->outputs.at[i]);
+
+static const float *as_floats(PareForward *f, const PareValue *v, float *room) {
+  if (v->type.dtype == PARE_F32) return pare_program_buffer(f->program, v);
+  PareValue shown = *v;
+  shown.data = pare_program_buffer(f->program, v);
+  int64_t n = pare_type_count(&v->type);
+  for (int64_t k = 0; k < n; k++) room[k] = (float)pare_data_float(&shown, k);
+  return room;
 }
 
-const float *pare_forward_floats(PareForward *f, size_t i) {
-  const PareValue *v = f->graph->outputs.at[i];
-  if (v->type.dtype == PARE_F32) return pare_forward_output(f, i);
-  PareValue shown = *v;
-  shown.data = pare_forward_output(f, i);
-  int64_t n = pare_type_count(&v->type);
-  for (int64_t k = 0; k < n; k++) f->floats[i][k] = (float)pare_data_float(&shown, k);
-  return f->floats[i];
-}
+const float *pare_forward_floats(PareForward *f, size_t i) { return as_floats(f, f->graph->outputs.at[i], f->floats[i]); }
+const float *pare_forward_scores(PareForward *f, size_t i) { return as_floats(f, f->scores[i], f->floats[i]); }
 
 const float *pare_forward_watched(const PareForward *f, size_t i, PareType *type) {
   const PareValue *v = f->graph->outputs.at[f->noutputs + i];

@@ -77,10 +77,10 @@ size_t pare_forward_outputs(const PareForward *f); /* the model's */
 const PareValue *pare_forward_value(const PareForward *f, size_t i);
 /* Elements that belong to one sample. */
 int64_t pare_forward_width(const PareForward *f, size_t i);
-/* Of the last run; valid until the next. */
-const void *pare_forward_output(const PareForward *f, size_t i);
-/* The same as f32, whatever the type. */
+/* Output i of the last run as f32, whatever its type; valid until the next. */
 const float *pare_forward_floats(PareForward *f, size_t i);
+/* The same, but as losses read it (pare_output_logits): of a fused program. One of the two is valid at a time. */
+const float *pare_forward_scores(PareForward *f, size_t i);
 
 const PareGraph *pare_forward_graph(const PareForward *f); /* bound */
 PareProgram *pare_forward_program(const PareForward *f);

@@ -134,7 +134,7 @@ static PareStatus find_skipped(Judge *j, const int64_t *samples, int64_t count, 
 /* Scores of first and of last places in turns, a row each. */
 static void gather_spans(Judge *j, int64_t count, int64_t length) {
   const PareTask *task = &j->by->task;
-  const float *first = pare_forward_floats(j->f, task->output), *last = pare_forward_floats(j->f, task->last);
+  const float *first = pare_forward_scores(j->f, task->output), *last = pare_forward_scores(j->f, task->last);
   bool both = task->output == task->last;
   for (int64_t i = 0; i < count; i++)
     for (int64_t k = 0; k < length; k++) {
@@ -173,7 +173,8 @@ static PareStatus judge_batch(Judge *j, const int64_t *samples, int64_t count) {
   int64_t n = pare_forward_width(j->f, j->by->task.output) * count;
   b.width = t->rank ? t->dim[t->rank - 1] : 1;
   b.rows = b.width ? n / b.width : 0;
-  b.x = pare_forward_floats(j->f, j->by->task.output);
+  b.x = j->by->what == PARE_JUDGES_CLASSES ? pare_forward_scores(j->f, j->by->task.output)
+                                           : pare_forward_floats(j->f, j->by->task.output);
   return j->reference ? add_reference(j, samples, count, &b) : add_labels(j, samples, count, &b);
 }
 

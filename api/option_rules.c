@@ -104,12 +104,12 @@ static PareStatus check_tuned(PareCtx *c, const PareCompressOptions *o) {
 
 /* A fresh classifier is made for labels, and no untouched model knows what it should say. */
 static PareStatus check_new_head(PareCtx *c, const PareCompressOptions *o) {
-  enum { KD = 4, LOGITS = 2, BOTH = 4 };
+  enum { KD = 4 };
   if (!o->num_labels) return PARE_OK;
-  if (o->loss == KD || o->distill == LOGITS || o->distill == BOTH)
+  if (o->loss == KD || o->distill == PARE_DISTILL_LOGITS || o->distill == PARE_DISTILL_BOTH)
     return pare_error(c, PARE_USAGE, "--num-labels makes a classifier that the untouched model does not have: its outputs "
                       "cannot be distilled, so --loss kd and --distill %s have no meaning beside it",
-                      o->distill == BOTH ? "both" : "logits");
+                      o->distill == PARE_DISTILL_BOTH ? "both" : "logits");
   if (!*o->train || !o->steps)
     return pare_error(c, PARE_USAGE, "--num-labels makes a classifier that knows nothing yet: it needs --train DATA and steps");
   return PARE_OK;
@@ -157,9 +157,8 @@ static PareStatus check_adapters(PareCtx *c, const PareCompressOptions *o) {
 
 /* A teacher is there to be followed. */
 static PareStatus check_teacher(PareCtx *c, const PareCompressOptions *o) {
-  enum { NONE = 1 };
   if (*o->teacher && !*o->train) return pare_error(c, PARE_USAGE, "--teacher is run on the data: give --train");
-  if (*o->teacher && o->distill == NONE)
+  if (*o->teacher && o->distill == PARE_DISTILL_NONE)
     return pare_error(c, PARE_USAGE, "--distill none takes nothing from a --teacher: leave out one of them");
   return PARE_OK;
 }
@@ -176,8 +175,9 @@ static PareStatus check_kept(PareCtx *c, const PareCompressOptions *o) {
 PareStatus pare_options_check(PareCtx *c, const PareCompressOptions *o) {
   static const int either[][2] = {{PARE_OPTION_ID_sparsity, PARE_OPTION_ID_target},
                                   {PARE_OPTION_ID_epochs, PARE_OPTION_ID_steps}};
+  bool says[] = {true, o->epochs != PARE_AUTO};
   for (size_t i = 0; i < sizeof either / sizeof *either; i++)
-    if (given(o, either[i][0]) && given(o, either[i][1]))
+    if (says[i] && given(o, either[i][0]) && given(o, either[i][1]))
       return pare_error(c, PARE_USAGE, "--%s and --%s say the same thing twice: give one of them",
                         pare_option_name(either[i][0]), pare_option_name(either[i][1]));
   PARE_TRY(check_kept(c, o));

@@ -14,6 +14,9 @@ enum PareOptionId {
   PARE_OPTION_COUNT
 };
 
+/* The words of --distill, in their order. */
+enum { PARE_DISTILL_AUTO, PARE_DISTILL_NONE, PARE_DISTILL_LOGITS, PARE_DISTILL_HIDDEN, PARE_DISTILL_BOTH };
+
 /* Who gave a value; a later one of the list beats an earlier one. */
 typedef enum PareOptionSource { PARE_FROM_DEFAULT, PARE_FROM_RECIPE, PARE_FROM_CALLER } PareOptionSource;
 

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "api/aside.h"
 #include "api/feed.h"
 #include "passes/probe_dims.h"
 #include "passes/task.h"
@@ -13,6 +14,9 @@ typedef struct Pair {
   PareArena *a;
   const PareGraph *student, *teacher; /* bound to the same data */
   const bool *aside;                  /* of the student's outputs */
+  const bool *aside_too;              /* of the teacher's */
+  uint32_t *output;                   /* by output of the student that is followed: id of the teacher's */
+  size_t noutputs;
   PareOtherTeacher *out;
 } Pair;
 
@@ -66,10 +70,10 @@ static bool same_shape(const PareType *a, const PareType *b) {
 static PareStatus match_outputs(Pair *p) {
   size_t n, m;
   const PareValue **want = followed(p->a, p->student, p->aside, &n);
-  const PareValue **have = followed(p->a, p->teacher, p->out->aside.of, &m);
-  size_t *output = PARE_NEW_N(p->a, n + 1, size_t);
+  const PareValue **have = followed(p->a, p->teacher, p->aside_too, &m);
   bool named = true;
-  if (!want || !have || !output) return pare_nomem(p->c);
+  if (!want || !have) return pare_nomem(p->c);
+  if (!(p->output = PARE_NEW_N(p->a, n + 1, uint32_t))) return pare_nomem(p->c);
   for (size_t i = 0; i < n; i++) named &= find(have, m, want[i]->name) != NULL;
   for (size_t i = 0; i < n; i++) {
     const PareValue *y = named ? find(have, m, want[i]->name) : i < m ? have[i] : NULL;
@@ -80,9 +84,17 @@ static PareStatus match_outputs(Pair *p) {
     if (!same_shape(&y->type, &want[i]->type))
       return pare_error(p->c, PARE_DATA, "its output '%s' is %s on these data, and '%s' of the model to be tuned %s", y->name,
                         pare_type_text(&y->type, a), want[i]->name, pare_type_text(&want[i]->type, b));
-    while (p->teacher->outputs.at[output[i]] != y) output[i]++;
+    p->output[p->noutputs++] = y->id;
   }
-  p->out->order = (PareOutputOrder){n, output, p->out->aside.pairs};
+  return PARE_OK;
+}
+
+/* What is not followed is no output any more. */
+static PareStatus take_outputs(Pair *p) {
+  PareGraph *g = p->out->model->graph;
+  g->outputs.n = 0;
+  for (size_t i = 0; i < p->noutputs; i++)
+    if (!pare_vec_push(g->arena, &g->outputs, g->values.at[p->output[i]])) return pare_nomem(p->c);
   return PARE_OK;
 }
 
@@ -140,15 +152,19 @@ static PareStatus bound(PareCtx *c, PareArena *a, const PareGraph *g, const Pare
 
 static PareStatus open(Pair *p, const char *path, const PareGraph *student, const PareHiddens *states,
                        const PareData *data) {
+  PareAside own;
   PARE_TRY(pare_model_load(p->c, path, &p->out->model));
   PareGraph *g = p->out->model->graph;
   PARE_TRY(pare_untie(p->c, g));
   PARE_TRY(bound(p->c, p->a, student, data, &p->student));
   PARE_TRY(check_inputs(p->c, p->student, g));
   PARE_TRY(bound(p->c, p->a, g, data, &p->teacher));
-  PARE_TRY(pare_find_aside(p->c, p->a, g, data, &p->out->aside));
+  PARE_TRY(pare_find_aside(p->c, p->a, g, data, &own));
+  p->aside_too = own.of;
+  p->out->pairs = own.pairs;
   PARE_TRY(match_outputs(p));
-  return match_hidden(p, states);
+  PARE_TRY(match_hidden(p, states));
+  return take_outputs(p);
 }
 
 PareStatus pare_other_teacher_open(PareCtx *c, PareArena *a, const char *path, const PareGraph *student,

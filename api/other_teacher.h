@@ -3,18 +3,15 @@
 #define PARE_API_OTHER_TEACHER_H
 
 #include "frontend/model.h"
-#include "api/aside.h"
-#include "api/teacher.h"
 #include "passes/hidden.h"
 #include "runtime/data.h"
 
 /* A model to learn from, on the same data as its student. */
 typedef struct PareOtherTeacher {
-  PareModel *model;
-  PareOutputOrder order; /* the teacher's outputs that the student's follow */
+  PareModel *model;       /* its outputs are those that the student's follow, in their order */
+  bool pairs;             /* what they say of a sample depends on the others of the batch (aside.h) */
   size_t nhidden;
   const uint32_t *hidden; /* by state of the student: id of the teacher's value; NULL where theirs do not fit */
-  PareAside aside;        /* of its own outputs */
 } PareOtherTeacher;
 
 /* Loads the model, and finds what of it the student (unbound), but for what `aside` leaves out, follows. Outputs are

@@ -49,25 +49,25 @@ static PareStatus make_cache(PareCtx *c, PareTeacher *t) {
   return PARE_OK;
 }
 
-static PareStatus add_outputs(PareCtx *c, PareTeacher *t, PareOutputOrder order, const bool *aside, bool cache) {
+static PareStatus add_outputs(PareCtx *c, PareTeacher *t, const bool *aside, bool cache) {
   const PareGraph *g = pare_forward_graph(t->model);
-  size_t n = order.output ? order.n : pare_forward_outputs(t->model);
+  size_t n = pare_forward_outputs(t->model);
   if (!(t->outputs = PARE_NEW_N(t->arena, n + 1, Output))) return pare_nomem(c);
   for (size_t i = 0; i < n; i++)
-    if (order.output || pare_is_followed(g, aside, i)) PARE_TRY(add_output(c, t, order.output ? order.output[i] : i));
+    if (pare_is_followed(g, aside, i)) PARE_TRY(add_output(c, t, i));
   return cache ? make_cache(c, t) : PARE_OK;
 }
 
 static PareStatus start(PareCtx *c, PareTeacher *t, const PareGraph *g, int64_t batch, const PareWatch *hidden,
-                        PareOutputOrder order, PareDevice *device) {
+                        bool pairs, PareDevice *device) {
   if (hidden->n) PARE_TRY(pare_forward_new_watching(c, g, t->data, batch, hidden, device, &t->model));
   else PARE_TRY(pare_forward_new(c, g, t->data, batch, PARE_FORWARD_FUSED, device, &t->model));
   t->batch = pare_forward_batch(t->model);
-  return add_outputs(c, t, order, hidden->aside, hidden->n == 0 && !order.pairs);
+  return add_outputs(c, t, hidden->aside, hidden->n == 0 && !pairs);
 }
 
 PareStatus pare_teacher_new(PareCtx *c, const PareGraph *g, const PareData *d, int64_t batch, const PareWatch *hidden,
-                            PareOutputOrder order, PareDevice *device, PareTeacher **out) {
+                            bool pairs, PareDevice *device, PareTeacher **out) {
   PareArena *a = pare_arena_new(1 << 16);
   PareTeacher *t = a ? PARE_NEW(a, PareTeacher) : NULL;
   if (!t) {
@@ -76,7 +76,7 @@ PareStatus pare_teacher_new(PareCtx *c, const PareGraph *g, const PareData *d, i
   }
   t->arena = a;
   t->data = d;
-  PareStatus s = start(c, t, g, batch, hidden, order, device);
+  PareStatus s = start(c, t, g, batch, hidden, pairs, device);
   if (s == PARE_OK) *out = t;
   else pare_teacher_free(t);
   return s;
@@ -91,7 +91,7 @@ void pare_teacher_free(PareTeacher *t) {
 static void store(PareTeacher *t, const int64_t *samples, int64_t count) {
   for (size_t i = 0; i < t->noutputs; i++) {
     Output *o = &t->outputs[i];
-    const float *y = pare_forward_output(t->model, o->number);
+    const float *y = pare_forward_scores(t->model, o->number);
     memcpy(o->now, y, o->each * (size_t)count * sizeof *y);
     for (int64_t s = 0; o->cache && s < count; s++)
       if (!t->cached[samples[s]])

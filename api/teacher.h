@@ -9,20 +9,12 @@
 
 typedef struct PareTeacher PareTeacher;
 
-/* Numbers of g's outputs in the order in which PareTrainGraph.outputs has those that follow them; NULL: all of g's that
- * are followed are the student's. */
-typedef struct PareOutputOrder {
-  size_t n;
-  const size_t *output;
-  bool pairs; /* what they say of a sample depends on the others of the batch: it is not remembered */
-} PareOutputOrder;
-
-/* Runs `g` (unbound, borrowed) on batches of `batch` samples, on the device (NULL: the CPU). `hidden` (n may be 0)
- * are the states that are taught. PARE_UNSUPPORTED naming an output of `order` that is not one of each sample. Pair:
- * pare_teacher_free. */
+/* Runs `g` (unbound, borrowed) on batches of `batch` samples, on the device (NULL: the CPU). Its outputs of floats, but
+ * for those that hidden->aside leaves out, are those of PareTrainGraph.outputs; with `pairs` what they say of a sample
+ * depends on the others of the batch, so that it is not remembered. `hidden` (n may be 0) are the states that are
+ * taught. PARE_UNSUPPORTED naming an output that is not one of each sample. Pair: pare_teacher_free. */
 PARE_MUST_USE PareStatus pare_teacher_new(PareCtx *c, const PareGraph *g, const PareData *d, int64_t batch,
-                                          const PareWatch *hidden, PareOutputOrder order, PareDevice *device,
-                                          PareTeacher **out);
+                                          const PareWatch *hidden, bool pairs, PareDevice *device, PareTeacher **out);
 void pare_teacher_free(PareTeacher *t);
 /* Samples that it takes at a time: those asked for, or fewer where the device has no room. */
 int64_t pare_teacher_batch(const PareTeacher *t);
@@ -32,7 +24,7 @@ PARE_MUST_USE PareStatus pare_teacher_run(PareCtx *c, PareTeacher *t, const int6
 bool pare_teacher_knows(const PareTeacher *t, int64_t sample);
 /* Of the device, that it takes. */
 size_t pare_teacher_bytes(const PareTeacher *t);
-/* Output number i, as PareTrainGraph.outputs counts them, of the samples that were run. */
+/* Output number i, as PareTrainGraph.outputs counts them, of the samples that were run: its scores (api/forward.h). */
 const float *pare_teacher_output(const PareTeacher *t, size_t i);
 
 /* Hidden state i of the samples that were run, as the loss wants it: mean((scale·h - target)²) is then `weight` times

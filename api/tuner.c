@@ -322,9 +322,9 @@ static PareStatus stand_in(PareTuner *t) {
 
 static PareStatus choose_steps(PareTuner *t) {
   const PareCompressOptions *o = t->o;
-  double epoch = (double)t->nsamples / (double)o->batch, epochs = o->epochs; /* in steps */
-  if (epochs == PARE_AUTO) epochs = fmin(fmax(1, FEW_STEPS / epoch), MANY_EPOCHS);
-  int64_t steps = o->steps >= 0 ? o->steps : t->data ? (int64_t)ceil(epochs * epoch) : 0;
+  double epoch = (double)t->nsamples / (double)o->batch; /* in steps */
+  double many = o->epochs == PARE_AUTO ? fmin(fmax(epoch, FEW_STEPS), MANY_EPOCHS * epoch) : o->epochs * epoch;
+  int64_t steps = o->steps >= 0 ? o->steps : t->data ? (int64_t)ceil(many) : 0;
   if (steps > 0 && !t->data) return pare_error(t->c, PARE_USAGE, "tuning needs data: give --train, or --steps 0");
   if (t->criterion->needs != PARE_NEEDS_NOTHING && !t->data)
     return pare_error(t->c, PARE_USAGE, "--method %s scores groups on data: give --train", t->criterion->name);

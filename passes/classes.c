@@ -5,15 +5,22 @@
 
 enum { MAX_DEPTH = 16 };
 
+static bool is_rounded(const PareNode *n) {
+  return pare_op_info[n->op].cut == pare_cut_quantize || n->op == PARE_OP_FAKEQUANTIZE;
+}
+
+/* The same numbers, but for their type and how they lie. */
+static bool is_as_it_was(const PareNode *n) {
+  return pare_op_info[n->op].kernel == PARE_KERNEL_VIEW || n->op == PARE_OP_CAST || is_rounded(n);
+}
+
 static bool is_linear(const PareValue *v, int depth) {
   const PareNode *n = v->def;
   if (!n || depth == MAX_DEPTH) return false;
   const PareOpInfo *info = &pare_op_info[n->op];
   if (info->cut == pare_cut_matmul || info->cut == pare_cut_gemm || n->op == PARE_OP_LINEAR) return true;
   if (n->op == PARE_OP_SOFTMAX || n->op == PARE_OP_LOGSOFTMAX) return true;
-  bool as_it_is = info->kernel == PARE_KERNEL_VIEW || n->op == PARE_OP_CAST || info->cut == pare_cut_quantize ||
-                  n->op == PARE_OP_FAKEQUANTIZE;
-  if (as_it_is) return is_linear(n->in[0], depth + 1);
+  if (is_as_it_was(n)) return is_linear(n->in[0], depth + 1);
   if (info->cut != pare_cut_same || n->nin != 2) return false;
   bool a = pare_is_fixed(n->in[0]), b = pare_is_fixed(n->in[1]);
   bool sum = n->op == PARE_OP_ADD || n->op == PARE_OP_SUB, scaled = n->op == PARE_OP_MUL || n->op == PARE_OP_DIV;
@@ -24,4 +31,42 @@ static bool is_linear(const PareValue *v, int depth) {
 bool pare_output_is_classes(const PareValue *v) {
   return pare_dtype_is_float(v->type.dtype) && v->type.rank >= 2 && v->type.dim[v->type.rank - 1] >= 2 &&
          is_linear(v, 0);
+}
+
+static int64_t row(const PareType *t) { return t->rank ? t->dim[t->rank - 1] : 1; }
+
+/* Taken over rows of the last axis, whether or not all axes from one on are one. */
+static bool is_over_rows(const PareNode *softmax) {
+  const PareType *t = &softmax->in[0]->type;
+  int64_t axis = pare_attr_get(&softmax->attr, axis, -1), over = 1;
+  if (axis < 0) axis += t->rank;
+  if (!pare_attr_get(&softmax->attr, flatten, 0)) return axis == t->rank - 1;
+  for (int64_t i = axis; i < t->rank; i++) over *= t->dim[i];
+  return over == row(t);
+}
+
+bool pare_output_is_probabilities(const PareValue *v) {
+  for (int depth = 0; v->def && depth < MAX_DEPTH && pare_output_is_classes(v); depth++) {
+    const PareNode *n = v->def;
+    if (n->op == PARE_OP_SOFTMAX) return is_over_rows(n);
+    if (!is_as_it_was(n) || row(&n->in[0]->type) != row(&v->type)) return false;
+    v = n->in[0];
+  }
+  return false;
+}
+
+/* What lies behind the Softmax, done to what lies before it; quantised it is not. */
+static PareValue *before_softmax(PareCtx *c, PareGraph *g, PareValue *v) {
+  PareNode *n = v->def;
+  if (n->op == PARE_OP_SOFTMAX) return n->in[0];
+  PareValue *x = before_softmax(c, g, n->in[0]);
+  if (!x || is_rounded(n)) return x;
+  PareValue **in = PARE_NEW_N(g->arena, n->nin, PareValue *);
+  if (!in) return NULL;
+  for (int i = 0; i < n->nin; i++) in[i] = i ? n->in[i] : x;
+  return pare_emit(c, g, NULL, n->op, n->name, &n->attr, n->nin, in);
+}
+
+PareValue *pare_output_logits(PareCtx *c, PareGraph *g, PareValue *v) {
+  return pare_output_is_probabilities(v) ? before_softmax(c, g, v) : v;
 }

@@ -2,6 +2,7 @@
 #include "passes/hidden.h"
 
 #include "passes/autodiff.h"
+#include "passes/classes.h"
 #include "passes/match.h"
 #include "passes/task.h"
 
@@ -125,7 +126,8 @@ PareStatus pare_append_relevance(PareCtx *c, PareGraph *g, size_t noutputs, cons
   if (!grad || !out->signs || !out->at) return pare_nomem(c);
   for (size_t i = 0; i < noutputs; i++) {
     if (!pare_is_followed(g, aside, i)) continue;
-    PareValue *p = projection(c, g, g->outputs.at[i], &out->signs[out->nsigns++]);
+    PareValue *y = pare_output_logits(c, g, g->outputs.at[i]);
+    PareValue *p = y ? projection(c, g, y, &out->signs[out->nsigns++]) : NULL;
     if (p) sum = sum ? PARE_EMIT(c, g, NULL, PARE_OP_ADD, "relevance", NULL, sum, p) : p;
     if (!p || !sum) return oom(c);
   }

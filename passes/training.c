@@ -88,7 +88,7 @@ static PareStatus distill(Build *b, PareTeacherOutput *o, PareValue **total) {
   PareAttrs t = {0};
   pare_attr_set(&t, temperature, b->spec->temperature);
   const char *name = pare_arena_printf(b->g->arena, "pare.teacher.%s", o->output->name);
-  PareValue *mask, *x = o->output, *y;
+  PareValue *mask, *x = o->scores, *y;
   if (!name || !(y = o->teacher = input(b, name, o->output->type))) return oom(b);
   PARE_TRY(find_padding(b, o->output, &mask));
   if (mask && !(x = PARE_EMIT(b->c, b->g, NULL, PARE_OP_MUL, "loss", NULL, x, mask))) return oom(b);
@@ -126,14 +126,22 @@ static PareValue *stack_spans(Build *b, PareValue *first, PareValue *last) {
   return y ? PARE_EMIT(b->c, b->g, NULL, PARE_OP_CONCAT, "loss", &attr, x, y) : NULL;
 }
 
+static PareValue *scores_of(const PareTrainGraph *t, const PareValue *output) {
+  for (size_t i = 0; i < t->noutputs; i++)
+    if (t->outputs[i].output == output) return t->outputs[i].scores;
+  return NULL;
+}
+
 /* What labels speak of. */
 static PareStatus find_judged(Build *b) {
   PareTrainGraph *t = b->t;
   const PareTask *task = &b->spec->task;
-  t->judged = t->outputs[0].output;
+  t->judged = t->outputs[0].scores;
   if (b->spec->loss == PARE_LOSS_KD) return PARE_OK;
   t->judged = b->g->outputs.at[task->output];
-  if (task->kind == PARE_TASK_SPANS) t->judged = stack_spans(b, t->judged, b->g->outputs.at[task->last]);
+  if (b->spec->loss != PARE_LOSS_CE) return PARE_OK;
+  t->judged = scores_of(t, t->judged);
+  if (task->kind == PARE_TASK_SPANS) t->judged = stack_spans(b, t->judged, scores_of(t, b->g->outputs.at[task->last]));
   return t->judged ? PARE_OK : oom(b);
 }
 
@@ -155,7 +163,7 @@ static PareStatus fisher_loss(Build *b, PareTeacherOutput *o, PareValue **total)
     type.rank--;
     const char *name = pare_arena_printf(b->g->arena, "pare.sampled.%s", o->output->name);
     if (!name || !(o->sampled = input(b, name, type))) return oom(b);
-    return add_loss(b, total, PARE_EMIT(b->c, b->g, NULL, PARE_OP_CROSSENTROPY, "score", NULL, o->output, o->sampled));
+    return add_loss(b, total, PARE_EMIT(b->c, b->g, NULL, PARE_OP_CROSSENTROPY, "score", NULL, o->scores, o->sampled));
   }
   PareAttrs all = {0};
   pare_attr_set(&all, keepdims, 0);
@@ -457,13 +465,18 @@ static PareStatus start(Build *b) {
 }
 
 /* Replacing uses moves outputs behind the adapters and into fused ops: they are looked up again. */
-static void find_outputs(Build *b) {
+static PareStatus find_outputs(Build *b) {
   PareTrainGraph *t = b->t;
   size_t n = b->g->outputs.n - t->nhidden;
   for (size_t i = 0, k = 0; i < n; i++)
     if (pare_is_followed(b->g, b->spec->aside, i)) t->outputs[k++].output = b->g->outputs.at[i];
-  for (size_t i = 0; i < t->noutputs; i++) t->outputs[i].classes = pare_output_is_classes(t->outputs[i].output);
   for (size_t i = 0; i < t->nhidden; i++) t->hidden[i].state = b->g->outputs.at[n + i];
+  for (size_t i = 0; i < t->noutputs; i++) {
+    PareTeacherOutput *o = &t->outputs[i];
+    o->classes = pare_output_is_classes(o->output);
+    if (!(o->scores = pare_output_logits(b->c, b->g, o->output))) return oom(b);
+  }
+  return PARE_OK;
 }
 
 /* task + mu·(taught - task); of one of them, that one. */
@@ -574,6 +587,14 @@ static PareStatus score_alone(Build *b) {
   return done(b, "scores");
 }
 
+/* The program shows losses: of outputs it makes what they read. */
+static void drop_outputs(Build *b) {
+  PareTrainGraph *t = b->t;
+  b->g->outputs.n = 0;
+  for (size_t i = 0; i < t->noutputs; i++)
+    if (t->outputs[i].scores != t->outputs[i].output) pare_remove_dead(b->g, t->outputs[i].output);
+}
+
 PareStatus pare_build_training(PareCtx *c, PareGraph *g, const PareDims *d, const PareAdapters *adapters,
                                const PareTrainSpec *spec, PareTrainGraph *out) {
   Build b = {.c = c, .g = g, .d = d, .adapters = adapters, .spec = spec, .t = out};
@@ -592,7 +613,7 @@ PareStatus pare_build_training(PareCtx *c, PareGraph *g, const PareDims *d, cons
   PARE_TRY(pare_insert_lora(c, g, adapters, PARE_F32, b.lora));
   PARE_TRY(done(&b, "insert-lora"));
   PARE_TRY(optimise(&b));
-  find_outputs(&b);
+  PARE_TRY(find_outputs(&b));
   PARE_TRY(add_states(&b));
   out->dloss = input(&b, "pare.dloss", (PareType){.dtype = PARE_F32});
   out->hyper = input(&b, "pare.hyper", (PareType){PARE_F32, 1, {HYPER}});
@@ -627,7 +648,7 @@ PareStatus pare_build_training(PareCtx *c, PareGraph *g, const PareDims *d, cons
   last = g->last;
   PARE_TRY(update(&b));
   set_phase(g, last, PARE_PHASE_UPDATE);
-  g->outputs.n = 0;
+  drop_outputs(&b);
   if (!pare_vec_push(g->arena, &g->outputs, out->loss)) return pare_nomem(c);
   PARE_TRY(done(&b, "update"));
   if (spec->recompute.dear > 0) PARE_TRY(pare_recompute(c, g, forward, spec->recompute, NULL));

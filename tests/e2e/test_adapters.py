@@ -470,12 +470,12 @@ def test_a_student_comes_nearer_to_another_model(model, data, tmp_path):
         assert after < 0.2 * before, f"{distill}: {after}, {before} before"
 
 
-def two_outputs(names, wide=tiny.CLASSES, seed=7, x="x"):
+def two_outputs(names, wide=tiny.CLASSES, seed=7, x="x", factor=2):
     """An encoder that gives its logits and twice its logits, in this order."""
     m = tiny.encoder(TensorProto.FLOAT, seed=seed)
     g = m.graph
     last = g.node[-1]
-    two = numpy_helper.from_array(np.array(2, np.float32), "two")
+    two = numpy_helper.from_array(np.array(factor, np.float32), "two")
     g.initializer.append(two)
     last.output[0] = names[0]
     g.node.append(helper.make_node("Mul", [last.input[0], "two"], [names[1]], name="double"))
@@ -503,6 +503,25 @@ def test_outputs_are_matched_by_name_before_their_order(data, tmp_path):
             "--report", tmp_path / "r", "-q")
         loss[teacher.stem] = json.load(open(tmp_path / "r" / "report.json"))["training"]["final_loss"]
     assert loss["same"] < 1e-6 and loss["unnamed"] < 1e-6 and loss["other"] > 1e-3, loss
+
+
+def test_a_teachers_share_of_the_loss_is_told_by_the_output_that_labels_speak_of(data, tmp_path):
+    """Whatever the order of its outputs, and whatever else it has; a half at least and 0.95 at most, being asked for."""
+    x = dict(np.load(data))
+    make = lambda: two_outputs(("once", "sharp"), factor=4)
+    student = save(swapped(make()), tmp_path / "student.onnx")
+    teachers = {"same": swapped(make()), "swapped": make()}
+    y = outputs(student, x["x"])[0]
+    rng, mu = np.random.default_rng(0), {}
+    for share in (1, 0.01, 0):
+        said = np.where(rng.random(len(y)) < share, rng.integers(0, y.shape[1], len(y)), y.argmax(-1))
+        np.savez(tmp_path / "labelled.npz", **{**x, "labels": said})
+        for name, m in teachers.items():
+            run("tune", student, tmp_path / "out.onnx", "--train", tmp_path / "labelled.npz", "--teacher",
+                save(m, tmp_path / f"{name}.onnx"), "--steps", 20, "--report", tmp_path / "r", "--overwrite", "-q")
+            mu[name, share] = json.load(open(tmp_path / "r" / "report.json"))["training"]["mu"]
+        assert mu["same", share] == mu["swapped", share], mu
+    assert mu["same", 1] == 0.5 and all(0.5 <= v <= 0.95 for v in mu.values()) and len(set(mu.values())) == 3, mu
 
 
 def test_a_teacher_that_does_not_fit_is_refused_by_name(model, data, tmp_path):

@@ -247,17 +247,103 @@ def test_few_samples_are_gone_through_until_there_are_600_steps_but_50_times_at_
     assert report(tmp_path)["training"]["steps"] == steps
 
 
+@pytest.mark.parametrize("n", [577, 600, 1101])
+def test_the_steps_of_few_samples_are_600_whatever_their_number(n, tmp_path):
+    model, _, arrays, _ = made("sentence", tmp_path)
+    np.savez(tmp_path / "n.npz", **{k: np.resize(v, (n, *v.shape[1:])) for k, v in arrays.items()})
+    said = run("compress", model, tmp_path / "c.onnx", "--train", tmp_path / "n.npz", "--eval", tmp_path / "n.npz", "--dry-run").stderr
+    assert " 600 steps of 32 samples" in said, said
+
+
+# Options that say what is so without them.
+@pytest.mark.parametrize("options", [["--mu", "auto"], ["--mu-ramp", 0], ["--epochs", "auto"], ["--distill", "auto"]],
+                         ids=lambda x: " ".join(map(str, x)))
+@pytest.mark.parametrize("labels", ["known", "unknown", "one"])
+def test_a_default_may_be_written_out(options, labels, tmp_path):
+    model, data, arrays, y = made("sentence", tmp_path)
+    arrays["labels"] = {"known": y["y"].argmax(-1), "unknown": np.roll(y["y"].argmax(-1), 1), "one": np.zeros(N, int)}[labels]
+    np.savez(data, **arrays)
+    got = []
+    for more in ([], options):
+        compressed(model, data, tmp_path, "--steps", 3, "--threads", 1, *more)
+        got.append((report(tmp_path)["training"]["mu"], report(tmp_path)["training"]["final_loss"]))
+    assert got[0] == got[1], got
+
+
+def test_a_ramp_of_distillation_is_no_error_where_labels_turn_out_to_teach_alone(tmp_path):
+    model, data, arrays, y = made("sentence", tmp_path)
+    np.savez(data, **{**arrays, "labels": np.roll(y["y"].argmax(-1), 1)})
+    r = run("compress", model, tmp_path / "c.onnx", "--train", data, "--eval", data, "--steps", 3, "--mu-ramp", 0.5)
+    assert "of the labels: they alone teach" in r.stderr
+
+
+# --- a Softmax at the end ---
+
+
+def with_softmax(model, how):
+    """Behind each output of floats; `views`: between an Unsqueeze and a Squeeze."""
+    g = model.graph
+    made_by = {o: n for n in g.node for o in n.output}
+    for out in (o for o in g.output if o.type.tensor_type.elem_type == onnx.TensorProto.FLOAT):
+        name, rank = out.name, len(out.type.tensor_type.shape.dim)
+        n = made_by[name]
+        n.output[list(n.output).index(name)] = x = name + ".logits"
+        if how == "views":
+            g.initializer.append(onnx.numpy_helper.from_array(np.array([0]), name + ".first"))
+            g.node.append(onnx.helper.make_node("Unsqueeze", [x, name + ".first"], [name + ".high"]))
+            g.node.append(onnx.helper.make_node("Softmax", [name + ".high"], [name + ".soft"], axis=-1))
+            g.node.append(onnx.helper.make_node("Squeeze", [name + ".soft", name + ".first"], [name]))
+        else:
+            g.node.append(onnx.helper.make_node("Softmax", [x], [name], axis=rank - 1))
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+@pytest.mark.parametrize("task, how, options", [
+    ("spans", "plain", ["--loss", "ce"]),  # scores of places are no classes to distillation, behind a Softmax they are
+    *((task, how, options) for task, how in (("sentence", "plain"), ("sentence", "views"), ("tokens", "plain"))
+      for options in (["--loss", "ce"], [], ["--loss", "kd"], ["--distill", "both"]))], ids=lambda x: x if isinstance(x, str) else " ".join(x))
+def test_a_model_that_ends_in_a_softmax_is_tuned_and_judged_as_the_one_without(task, how, options, tmp_path):
+    """To the last bit: losses read the same logits. Scores, reconstruction and the share of distillation as well."""
+    model, data, *_ = made(task, tmp_path)
+    soft = tmp_path / "soft.onnx"
+    onnx.save(with_softmax(tiny.for_task(task), how), str(soft))
+    weights, told = [], []
+    for m in (model, soft):
+        compressed(m, data, tmp_path, "--steps", 12, "--threads", 1, *options)
+        weights.append({t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(tmp_path / "c.onnx").graph.initializer})
+        r, e = report(tmp_path), evaluated(m, data)
+        told.append((r["training"]["mu"], r["curves"]["loss"], r["curves"]["metric"], r["metrics"]["dense"],
+                     r["metrics"]["compact"], e["value"], e["loss"]))
+    assert told[0] == told[1], told
+    assert all(np.array_equal(weights[1][k], v) for k, v in weights[0].items())
+
+
+def test_sweep_takes_the_divergence_of_what_a_softmax_says(tmp_path):
+    model, data, arrays, _ = made("sentence", tmp_path)
+    np.savez(data, **{k: v for k, v in arrays.items() if k != "labels"})
+    soft = tmp_path / "soft.onnx"
+    onnx.save(with_softmax(tiny.for_task("sentence"), "plain"), str(soft))
+    told = [json.loads(run("sweep", m, "--train", data, "--eval", data, "--json").stdout) for m in (model, soft)]
+    told = [{k: v for k, v in t.items() if k not in ("model", "seconds")} for t in told]
+    assert told[0] == told[1]
+
+
 def entropy(labels):
+    """Of all that there might be, as a draw tells it: with Miller's and Madow's (K - 1) / 2n."""
     p = np.unique(labels, return_counts=True)[1] / len(labels)
-    return -(p * np.log(p)).sum()
+    return -(p * np.log(p)).sum() + (len(p) - 1) / 2 / len(labels)
 
 
 def constant_loss(task, labels):
     """Of the best that says the same of all samples."""
     if task == "number":
         return labels.astype(np.float64).var()
-    each = "spans" in task or task == "marks"
-    return np.mean([entropy(c) for c in labels.T]) if each else entropy(labels[labels >= 0])
+    if task == "marks":
+        p = labels.mean(0, dtype=np.float64)
+        return -(p * np.log(p) + (1 - p) * np.log(1 - p)).mean()
+    asked = [c[c >= 0] for c in (labels.T if "spans" in task else [labels])]
+    return np.average([entropy(c) for c in asked if len(c)], weights=[len(c) for c in asked if len(c)])
 
 
 def explained(task, y, labels):
@@ -287,6 +373,19 @@ def test_distillation_has_the_share_of_the_loss_that_the_untouched_model_explain
     share = explained(task, y, arrays["labels"])
     compressed(model, data, tmp_path, "--steps", 2)
     assert share < 0.1 and report(tmp_path)["training"]["mu"] is None, share
+
+
+def test_places_that_are_not_asked_for_count_neither_in_the_loss_nor_in_the_best_constants(tmp_path):
+    model, data, arrays, y = made("spans", tmp_path)
+    best = np.array([best_span(a, b) for a, b in zip(*spans_of(y))])
+    best[N // 4:, 1] = -1
+    np.savez(data, **{**arrays, "labels": best})
+    rows = np.concatenate([log_softmax(y["start_logits"])[np.arange(N), best[:, 0]],
+                           log_softmax(y["end_logits"])[np.arange(N // 4), best[:N // 4, 1]]])
+    want = 1 + rows.mean() / constant_loss("spans", best)
+    compressed(model, data, tmp_path, "--steps", 2)
+    got = report(tmp_path)["training"]["mu"]
+    assert want > 0.1 and got == pytest.approx(want, abs=1e-5), (got, want)
 
 
 def test_labels_that_the_model_knows_by_heart_are_as_good_as_none(tmp_path):

@@ -106,7 +106,7 @@ Test(teacher, makes_the_loss_the_error_in_units_of_the_states_variance) {
   PareForward *w = watch(&k, &data, value);
   const int64_t samples[SAMPLES] = {2, 0, 3, 1};
   PareWatch spec = {.n = k.hidden.at.n, .value = value, .felt = k.hidden.at.n};
-  MUST(&k.f, pare_teacher_new(&k.f.c, k.m->graph, data, SAMPLES, &spec, (PareOutputOrder){0}, NULL, &teacher));
+  MUST(&k.f, pare_teacher_new(&k.f.c, k.m->graph, data, SAMPLES, &spec, false, NULL, &teacher));
   MUST(&k.f, pare_teacher_run(&k.f.c, teacher, samples, SAMPLES));
   MUST(&k.f, pare_forward_run(&k.f.c, w, samples, SAMPLES));
   PareType t;
