@@ -51,7 +51,9 @@ void pare_tuner_keep_reference(PareTuner *t, const void *truth, size_t bytes, co
 /* The metric of the curve: the one that was asked for, where it fits what the batches are measured against, else the
  * usual one. */
 static PareMetricKind curve_metric(const PareTuner *t, PareJudges what) {
-  PareMetricKind usual = pare_judge_usual(what, t->graph.outputs[0].classes);
+  const PareType *y = &t->graph.judged->type;
+  bool several = what == PARE_JUDGES_REFERENCE ? t->graph.outputs[0].classes : y->rank >= 2 && y->dim[y->rank - 1] >= 2;
+  PareMetricKind usual = pare_judge_usual(what, several);
   PareMetricKind asked = t->o->metric ? (PareMetricKind)(t->o->metric - 1) : usual;
   return pare_metric_takes(asked, what) ? asked : usual;
 }

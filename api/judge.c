@@ -15,13 +15,13 @@ PareJudges pare_judges_task(PareTaskKind kind) {
   return what[kind];
 }
 
-PareMetricKind pare_judge_usual(PareJudges what, bool classes) {
+PareMetricKind pare_judge_usual(PareJudges what, bool several) {
   switch (what) {
     case PARE_JUDGES_CLASSES: return PARE_METRIC_ACCURACY;
     case PARE_JUDGES_NUMBERS: return PARE_METRIC_MSE;
-    case PARE_JUDGES_MARKS: return PARE_METRIC_F1;
+    case PARE_JUDGES_MARKS: return several ? PARE_METRIC_F1 : PARE_METRIC_ACCURACY;
     case PARE_JUDGES_SPANS: return PARE_METRIC_SPAN_F1;
-    default: return classes ? PARE_METRIC_AGREEMENT : PARE_METRIC_COSINE;
+    default: return several ? PARE_METRIC_AGREEMENT : PARE_METRIC_COSINE;
   }
 }
 
@@ -47,12 +47,14 @@ static PareStatus check_labels(PareCtx *c, const PareGraph *g, const PareData *d
   return pare_data_check_below(c, d, l, classes, "the model's classes number");
 }
 
+static bool is_row(const PareType *t) { return t->rank >= 2 && t->dim[t->rank - 1] >= 2; }
+
 static PareStatus choose_task(PareCtx *c, const PareGraph *g, const bool *aside, const PareData *d, const PareArray *l,
                               PareYardstick *out) {
   PareLabels labels = {l->type, pare_data_marks(l)};
   PARE_TRY(pare_task_find(c, d->file, &labels, g, aside, &out->task));
   out->what = pare_judges_task(out->task.kind);
-  out->metric = pare_judge_usual(out->what, true);
+  out->metric = pare_judge_usual(out->what, is_row(&g->outputs.at[out->task.output]->type));
   return check_labels(c, g, d, l, &out->task);
 }
 
@@ -173,8 +175,8 @@ static PareStatus judge_batch(Judge *j, const int64_t *samples, int64_t count) {
   int64_t n = pare_forward_width(j->f, j->by->task.output) * count;
   b.width = t->rank ? t->dim[t->rank - 1] : 1;
   b.rows = b.width ? n / b.width : 0;
-  b.x = j->by->what == PARE_JUDGES_CLASSES ? pare_forward_scores(j->f, j->by->task.output)
-                                           : pare_forward_floats(j->f, j->by->task.output);
+  bool scores = j->by->what & (PARE_JUDGES_CLASSES | PARE_JUDGES_MARKS);
+  b.x = (scores ? pare_forward_scores : pare_forward_floats)(j->f, j->by->task.output);
   return j->reference ? add_reference(j, samples, count, &b) : add_labels(j, samples, count, &b);
 }
 

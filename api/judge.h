@@ -32,9 +32,10 @@ typedef struct PareVerdict {
  * PARE_DATA where labels fit no output or are out of range, PARE_USAGE where the metric does not fit the task. */
 PARE_MUST_USE PareStatus pare_judge_choose(PareCtx *c, const PareGraph *g, const bool *aside, const PareData *d,
                                            int64_t metric, PareYardstick *out);
-/* What is judged of a task, and the metric that 0 chooses; `classes`: a reference's output is distributions. */
+/* What is judged of a task, and the metric that 0 chooses; `several`: a reference's output is distributions, a row has
+ * more marks than one. */
 PareJudges pare_judges_task(PareTaskKind kind);
-PareMetricKind pare_judge_usual(PareJudges what, bool classes);
+PareMetricKind pare_judge_usual(PareJudges what, bool several);
 
 /* The verdict over the chosen samples. `reference` is run beside f for PARE_JUDGES_REFERENCE, else NULL; both have the
  * same data. PARE_INTERRUPTED when the caller says stop. */

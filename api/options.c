@@ -330,7 +330,7 @@ static PareStatus set_body(PareCtx *c, void *arg) {
 
 int pare_options_set(PareCompressOptions *o, const char *name, const char *value, PareError *e) {
   SetCall call = {o, name, value};
-  return pare_call(NULL, 0, e, set_body, &call);
+  return pare_call(NULL, 1, e, set_body, &call);
 }
 
 static PareStatus init_body(PareCtx *c, void *arg) {
@@ -350,7 +350,7 @@ static PareStatus init_body(PareCtx *c, void *arg) {
 
 int pare_options_init(PareCompressOptions *o, PareError *e) {
   *o = (PareCompressOptions){.owner = NULL};
-  int code = pare_call(NULL, 0, e, init_body, o);
+  int code = pare_call(NULL, 1, e, init_body, o);
   if (code) pare_options_free(o);
   return code;
 }

@@ -131,5 +131,5 @@ static PareStatus recipe_body(PareCtx *c, void *arg) {
 
 int pare_options_recipe(PareCompressOptions *o, const char *path, PareError *e) {
   RecipeCall call = {o, path};
-  return pare_call(NULL, 0, e, recipe_body, &call);
+  return pare_call(NULL, 1, e, recipe_body, &call);
 }

@@ -56,6 +56,7 @@ static PareStatus choose_task(PareTuner *t, const PareGraph *g) {
   if (t->o->loss == 0) t->spec.loss = usual[kind];
   if (t->spec.loss == PARE_LOSS_BCE && !labels.marks)
     return pare_data_error(t->c, t->data, PARE_DATA, "--loss bce wants labels of 0 and 1; there are others");
+  if (t->spec.loss == PARE_LOSS_MSE && kind == PARE_TASK_MARKS) t->spec.task.kind = PARE_TASK_NUMBERS;
   if ((t->spec.loss == PARE_LOSS_CE) == (usual[kind] == PARE_LOSS_CE)) return PARE_OK;
   bool classes = usual[kind] == PARE_LOSS_CE;
   return pare_data_error(t->c, t->data, PARE_DATA,

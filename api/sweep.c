@@ -371,5 +371,5 @@ static PareStatus json_body(PareCtx *c, void *arg) {
 
 char *pare_sweep_json(const PareSweepResult *r) {
   JsonCall call = {r, NULL};
-  return pare_call(NULL, 0, NULL, json_body, &call) ? NULL : call.text;
+  return pare_call(NULL, 1, NULL, json_body, &call) ? NULL : call.text;
 }

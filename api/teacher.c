@@ -3,12 +3,14 @@
 #include <math.h>
 #include <string.h>
 
+#include "passes/classes.h"
 #include "passes/task.h"
 
 enum { CACHE_LIMIT = 512 << 20 };
 
 typedef struct Output {
   size_t number; /* among the model's */
+  bool classes;  /* scores are followed */
   size_t each;  /* floats a sample */
   float *now;   /* [batch] samples */
   float *cache; /* [nsamples], or NULL */
@@ -31,7 +33,7 @@ static PareStatus add_output(PareCtx *c, PareTeacher *t, size_t number) {
                       pare_dtype_name(v->type.dtype));
   if (v->type.rank < 1 || v->type.dim[0] != t->batch)
     return pare_error(c, PARE_UNSUPPORTED, "axis 0 of output '%s' does not count samples", v->name);
-  Output o = {.number = number, .each = (size_t)pare_forward_width(t->model, number)};
+  Output o = {.number = number, .classes = pare_output_is_classes(v), .each = (size_t)pare_forward_width(t->model, number)};
   o.now = PARE_NEW_N(t->arena, o.each * (size_t)t->batch, float);
   if (!o.now) return pare_nomem(c);
   t->outputs[t->noutputs++] = o;
@@ -91,7 +93,7 @@ void pare_teacher_free(PareTeacher *t) {
 static void store(PareTeacher *t, const int64_t *samples, int64_t count) {
   for (size_t i = 0; i < t->noutputs; i++) {
     Output *o = &t->outputs[i];
-    const float *y = pare_forward_scores(t->model, o->number);
+    const float *y = (o->classes ? pare_forward_scores : pare_forward_floats)(t->model, o->number);
     memcpy(o->now, y, o->each * (size_t)count * sizeof *y);
     for (int64_t s = 0; o->cache && s < count; s++)
       if (!t->cached[samples[s]])

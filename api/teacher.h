@@ -24,7 +24,7 @@ PARE_MUST_USE PareStatus pare_teacher_run(PareCtx *c, PareTeacher *t, const int6
 bool pare_teacher_knows(const PareTeacher *t, int64_t sample);
 /* Of the device, that it takes. */
 size_t pare_teacher_bytes(const PareTeacher *t);
-/* Output number i, as PareTrainGraph.outputs counts them, of the samples that were run: its scores (api/forward.h). */
+/* Output number i, as PareTrainGraph.outputs counts them, of the samples that were run: of classes the scores (api/forward.h). */
 const float *pare_teacher_output(const PareTeacher *t, size_t i);
 
 /* Hidden state i of the samples that were run, as the loss wants it: mean((scale·h - target)²) is then `weight` times

@@ -45,21 +45,39 @@ static bool is_over_rows(const PareNode *softmax) {
   return over == row(t);
 }
 
-bool pare_output_is_probabilities(const PareValue *v) {
-  for (int depth = 0; v->def && depth < MAX_DEPTH && pare_output_is_classes(v); depth++) {
+/* The Softmax over rows of v's last axis, or the Sigmoid, that v comes out of; NULL. */
+static const PareNode *squashed_by(const PareValue *v) {
+  bool rows = true;
+  for (int depth = 0; v->def && depth < MAX_DEPTH; depth++) {
     const PareNode *n = v->def;
-    if (n->op == PARE_OP_SOFTMAX) return is_over_rows(n);
-    if (!is_as_it_was(n) || row(&n->in[0]->type) != row(&v->type)) return false;
+    if (n->op == PARE_OP_SIGMOID) return n;
+    if (n->op == PARE_OP_SOFTMAX) return rows && is_over_rows(n) ? n : NULL;
+    if (!is_as_it_was(n)) return NULL;
+    rows &= row(&n->in[0]->type) == row(&v->type);
     v = n->in[0];
   }
-  return false;
+  return NULL;
 }
 
-/* What lies behind the Softmax, done to what lies before it; quantised it is not. */
-static PareValue *before_softmax(PareCtx *c, PareGraph *g, PareValue *v) {
+static bool is_behind(const PareValue *v, PareOp op) {
+  const PareNode *n = squashed_by(v);
+  return n && n->op == op;
+}
+
+bool pare_output_is_probabilities(const PareValue *v) { return pare_output_is_classes(v) && is_behind(v, PARE_OP_SOFTMAX); }
+
+bool pare_output_is_mark(const PareValue *v, bool marks) {
+  bool several = v->type.rank >= 2 && row(&v->type) >= 2;
+  if (!pare_dtype_is_float(v->type.dtype)) return false;
+  if (is_behind(v, PARE_OP_SIGMOID)) return true;
+  return (several || marks) && is_linear(v, 0) && !is_behind(v, PARE_OP_SOFTMAX);
+}
+
+/* What lies behind the Softmax or Sigmoid, done to what lies before it; quantised it is not. */
+static PareValue *before(PareCtx *c, PareGraph *g, PareValue *v) {
   PareNode *n = v->def;
-  if (n->op == PARE_OP_SOFTMAX) return n->in[0];
-  PareValue *x = before_softmax(c, g, n->in[0]);
+  if (n->op == PARE_OP_SOFTMAX || n->op == PARE_OP_SIGMOID) return n->in[0];
+  PareValue *x = before(c, g, n->in[0]);
   if (!x || is_rounded(n)) return x;
   PareValue **in = PARE_NEW_N(g->arena, n->nin, PareValue *);
   if (!in) return NULL;
@@ -68,5 +86,5 @@ static PareValue *before_softmax(PareCtx *c, PareGraph *g, PareValue *v) {
 }
 
 PareValue *pare_output_logits(PareCtx *c, PareGraph *g, PareValue *v) {
-  return pare_output_is_probabilities(v) ? before_softmax(c, g, v) : v;
+  return pare_output_is_probabilities(v) || is_behind(v, PARE_OP_SIGMOID) ? before(c, g, v) : v;
 }

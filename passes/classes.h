@@ -1,4 +1,4 @@
-/* classes.h - is an output logits over classes, probabilities of them, or a vector of numbers? */
+/* classes.h - is an output logits over classes, probabilities of them, marks, or a vector of numbers? */
 #ifndef PARE_PASSES_CLASSES_H
 #define PARE_PASSES_CLASSES_H
 
@@ -13,8 +13,13 @@ bool pare_output_is_classes(const PareValue *v);
 /* Such an output that comes out of a Softmax over its last axis, through views, casts and quantisation (bound graphs). */
 bool pare_output_is_probabilities(const PareValue *v);
 
-/* What losses read of an output: it itself or, where it is probabilities, what the Softmax was taken of, with the views
- * and casts behind it at the end of g. NULL: out of memory. */
+/* Does each number of a float output answer a question of its own with yes or no: does it come out of a Sigmoid, through
+ * the same, or, several of a row, out of linear layers? One number of a linear layer may as well be a measure: it is a
+ * mark where `marks`, the labels being integers of 0 and 1, says so. */
+bool pare_output_is_mark(const PareValue *v, bool marks);
+
+/* What losses of classes and marks read of an output: it itself or, where a Softmax or a Sigmoid made it, what that was
+ * taken of, with the views and casts behind it at the end of g. NULL: out of memory. */
 PareValue *pare_output_logits(PareCtx *c, PareGraph *g, PareValue *v);
 
 #endif

@@ -50,9 +50,8 @@ static bool fits_numbers(const PareLabels *l, const PareValue *v) {
 static bool fits(const PareLabels *l, const PareValue *v, PareTaskKind *kind) {
   if (fits_classes(l, v)) return *kind = PARE_TASK_CLASSES, true;
   if (!fits_numbers(l, v)) return false;
-  bool several = v->type.rank >= 2 && v->type.dim[v->type.rank - 1] > 1;
-  bool logits = several && pare_output_is_classes(v) && !pare_output_is_probabilities(v);
-  *kind = l->marks && logits ? PARE_TASK_MARKS : PARE_TASK_NUMBERS;
+  bool mark = l->marks && pare_output_is_mark(v, !pare_dtype_is_float(l->type.dtype));
+  *kind = mark ? PARE_TASK_MARKS : PARE_TASK_NUMBERS;
   return true;
 }
 

@@ -7,7 +7,7 @@
 typedef enum PareTaskKind {
   PARE_TASK_CLASSES, /* integers [N, ...] for an output [N, ..., C > 1]: the class of a sentence, or of each token */
   PARE_TASK_NUMBERS, /* floats of the output's shape, or numbers [N] for an output [N, 1] */
-  PARE_TASK_MARKS,   /* 0 and 1 alone, of the shape of an output [N, C > 1] of a linear layer: which of C hold */
+  PARE_TASK_MARKS,   /* 0 and 1 alone, for an output as above whose numbers are marks (classes.h): which of C hold */
   PARE_TASK_SPANS,   /* integers [N, 2], the first and the last token, for two outputs [N, L] or one [N, L, 2] */
 } PareTaskKind;
 

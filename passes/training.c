@@ -88,7 +88,7 @@ static PareStatus distill(Build *b, PareTeacherOutput *o, PareValue **total) {
   PareAttrs t = {0};
   pare_attr_set(&t, temperature, b->spec->temperature);
   const char *name = pare_arena_printf(b->g->arena, "pare.teacher.%s", o->output->name);
-  PareValue *mask, *x = o->scores, *y;
+  PareValue *mask, *x = o->classes ? o->scores : o->output, *y;
   if (!name || !(y = o->teacher = input(b, name, o->output->type))) return oom(b);
   PARE_TRY(find_padding(b, o->output, &mask));
   if (mask && !(x = PARE_EMIT(b->c, b->g, NULL, PARE_OP_MUL, "loss", NULL, x, mask))) return oom(b);
@@ -136,10 +136,10 @@ static PareValue *scores_of(const PareTrainGraph *t, const PareValue *output) {
 static PareStatus find_judged(Build *b) {
   PareTrainGraph *t = b->t;
   const PareTask *task = &b->spec->task;
-  t->judged = t->outputs[0].scores;
+  t->judged = t->outputs[0].classes ? t->outputs[0].scores : t->outputs[0].output;
   if (b->spec->loss == PARE_LOSS_KD) return PARE_OK;
   t->judged = b->g->outputs.at[task->output];
-  if (b->spec->loss != PARE_LOSS_CE) return PARE_OK;
+  if (b->spec->loss == PARE_LOSS_MSE) return PARE_OK;
   t->judged = scores_of(t, t->judged);
   if (task->kind == PARE_TASK_SPANS) t->judged = stack_spans(b, t->judged, scores_of(t, b->g->outputs.at[task->last]));
   return t->judged ? PARE_OK : oom(b);

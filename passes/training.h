@@ -62,7 +62,7 @@ typedef struct PareParam {
 /* How an output is compared with a teacher's. */
 typedef struct PareTeacherOutput {
   PareValue *output;  /* of the model */
-  PareValue *scores;  /* what losses read of it (passes/classes.h) */
+  PareValue *scores;  /* what losses of classes and marks read of it (passes/classes.h) */
   PareValue *teacher; /* input of its type; NULL without distillation */
   PareValue *sampled; /* SCORE: input of labels i64 drawn from the teacher's softmax, for class outputs */
   PareValue *signs;   /* SCORE: input of ±1 like the output, for others */
@@ -77,7 +77,7 @@ typedef struct PareTeacherHidden {
 typedef struct PareTrainGraph {
   PareGraph *g;
   PareValue *labels;  /* input: i64 for classes and spans, else like `judged`; NULL without */
-  PareValue *judged;  /* [.., classes], logits of them, or numbers that the labels speak of; of spans [N, 2, L], scores of
+  PareValue *judged;  /* logits or numbers [.., classes] that the labels speak of; of spans [N, 2, L], scores of
                        * first and last tokens. Without labels the first output of floats, or its logits */
   PareValue *dloss;   /* input, scalar: weight of a micro-batch */
   PareValue *hyper;   /* input [8], AdamW's (docs/ir.md) */

@@ -9,8 +9,23 @@ PareStatus pare_metric_value_mean(PareCtx *c, const PareMetric *m, double *out) 
   return PARE_OK;
 }
 
+/* A mark is said where its logit is above 0. */
+static bool all_marked(const PareJudged *b, int64_t row) {
+  for (int64_t k = row * b->width; k < (row + 1) * b->width; k++)
+    if (isnan(b->x[k]) || (b->x[k] > 0) != (b->want[k] > 0.5f)) return false;
+  return true;
+}
+
+static PareStatus add_marked(PareMetric *m, const PareJudged *b) {
+  for (int64_t r = 0; r < b->rows; r++) m->sum += all_marked(b, r);
+  m->n += b->rows;
+  return PARE_OK;
+}
+
+/* Of marks: rows of which all are right. */
 PareStatus pare_metric_add_accuracy(PareCtx *c, PareMetric *m, const PareJudged *b) {
   (void)c;
+  if (b->what == PARE_JUDGES_MARKS) return add_marked(m, b);
   for (int64_t r = 0; r < b->rows; r++) {
     if (b->label[r] < 0) continue;
     m->sum += pare_arg_max(b->width, b->x + r * b->width) == b->label[r];

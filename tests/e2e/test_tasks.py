@@ -277,10 +277,10 @@ def test_a_ramp_of_distillation_is_no_error_where_labels_turn_out_to_teach_alone
     assert "of the labels: they alone teach" in r.stderr
 
 
-# --- a Softmax at the end ---
+# --- a Softmax or a Sigmoid at the end ---
 
 
-def with_softmax(model, how):
+def with_softmax(model, how, op="Softmax"):
     """Behind each output of floats; `views`: between an Unsqueeze and a Squeeze."""
     g = model.graph
     made_by = {o: n for n in g.node for o in n.output}
@@ -291,10 +291,10 @@ def with_softmax(model, how):
         if how == "views":
             g.initializer.append(onnx.numpy_helper.from_array(np.array([0]), name + ".first"))
             g.node.append(onnx.helper.make_node("Unsqueeze", [x, name + ".first"], [name + ".high"]))
-            g.node.append(onnx.helper.make_node("Softmax", [name + ".high"], [name + ".soft"], axis=-1))
+            g.node.append(onnx.helper.make_node(op, [name + ".high"], [name + ".soft"], **({"axis": -1} if op == "Softmax" else {})))
             g.node.append(onnx.helper.make_node("Squeeze", [name + ".soft", name + ".first"], [name]))
         else:
-            g.node.append(onnx.helper.make_node("Softmax", [x], [name], axis=rank - 1))
+            g.node.append(onnx.helper.make_node(op, [x], [name], **({"axis": rank - 1} if op == "Softmax" else {})))
     onnx.checker.check_model(model, full_check=True)
     return model
 
@@ -317,6 +317,55 @@ def test_a_model_that_ends_in_a_softmax_is_tuned_and_judged_as_the_one_without(t
                      r["metrics"]["compact"], e["value"], e["loss"]))
     assert told[0] == told[1], told
     assert all(np.array_equal(weights[1][k], v) for k, v in weights[0].items())
+
+
+@pytest.mark.parametrize("how", ["plain", "views"])
+@pytest.mark.parametrize("task", ["number", "sentence"])
+def test_yes_and_no_are_learned_and_judged_by_their_logits_with_a_sigmoid_and_without(task, how, tmp_path):
+    """One question, or three of a sample. Of one, labels are integers, which a measure's are not."""
+    model, data, arrays, y = made(task, tmp_path)
+    rng = np.random.default_rng(0)
+    marks = ((y["y"] > np.median(y["y"])) ^ (rng.random(y["y"].shape) < 0.2)).astype(np.int64)
+    labels = marks[:, 0] if task == "number" else marks
+    np.savez(data, **{**arrays, "labels": labels})
+    soft = tmp_path / "soft.onnx"
+    onnx.save(with_softmax(tiny.for_task(task), how, "Sigmoid"), str(soft))
+    right = ((y["y"] > 0) == marks).all(-1).mean()
+    weights, told = [], []
+    for m in (model, soft):
+        e = evaluated(m, data, "--metric", "accuracy")
+        assert e["value"] == pytest.approx(right) and e["loss"] == pytest.approx(bce(y["y"], marks), abs=1e-6)
+        assert evaluated(m, data)["metric"] == ("accuracy" if task == "number" else "f1")
+        compressed(m, data, tmp_path, "--steps", 12, "--threads", 1, "--distill", "none")
+        weights.append({t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(tmp_path / "c.onnx").graph.initializer})
+        r = report(tmp_path)
+        told.append((r["curves"]["loss"], r["curves"]["metric"], r["metrics"]["dense"], r["metrics"]["compact"]))
+        assert 0 < np.mean([v["value"] for v in r["curves"]["metric"]]) < 1
+    assert told[0] == told[1], told
+    assert all(np.array_equal(weights[1][k], v) for k, v in weights[0].items())
+
+
+def test_one_number_of_0_or_1_is_a_measure_where_labels_are_floats_or_the_loss_says_so(tmp_path):
+    model, data, arrays, y = made("number", tmp_path)
+    labels = (y["y"][:, 0] > np.median(y["y"])).astype(np.int64)
+    np.savez(data, **{**arrays, "labels": labels.astype(np.float32)})
+    assert evaluated(model, data)["metric"] == "mse"
+    np.savez(data, **{**arrays, "labels": labels})
+    compressed(model, data, tmp_path, "--steps", 1, "--sparsity", 0, "--loss", "mse", "--batch", N)
+    assert report(tmp_path)["curves"]["loss"][0] == pytest.approx(((y["y"][:, 0] - labels) ** 2).mean(), rel=1e-5)
+
+
+def test_a_sigmoid_is_distilled_as_it_is(tmp_path):
+    """The untouched model has nothing to teach itself, and another one its own numbers."""
+    model, data, arrays, _ = made("number", tmp_path)
+    np.savez(data, **{k: v for k, v in arrays.items() if k != "labels"})
+    soft, other = tmp_path / "soft.onnx", tmp_path / "other.onnx"
+    onnx.save(with_softmax(tiny.for_task("number"), "plain", "Sigmoid"), str(soft))
+    onnx.save(with_softmax(tiny.for_task("number", seed=5), "plain", "Sigmoid"), str(other))
+    a, b = (outputs(m, arrays)["y"].astype(np.float64) for m in (soft, other))
+    for teacher, want in (([], 0), (["--teacher", other], ((a - b) ** 2).mean())):
+        compressed(soft, data, tmp_path, "--steps", 1, "--sparsity", 0, "--batch", N, *teacher)
+        assert report(tmp_path)["curves"]["loss"][0] == pytest.approx(want, rel=1e-4, abs=1e-9)
 
 
 def test_sweep_takes_the_divergence_of_what_a_softmax_says(tmp_path):

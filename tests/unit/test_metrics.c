@@ -208,6 +208,17 @@ Test(metrics, f1_of_marks_counts_each_label_apart) {
   pare_ctx_free(&b.c), pare_ctx_free(&macro.c);
 }
 
+/* All marks of a row, as scikit-learn's accuracy_score has it; what is no number is wrong. */
+Test(metrics, a_row_of_marks_is_right_where_all_of_them_are) {
+  const float x[] = {3, 2, -1, 1, -1, 5, -2, 1, NAN, 4, 1, 1}, want[] = {1, 1, 0, 0, 0, 1, 0, 1, 0, 1, 1, 1};
+  Bench rows = judge(PARE_METRIC_ACCURACY), each = judge(PARE_METRIC_ACCURACY);
+  add_numbers(&rows, PARE_JUDGES_MARKS, 4, 3, x, want);
+  add_numbers(&each, PARE_JUDGES_MARKS, 12, 1, x, want);
+  cr_assert_close(value(&rows), 2.0 / 4);
+  cr_assert_close(value(&each), 10.0 / 12);
+  pare_ctx_free(&rows.c), pare_ctx_free(&each.c);
+}
+
 /* scikit-learn's own example: y_true +1 +1 +1 -1, y_pred +1 -1 +1 +1 gives -0.3333. */
 Test(metrics, matthews_of_two_classes_is_the_phi_coefficient) {
   Bench b = judge(PARE_METRIC_MATTHEWS), one = judge(PARE_METRIC_MATTHEWS);
