@@ -121,7 +121,8 @@ PareStatus pare_tuner_choose_teacher(PareTuner *t) {
   if (!t->schedule.steps) what = kd ? PARE_DISTILL_LOGITS : PARE_DISTILL_NONE;
   if (!kd && what != PARE_DISTILL_NONE && own) PARE_TRY(choose_mu(t, t->dense, t->aside.of, ASKED_MU));
   t->spec.teach_outputs = what == PARE_DISTILL_LOGITS || what == PARE_DISTILL_BOTH;
-  if (what == PARE_DISTILL_HIDDEN || what == PARE_DISTILL_BOTH) PARE_TRY(pare_find_hidden(t->c, t->arena, t->dims, t->pruned, &t->spec.hidden));
+  if (what == PARE_DISTILL_HIDDEN || what == PARE_DISTILL_BOTH)
+    PARE_TRY(pare_find_hidden(t->c, t->arena, t->dims, t->pruned, &t->spec.hidden));
   if (kd || what == PARE_DISTILL_NONE) t->mu = NAN;
   if (what == PARE_DISTILL_NONE) return PARE_OK;
   PARE_TRY(*o->teacher ? take_other_teacher(t) : take_own_teacher(t));
