@@ -62,7 +62,7 @@ static PareStatus add_outputs(PareCtx *c, PareTeacher *t, const bool *aside, boo
 
 static PareStatus start(PareCtx *c, PareTeacher *t, const PareGraph *g, int64_t batch, const PareWatch *hidden,
                         bool pairs, PareDevice *device) {
-  if (hidden->n) PARE_TRY(pare_forward_new_watching(c, g, t->data, batch, hidden, device, &t->model));
+  if (hidden->n || hidden->bf16) PARE_TRY(pare_forward_new_watching(c, g, t->data, batch, hidden, device, &t->model));
   else PARE_TRY(pare_forward_new(c, g, t->data, batch, PARE_FORWARD_FUSED, device, &t->model));
   t->batch = pare_forward_batch(t->model);
   return add_outputs(c, t, hidden->aside, hidden->n == 0 && !pairs);

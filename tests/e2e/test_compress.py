@@ -167,6 +167,16 @@ def test_what_is_distilled_goes_with_labels_and_without(what, tmp_path):
     run("compress", path, tmp_path / "b.onnx", "--train", tmp_path / "labelled.npz", *args)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_model_that_teaches_itself_has_nothing_to_learn_from_rounding(precision, tmp_path):
+    """The teacher runs in the tuning's precision: before anything changes the loss is zero but for the order of sums."""
+    path = ROOT / "examples" / "fashion-vit" / "model.onnx"
+    run("tune", path, tmp_path / "o.onnx", "--train", data(path, tmp_path), "--loss", "kd", "--steps", 1, "--batch", 8, "--precision",
+        precision, "--report", tmp_path / "r", "-q")
+    first = json.loads((tmp_path / "r" / "report.json").read_text())["curves"]["loss"][0]
+    assert first <= 1e-9, first
+
+
 def test_mu_blends_the_losses_of_labels_and_of_distillation_and_ramps_from_labels_alone(tmp_path):
     """The first step's loss, on groups that have gone before it, as it is told: to six digits."""
     path = ROOT / "examples" / "fashion-vit" / "model.onnx"
