@@ -14,13 +14,18 @@ static bool is_as_it_was(const PareNode *n) {
   return pare_op_info[n->op].kernel == PARE_KERNEL_VIEW || n->op == PARE_OP_CAST || is_rounded(n);
 }
 
+/* Some of the numbers: scores of first places, and of last ones. */
+static bool is_part(const PareNode *n) {
+  return n->op == PARE_OP_SPLIT || n->op == PARE_OP_SLICE || (n->op == PARE_OP_GATHER && pare_is_fixed(n->in[1]));
+}
+
 static bool is_linear(const PareValue *v, int depth) {
   const PareNode *n = v->def;
   if (!n || depth == MAX_DEPTH) return false;
   const PareOpInfo *info = &pare_op_info[n->op];
   if (info->cut == pare_cut_matmul || info->cut == pare_cut_gemm || n->op == PARE_OP_LINEAR) return true;
   if (n->op == PARE_OP_SOFTMAX || n->op == PARE_OP_LOGSOFTMAX) return true;
-  if (is_as_it_was(n)) return is_linear(n->in[0], depth + 1);
+  if (is_as_it_was(n) || is_part(n)) return is_linear(n->in[0], depth + 1);
   if (info->cut != pare_cut_same || n->nin != 2) return false;
   bool a = pare_is_fixed(n->in[0]), b = pare_is_fixed(n->in[1]);
   bool sum = n->op == PARE_OP_ADD || n->op == PARE_OP_SUB, scaled = n->op == PARE_OP_MUL || n->op == PARE_OP_DIV;

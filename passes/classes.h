@@ -6,7 +6,7 @@
 
 /* True for a float output of rank 2 at least whose last axis holds two classes or
  * more and that comes out of linear layers or a Softmax: through views, biases,
- * casts, and sums or multiples of such values (an average of two heads). What
+ * casts, parts, and sums or multiples of such values (an average of two heads). What
  * comes out of a norm or an activation is a vector. */
 bool pare_output_is_classes(const PareValue *v);
 
