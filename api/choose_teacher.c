@@ -28,8 +28,8 @@ static PareStatus choose_mu(PareTuner *t, const PareGraph *teacher, const bool *
   int64_t *sample = PARE_NEW_N(t->c->scratch, n, int64_t);
   if (!sample) return pare_nomem(t->c);
   for (int64_t i = 0; i < n; i++) sample[i] = t->samples[pare_data_order((uint64_t)t->o->seed, 0, t->nsamples, i)];
-  PARE_TRY(pare_labels_explained(t->c, teacher, aside, t->data, (PareChoice){sample, run}, (PareChoice){sample, n},
-                                 t->o->batch, t->device, t->h, &t->mu));
+  PARE_TRY(pare_labels_explained(t->c, teacher, aside, t->data, pare_option_labels_as(t->o), (PareChoice){sample, run},
+                                 (PareChoice){sample, n}, t->o->batch, t->device, t->h, &t->mu));
   pare_arena_rewind(t->c->scratch, mark);
   if (asked) t->mu = fmin(fmax(t->mu, asked), MOST_MU);
   return PARE_OK;

@@ -26,7 +26,7 @@ static PareStatus judge(PareCtx *c, const EvalCall *call, const PareGraph *g, co
   if (!pare_data_find(d, "labels")) return pare_data_error(c, d, PARE_DATA, "there is no array 'labels' to judge by");
   PARE_TRY(pare_find_aside(c, c->scratch, g, d, &aside));
   PARE_TRY(pare_tell_aside(c, g, &aside));
-  PARE_TRY(pare_judge_choose(c, pare_forward_graph(*f), aside.of, d, call->metric ? asked + 1 : 0, &by));
+  PARE_TRY(pare_judge_choose(c, pare_forward_graph(*f), aside.of, d, (PareAsked){.metric = call->metric ? asked + 1 : 0}, &by));
   double start = pare_now();
   PARE_TRY(pare_judge_run(c, *f, NULL, d, (PareChoice){NULL, d->nsamples}, &by, call->h, &v));
   *call->out = (PareEvalResult){pare_metric_name(by.metric), v.value, v.loss, d->nsamples, pare_now() - start,

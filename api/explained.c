@@ -3,6 +3,8 @@
 
 #include <math.h>
 
+enum { MANY_LABELS = 1 << 22 };
+
 /* Of classes label[0], label[stride] ..: the sum over labels of their entropy in nats, as a draw of so many tells it of
  * all that there might be (Miller 1955): with half of a nat for each class beyond the first. Negative ones are not asked
  * for; *asked is added the number of the others. */
@@ -41,7 +43,9 @@ static double spread(const float *x, int64_t n, int64_t columns, bool marks) {
 static PareStatus constant_loss(PareCtx *c, PareArena *a, const PareData *d, PareChoice chosen, PareTaskKind kind,
                                 double *out) {
   const PareArray *l = pare_data_find(d, "labels");
-  int64_t each = pare_type_count(&l->type) / d->nsamples, n = chosen.n * each;
+  int64_t each = pare_type_count(&l->type) / d->nsamples, most = each ? MANY_LABELS / each : chosen.n;
+  if (chosen.n > most) chosen.n = most ? most : 1;
+  int64_t n = chosen.n * each;
   if (kind == PARE_TASK_NUMBERS || kind == PARE_TASK_MARKS) {
     float *x = PARE_NEW_N(a, n, float);
     if (!x) return pare_nomem(c);
@@ -60,8 +64,8 @@ static PareStatus constant_loss(PareCtx *c, PareArena *a, const PareData *d, Par
 }
 
 PareStatus pare_labels_explained(PareCtx *c, const PareGraph *g, const bool *aside, const PareData *d,
-                                 PareChoice samples, PareChoice known, int64_t batch, PareDevice *device,
-                                 const PareHooks *h, double *share) {
+                                 PareLabelsAs as, PareChoice samples, PareChoice known,
+                                 int64_t batch, PareDevice *device, const PareHooks *h, double *share) {
   PareForward *f = NULL;
   PareYardstick by;
   PareVerdict v = {0};
@@ -69,7 +73,7 @@ PareStatus pare_labels_explained(PareCtx *c, const PareGraph *g, const bool *asi
   PareHooks silent = {.log = h->log, .verbose = h->verbose, .stop = h->stop};
   PareArena *a = pare_arena_new(1 << 12);
   PareStatus s = a ? pare_forward_new(c, g, d, batch, PARE_FORWARD_FUSED, device, &f) : pare_nomem(c);
-  if (s == PARE_OK) s = pare_judge_choose(c, pare_forward_graph(f), aside, d, 0, &by);
+  if (s == PARE_OK) s = pare_judge_choose(c, pare_forward_graph(f), aside, d, (PareAsked){.as = as}, &by);
   if (s == PARE_OK) s = constant_loss(c, a, d, known, by.task.kind, &constant);
   if (s == PARE_OK) s = pare_judge_run(c, f, NULL, d, samples, &by, &silent, &v);
   double left = v.loss / constant;

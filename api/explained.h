@@ -6,12 +6,12 @@
 #include "api/judge.h"
 
 /* 1 - L(g) / L(constant), within [0, 1]: L the mean loss of labels (judge.h) on `samples`, and `constant`
- * what says the same of every sample and does so best, on all samples of `known`: what few labels say of many classes is
+ * what says the same of every sample and does so best, on `known` samples, or so many of them as have four million labels: what few labels say of many classes is
  * told with Miller and Madow's term. Of numbers the share is R²; of classes, marks and spans McFadden's pseudo-R²
  * (1974). 0 where labels do not vary. `g` (unbound) runs in batches of `batch` on the device (NULL: the CPU);
  * outputs that `aside` leaves out are not asked. All borrowed. Errors are pare_judge_choose's and pare_forward_new's. */
 PARE_MUST_USE PareStatus pare_labels_explained(PareCtx *c, const PareGraph *g, const bool *aside, const PareData *d,
-                                               PareChoice samples, PareChoice known, int64_t batch, PareDevice *device,
-                                               const PareHooks *h, double *share);
+                                               PareLabelsAs as, PareChoice samples, PareChoice known,
+                                               int64_t batch, PareDevice *device, const PareHooks *h, double *share);
 
 #endif

@@ -11,7 +11,7 @@ enum { METRIC_POINTS = 50 }; /* of the report's curve */
 
 static int64_t judged_rows(const PareTuner *t) {
   const PareType *y = &t->graph.judged->type;
-  return pare_type_count(y) / y->dim[y->rank - 1];
+  return pare_type_count(y) / pare_task_row(y);
 }
 
 PareStatus pare_tuner_open_flights(PareTuner *t) {
@@ -52,7 +52,7 @@ void pare_tuner_keep_reference(PareTuner *t, const void *truth, size_t bytes, co
  * usual one. */
 static PareMetricKind curve_metric(const PareTuner *t, PareJudges what) {
   const PareType *y = &t->graph.judged->type;
-  bool several = what == PARE_JUDGES_REFERENCE ? t->graph.outputs[0].classes : y->rank >= 2 && y->dim[y->rank - 1] >= 2;
+  bool several = what == PARE_JUDGES_REFERENCE ? t->graph.outputs[0].classes : pare_task_row(y) > 1;
   PareMetricKind usual = pare_judge_usual(what, several);
   PareMetricKind asked = t->o->metric ? (PareMetricKind)(t->o->metric - 1) : usual;
   return pare_metric_takes(asked, what) ? asked : usual;
@@ -62,7 +62,7 @@ static PareMetricKind curve_metric(const PareTuner *t, PareJudges what) {
 static PareStatus measure(PareTuner *t, const PareTruth *truth) {
   const PareValue *y = t->graph.judged, *l = t->graph.labels;
   PareJudged b = {.what = l ? pare_judges_task(t->spec.task.kind) : PARE_JUDGES_REFERENCE,
-                  .width = y->type.dim[y->type.rank - 1], .x = pare_program_buffer(t->program, y)};
+                  .width = pare_task_row(&y->type), .x = pare_program_buffer(t->program, y)};
   b.rows = pare_type_count(&y->type) / b.width;
   if (l && l->type.dtype == PARE_I64) b.label = truth->at;
   else b.want = truth->at;

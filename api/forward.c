@@ -230,7 +230,10 @@ static const float *as_floats(PareForward *f, const PareValue *v, float *room) {
 }
 
 const float *pare_forward_floats(PareForward *f, size_t i) { return as_floats(f, f->graph->outputs.at[i], f->floats[i]); }
-const float *pare_forward_scores(PareForward *f, size_t i) { return as_floats(f, f->scores[i], f->floats[i]); }
+const float *pare_forward_scores(PareForward *f, size_t i) {
+  assert(f->scores);
+  return as_floats(f, f->scores[i], f->floats[i]);
+}
 
 const float *pare_forward_watched(const PareForward *f, size_t i, PareType *type) {
   const PareValue *v = f->graph->outputs.at[f->noutputs + i];

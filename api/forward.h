@@ -79,7 +79,8 @@ const PareValue *pare_forward_value(const PareForward *f, size_t i);
 int64_t pare_forward_width(const PareForward *f, size_t i);
 /* Output i of the last run as f32, whatever its type; valid until the next. */
 const float *pare_forward_floats(PareForward *f, size_t i);
-/* The same, but as losses of classes and marks read it (pare_output_logits): of a fused program. One of the two is valid at a time. */
+/* The same, but as losses of classes and marks read it (pare_output_logits), of a fused program. One of the two is valid
+ * at a time. */
 const float *pare_forward_scores(PareForward *f, size_t i);
 
 const PareGraph *pare_forward_graph(const PareForward *f); /* bound */

@@ -47,22 +47,19 @@ static PareStatus check_labels(PareCtx *c, const PareGraph *g, const PareData *d
   return pare_data_check_below(c, d, l, classes, "the model's classes number");
 }
 
-static bool is_row(const PareType *t) { return t->rank >= 2 && t->dim[t->rank - 1] >= 2; }
-
 static PareStatus choose_task(PareCtx *c, const PareGraph *g, const bool *aside, const PareData *d, const PareArray *l,
-                              PareYardstick *out) {
-  PareLabels labels = {l->type, pare_data_marks(l)};
+                              PareLabelsAs as, PareYardstick *out) {
+  PareLabels labels = {l->type, pare_data_marks(l), as};
   PARE_TRY(pare_task_find(c, d->file, &labels, g, aside, &out->task));
   out->what = pare_judges_task(out->task.kind);
-  out->metric = pare_judge_usual(out->what, is_row(&g->outputs.at[out->task.output]->type));
+  out->metric = pare_judge_usual(out->what, pare_task_row(&g->outputs.at[out->task.output]->type) > 1);
   return check_labels(c, g, d, l, &out->task);
 }
 
 /* The metric that was asked for, where it has something to say of the task. */
 static PareStatus take_metric(PareCtx *c, const PareGraph *g, const PareData *d, PareMetricKind asked,
                               PareYardstick *out) {
-  const PareType *t = &g->outputs.at[out->task.output]->type;
-  int64_t width = t->rank ? t->dim[t->rank - 1] : 1;
+  int64_t width = pare_task_row(&g->outputs.at[out->task.output]->type);
   out->metric = asked;
   if (!pare_metric_takes(asked, out->what)) {
     const char *names = pare_metric_names(c->scratch, out->what);
@@ -74,16 +71,16 @@ static PareStatus take_metric(PareCtx *c, const PareGraph *g, const PareData *d,
                          pare_metric_name(asked), (long long)width, (long long)pare_metric_least(asked));
 }
 
-PareStatus pare_judge_choose(PareCtx *c, const PareGraph *g, const bool *aside, const PareData *d, int64_t metric,
+PareStatus pare_judge_choose(PareCtx *c, const PareGraph *g, const bool *aside, const PareData *d, PareAsked by,
                              PareYardstick *out) {
   const PareArray *l = pare_data_find(d, "labels");
-  PareMetricKind asked = (PareMetricKind)(metric - 1);
-  bool reference = metric ? pare_metric_takes(asked, PARE_JUDGES_REFERENCE) : !l;
+  PareMetricKind asked = (PareMetricKind)(by.metric - 1);
+  bool reference = by.metric ? pare_metric_takes(asked, PARE_JUDGES_REFERENCE) : !l;
   if (!l && !reference)
     return pare_data_error(c, d, PARE_DATA, "there is no array 'labels' for --metric %s to judge by",
                            pare_metric_name(asked));
-  PARE_TRY(reference ? choose_reference(c, g, aside, out) : choose_task(c, g, aside, d, l, out));
-  return metric ? take_metric(c, g, d, asked, out) : PARE_OK;
+  PARE_TRY(reference ? choose_reference(c, g, aside, out) : choose_task(c, g, aside, d, l, by.as, out));
+  return by.metric ? take_metric(c, g, d, asked, out) : PARE_OK;
 }
 
 /* --- running --- */
@@ -146,8 +143,12 @@ static void gather_spans(Judge *j, int64_t count, int64_t length) {
     }
 }
 
+static bool reads_scores(const PareYardstick *by) {
+  return (by->what & (PARE_JUDGES_CLASSES | PARE_JUDGES_MARKS)) || by->metric == PARE_METRIC_AGREEMENT;
+}
+
 static PareStatus add_reference(Judge *j, const int64_t *samples, int64_t count, PareJudged *b) {
-  b->want = pare_forward_floats(j->reference, j->by->task.output);
+  b->want = (reads_scores(j->by) ? pare_forward_scores : pare_forward_floats)(j->reference, j->by->task.output);
   if (j->padding) PARE_TRY(find_skipped(j, samples, count, b->rows));
   b->skip = j->skip;
   return pare_metric_add(j->c, &j->m, b);
@@ -173,10 +174,9 @@ static PareStatus judge_batch(Judge *j, const int64_t *samples, int64_t count) {
     return add_labels(j, samples, count, &b);
   }
   int64_t n = pare_forward_width(j->f, j->by->task.output) * count;
-  b.width = t->rank ? t->dim[t->rank - 1] : 1;
+  b.width = pare_task_row(t);
   b.rows = b.width ? n / b.width : 0;
-  bool scores = j->by->what & (PARE_JUDGES_CLASSES | PARE_JUDGES_MARKS);
-  b.x = (scores ? pare_forward_scores : pare_forward_floats)(j->f, j->by->task.output);
+  b.x = (reads_scores(j->by) ? pare_forward_scores : pare_forward_floats)(j->f, j->by->task.output);
   return j->reference ? add_reference(j, samples, count, &b) : add_labels(j, samples, count, &b);
 }
 

@@ -14,6 +14,12 @@ typedef struct PareChoice {
   int64_t n;
 } PareChoice;
 
+/* What somebody wants it judged by. */
+typedef struct PareAsked {
+  int64_t metric;  /* as --metric has it: 0 chooses, else a PareMetricKind plus one */
+  PareLabelsAs as; /* as --loss has it */
+} PareAsked;
+
 /* By what a model is judged. */
 typedef struct PareYardstick {
   PareMetricKind metric;
@@ -25,13 +31,13 @@ typedef struct PareVerdict {
   double value, loss;
 } PareVerdict;
 
-/* `metric`, as --metric has it: 0 chooses, else a PareMetricKind plus one. `g` is bound to the data's lengths;
+/* `g` is bound to the data's lengths;
  * outputs that `aside` leaves out (pare_is_followed) are not judged. By labels where the data have some: accuracy of
- * classes, f1 of marks, mse of numbers, span-f1 of spans; else, or where the metric asks for it, against a
+ * classes and of one mark, f1 of several, mse of numbers, span-f1 of spans; else, or where the metric asks for it, against a
  * reference: agreement of an output from a linear layer (or a Softmax) with two classes at least, cosine of others.
  * PARE_DATA where labels fit no output or are out of range, PARE_USAGE where the metric does not fit the task. */
 PARE_MUST_USE PareStatus pare_judge_choose(PareCtx *c, const PareGraph *g, const bool *aside, const PareData *d,
-                                           int64_t metric, PareYardstick *out);
+                                           PareAsked asked, PareYardstick *out);
 /* What is judged of a task, and the metric that 0 chooses; `several`: a reference's output is distributions, a row has
  * more marks than one. */
 PareJudges pare_judges_task(PareTaskKind kind);

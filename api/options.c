@@ -422,3 +422,8 @@ unsigned pare_option_trainable_listed(const PareCompressOptions *o) {
 unsigned pare_option_trainable(const PareCompressOptions *o) {
   return pare_option_trainable_listed(o) | (o->num_labels ? PARE_TRAIN_HEAD : 0);
 }
+
+PareLabelsAs pare_option_labels_as(const PareCompressOptions *o) {
+  if (pare_option_is(o, PARE_OPTION_ID_loss, "mse")) return PARE_LABELS_AS_NUMBERS;
+  return pare_option_is(o, PARE_OPTION_ID_loss, "bce") ? PARE_LABELS_AS_MARKS : PARE_LABELS_AS_THEY_LOOK;
+}

@@ -4,6 +4,7 @@
 #define PARE_API_OPTIONS_H
 
 #include "base/ctx.h"
+#include "passes/task.h"
 #include "pare/pare.h"
 
 /* Numbers of the rows: PARE_OPTION_ID_sparsity. */
@@ -34,6 +35,9 @@ const char *pare_option_text(PareArena *a, const PareCompressOptions *o, int id,
 bool pare_option_is(const PareCompressOptions *o, int id, const char *word);
 /* PARE_USAGE when two options contradict each other: option_rules.c. */
 PARE_MUST_USE PareStatus pare_options_check(PareCtx *c, const PareCompressOptions *o);
+
+/* What --loss says that labels are. */
+PareLabelsAs pare_option_labels_as(const PareCompressOptions *o);
 
 /* Whether anything may go. */
 bool pare_options_may_cut(const PareCompressOptions *o);

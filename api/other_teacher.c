@@ -4,6 +4,7 @@
 
 #include "api/aside.h"
 #include "api/feed.h"
+#include "passes/classes.h"
 #include "passes/probe_dims.h"
 #include "passes/task.h"
 #include "passes/trace_dims.h"
@@ -84,6 +85,9 @@ static PareStatus match_outputs(Pair *p) {
     if (!same_shape(&y->type, &want[i]->type))
       return pare_error(p->c, PARE_DATA, "its output '%s' is %s on these data, and '%s' of the model to be tuned %s", y->name,
                         pare_type_text(&y->type, a), want[i]->name, pare_type_text(&want[i]->type, b));
+    if (pare_output_is_sigmoid(y) != pare_output_is_sigmoid(want[i]))
+      return pare_error(p->c, PARE_DATA, "a Sigmoid makes one of its output '%s' and '%s' of the model to be tuned, and not the "
+                        "other: they cannot be compared", y->name, want[i]->name);
     p->output[p->noutputs++] = y->id;
   }
   return PARE_OK;

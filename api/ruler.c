@@ -53,7 +53,7 @@ static int64_t marks_of(const PareRuler *r) { return pare_type_count(&r->padding
 static PareStatus pass_start(Pass *p) {
   const PareType *t = &pare_forward_value(p->f, p->r->by.task.output)->type;
   int64_t batch = pare_forward_batch(p->f), width = pare_forward_width(p->f, p->r->by.task.output);
-  p->last = t->rank && t->dim[t->rank - 1] ? t->dim[t->rank - 1] : 1;
+  p->last = pare_task_row(t) ? pare_task_row(t) : 1;
   p->samples = PARE_NEW_N(p->c->scratch, batch, int64_t);
   if (!p->samples) return pare_nomem(p->c);
   if (!p->r->padding) return PARE_OK;
@@ -133,10 +133,10 @@ static PareStatus judge(PareCtx *c, const PareRuler *r, PareForward *f, PareVerd
   return pare_judge_run(c, f, NULL, r->data, r->chosen, &r->by, &quiet, out);
 }
 
-static PareStatus set_up(PareCtx *c, PareArena *a, const PareGraph *g, PareRuler *r, PareForward *f, int metric) {
+static PareStatus set_up(PareCtx *c, PareArena *a, const PareGraph *g, PareRuler *r, PareForward *f, PareAsked asked) {
   PareAside aside;
   PARE_TRY(pare_find_aside(c, a, g, r->data, &aside));
-  PARE_TRY(pare_judge_choose(c, pare_forward_graph(f), aside.of, r->data, metric, &r->by));
+  PARE_TRY(pare_judge_choose(c, pare_forward_graph(f), aside.of, r->data, asked, &r->by));
   if (r->by.what == PARE_JUDGES_REFERENCE) {
     const PareValue *mask = pare_task_padding(pare_forward_graph(f), pare_forward_value(f, r->by.task.output));
     r->padding = mask ? pare_data_find(r->data, mask->name) : NULL;
@@ -146,12 +146,12 @@ static PareStatus set_up(PareCtx *c, PareArena *a, const PareGraph *g, PareRuler
 }
 
 PareStatus pare_ruler_new(PareCtx *c, PareArena *a, const PareGraph *g, const PareData *d, PareChoice chosen,
-                          int64_t batch, int metric, PareDevice *device, const PareHooks *h, PareRuler *out) {
+                          int64_t batch, PareAsked asked, PareDevice *device, const PareHooks *h, PareRuler *out) {
   PareForward *f = NULL;
   *out = (PareRuler){.data = d, .chosen = chosen, .batch = batch, .device = device, .h = h};
   PareMark mark = pare_arena_mark(c->scratch);
   PareStatus s = pare_forward_new(c, g, d, batch, PARE_FORWARD_FUSED, device, &f);
-  if (s == PARE_OK) s = set_up(c, a, g, out, f, metric);
+  if (s == PARE_OK) s = set_up(c, a, g, out, f, asked);
   pare_forward_free(f);
   pare_arena_rewind(c->scratch, mark);
   return s;

@@ -17,9 +17,9 @@ typedef struct PareRuler {
   PareVerdict whole;        /* on the model itself */
 } PareRuler;
 
-/* Judges the model, as imported; `metric` as --metric has it. Lives in a; everything else is borrowed. */
+/* Judges the model, as imported. Lives in a; everything else is borrowed. */
 PARE_MUST_USE PareStatus pare_ruler_new(PareCtx *c, PareArena *a, const PareGraph *g, const PareData *d,
-                                        PareChoice chosen, int64_t batch, int metric, PareDevice *device,
+                                        PareChoice chosen, int64_t batch, PareAsked asked, PareDevice *device,
                                         const PareHooks *h, PareRuler *out);
 /* Judges a cut of it. */
 PARE_MUST_USE PareStatus pare_ruler_measure(PareCtx *c, const PareRuler *r, const PareGraph *g, PareVerdict *out);

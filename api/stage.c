@@ -1,6 +1,7 @@
 /* stage.c - the training program on what is left: compiled, filled, and left for the next one. */
 #include <string.h>
 
+#include "api/options.h"
 #include "api/trained.h"
 #include "api/tuner_parts.h"
 
@@ -50,13 +51,12 @@ static PareStatus choose_task(PareTuner *t, const PareGraph *g) {
   t->spec.labels = l->type;
   t->spec.labels.dim[0] = t->batch;
   t->spec.labels.dtype = PARE_I64;
-  PareLabels labels = {l->type, pare_data_marks(l)};
+  PareLabels labels = {l->type, pare_data_marks(l), pare_option_labels_as(t->o)};
   PARE_TRY(pare_task_find(t->c, t->data->file, &labels, g, t->aside.of, &t->spec.task));
   PareTaskKind kind = t->spec.task.kind;
   if (t->o->loss == 0) t->spec.loss = usual[kind];
   if (t->spec.loss == PARE_LOSS_BCE && !labels.marks)
     return pare_data_error(t->c, t->data, PARE_DATA, "--loss bce wants labels of 0 and 1; there are others");
-  if (t->spec.loss == PARE_LOSS_MSE && kind == PARE_TASK_MARKS) t->spec.task.kind = PARE_TASK_NUMBERS;
   if ((t->spec.loss == PARE_LOSS_CE) == (usual[kind] == PARE_LOSS_CE)) return PARE_OK;
   bool classes = usual[kind] == PARE_LOSS_CE;
   return pare_data_error(t->c, t->data, PARE_DATA,

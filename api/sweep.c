@@ -301,7 +301,8 @@ static PareStatus judge_whole(Sweep *s) {
   const PareData *d = s->eval ? s->eval : s->train;
   int64_t n = s->eval ? s->eval->nsamples : s->split.nheld;
   PareChoice chosen = {s->eval ? NULL : s->split.held, n < MOST_SAMPLES ? n : MOST_SAMPLES};
-  return pare_ruler_new(s->c, s->arena, s->model->graph, d, chosen, s->o.batch, (int)s->o.metric, s->device, s->h, &s->ruler);
+  return pare_ruler_new(s->c, s->arena, s->model->graph, d, chosen, s->o.batch,
+                        (PareAsked){s->o.metric, pare_option_labels_as(&s->o)}, s->device, s->h, &s->ruler);
 }
 
 static PareStatus run(Sweep *s) {

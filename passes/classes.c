@@ -5,6 +5,8 @@
 
 enum { MAX_DEPTH = 16 };
 
+static int64_t row(const PareType *t) { return t->rank ? t->dim[t->rank - 1] : 1; }
+
 static bool is_rounded(const PareNode *n) {
   return pare_op_info[n->op].cut == pare_cut_quantize || n->op == PARE_OP_FAKEQUANTIZE;
 }
@@ -14,31 +16,36 @@ static bool is_as_it_was(const PareNode *n) {
   return pare_op_info[n->op].kernel == PARE_KERNEL_VIEW || n->op == PARE_OP_CAST || is_rounded(n);
 }
 
-/* Some of the numbers: scores of first places, and of last ones. */
-static bool is_part(const PareNode *n) {
-  return n->op == PARE_OP_SPLIT || n->op == PARE_OP_SLICE || (n->op == PARE_OP_GATHER && pare_is_fixed(n->in[1]));
+/* One column of [.., L, several], for all L: scores of first places, or of last ones. */
+static bool is_column(const PareValue *v) {
+  const PareNode *n = v->def;
+  const PareType *from = &n->in[0]->type, *t = &v->type;
+  if (from->rank < 3 || from->dim[from->rank - 1] < 2) return false;
+  if (n->op == PARE_OP_SPLIT || n->op == PARE_OP_SLICE) return t->rank == from->rank && t->dim[t->rank - 1] == 1;
+  return n->op == PARE_OP_GATHER && pare_is_fixed(n->in[1]) && t->rank == from->rank - 1 &&
+         t->dim[t->rank - 1] == from->dim[t->rank - 1];
 }
 
-static bool is_linear(const PareValue *v, int depth) {
+/* Out of linear layers or, with `squashed`, of a Softmax or its logarithm behind them. */
+static bool is_linear(const PareValue *v, bool squashed, int depth) {
   const PareNode *n = v->def;
   if (!n || depth == MAX_DEPTH) return false;
   const PareOpInfo *info = &pare_op_info[n->op];
   if (info->cut == pare_cut_matmul || info->cut == pare_cut_gemm || n->op == PARE_OP_LINEAR) return true;
-  if (n->op == PARE_OP_SOFTMAX || n->op == PARE_OP_LOGSOFTMAX) return true;
-  if (is_as_it_was(n) || is_part(n)) return is_linear(n->in[0], depth + 1);
+  if (n->op == PARE_OP_SOFTMAX || n->op == PARE_OP_LOGSOFTMAX) return squashed;
+  if (is_as_it_was(n)) return is_linear(n->in[0], squashed, depth + 1);
+  if (is_column(v)) return is_linear(n->in[0], false, depth + 1);
   if (info->cut != pare_cut_same || n->nin != 2) return false;
   bool a = pare_is_fixed(n->in[0]), b = pare_is_fixed(n->in[1]);
   bool sum = n->op == PARE_OP_ADD || n->op == PARE_OP_SUB, scaled = n->op == PARE_OP_MUL || n->op == PARE_OP_DIV;
-  if (a || b) return (sum || scaled) && is_linear(n->in[a], depth + 1);
-  return sum && is_linear(n->in[0], depth + 1) && is_linear(n->in[1], depth + 1);
+  if (a || b) return (sum || scaled) && is_linear(n->in[a], squashed, depth + 1);
+  return sum && is_linear(n->in[0], squashed, depth + 1) && is_linear(n->in[1], squashed, depth + 1);
 }
 
 bool pare_output_is_classes(const PareValue *v) {
   return pare_dtype_is_float(v->type.dtype) && v->type.rank >= 2 && v->type.dim[v->type.rank - 1] >= 2 &&
-         is_linear(v, 0);
+         is_linear(v, true, 0);
 }
-
-static int64_t row(const PareType *t) { return t->rank ? t->dim[t->rank - 1] : 1; }
 
 /* Taken over rows of the last axis, whether or not all axes from one on are one. */
 static bool is_over_rows(const PareNode *softmax) {
@@ -58,8 +65,9 @@ static const PareNode *squashed_by(const PareValue *v) {
     if (n->op == PARE_OP_SIGMOID) return n;
     if (n->op == PARE_OP_SOFTMAX) return rows && is_over_rows(n) ? n : NULL;
     if (!is_as_it_was(n)) return NULL;
-    rows &= row(&n->in[0]->type) == row(&v->type);
-    v = n->in[0];
+    const PareValue *x = n->in[0];
+    rows &= row(&x->type) == row(&v->type);
+    v = x;
   }
   return NULL;
 }
@@ -71,11 +79,13 @@ static bool is_behind(const PareValue *v, PareOp op) {
 
 bool pare_output_is_probabilities(const PareValue *v) { return pare_output_is_classes(v) && is_behind(v, PARE_OP_SOFTMAX); }
 
+bool pare_output_is_sigmoid(const PareValue *v) { return is_behind(v, PARE_OP_SIGMOID); }
+
 bool pare_output_is_mark(const PareValue *v, bool marks) {
   bool several = v->type.rank >= 2 && row(&v->type) >= 2;
   if (!pare_dtype_is_float(v->type.dtype)) return false;
-  if (is_behind(v, PARE_OP_SIGMOID)) return true;
-  return (several || marks) && is_linear(v, 0) && !is_behind(v, PARE_OP_SOFTMAX);
+  if (pare_output_is_sigmoid(v)) return true;
+  return (several || marks) && is_linear(v, false, 0);
 }
 
 /* What lies behind the Softmax or Sigmoid, done to what lies before it; quantised it is not. */
@@ -91,5 +101,5 @@ static PareValue *before(PareCtx *c, PareGraph *g, PareValue *v) {
 }
 
 PareValue *pare_output_logits(PareCtx *c, PareGraph *g, PareValue *v) {
-  return pare_output_is_probabilities(v) || is_behind(v, PARE_OP_SIGMOID) ? before(c, g, v) : v;
+  return pare_output_is_probabilities(v) || pare_output_is_sigmoid(v) ? before(c, g, v) : v;
 }

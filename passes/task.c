@@ -27,6 +27,8 @@ bool pare_is_followed(const PareGraph *g, const bool *aside, size_t i) {
   return pare_dtype_is_float(g->outputs.at[i]->type.dtype) && !(aside && aside[i]);
 }
 
+int64_t pare_task_row(const PareType *output) { return output->rank >= 2 ? output->dim[output->rank - 1] : 1; }
+
 /* What labels may speak of. */
 typedef struct Outputs {
   const PareGraph *g;
@@ -50,8 +52,9 @@ static bool fits_numbers(const PareLabels *l, const PareValue *v) {
 static bool fits(const PareLabels *l, const PareValue *v, PareTaskKind *kind) {
   if (fits_classes(l, v)) return *kind = PARE_TASK_CLASSES, true;
   if (!fits_numbers(l, v)) return false;
-  bool mark = l->marks && pare_output_is_mark(v, !pare_dtype_is_float(l->type.dtype));
-  *kind = mark ? PARE_TASK_MARKS : PARE_TASK_NUMBERS;
+  bool looks = pare_output_is_mark(v, !pare_dtype_is_float(l->type.dtype));
+  bool mark = l->as == PARE_LABELS_AS_THEY_LOOK ? looks : l->as == PARE_LABELS_AS_MARKS;
+  *kind = mark && l->marks ? PARE_TASK_MARKS : PARE_TASK_NUMBERS;
   return true;
 }
 

@@ -17,10 +17,14 @@ typedef struct PareTask {
   size_t last;   /* and of the last tokens': the same where one output has both. Else `output` too */
 } PareTask;
 
+/* What somebody says that labels of an output's shape are (--loss mse, bce), whatever they look like. */
+typedef enum PareLabelsAs { PARE_LABELS_AS_THEY_LOOK, PARE_LABELS_AS_NUMBERS, PARE_LABELS_AS_MARKS } PareLabelsAs;
+
 /* The labels of some data. */
 typedef struct PareLabels {
   PareType type; /* rank 0: there are none */
   bool marks;    /* all are 0 or 1 */
+  PareLabelsAs as;
 } PareLabels;
 
 /* Marks by id the values of a bound graph that follow from what its inputs hold, not from their shapes alone. */
@@ -29,6 +33,9 @@ void pare_mark_varying(const PareGraph *g, bool *varies);
 /* Do losses and metrics look at output i of g? Not at integers, nor at what `aside`, by output, leaves out (NULL:
  * nothing). */
 bool pare_is_followed(const PareGraph *g, const bool *aside, size_t i);
+
+/* Numbers that belong together in an output, whose axis 0 counts samples: those along its last axis, or one. */
+int64_t pare_task_row(const PareType *output);
 
 /* The task of labels and the outputs of a bound graph: the first that is followed and fits. Sizes of axis 0 are not
  * compared. PARE_DATA naming `file` (may be NULL), the labels' shape and every output's where none fits. */

@@ -163,7 +163,8 @@ void pare_build_drop_outputs(PareBuild *b) {
   PareTrainGraph *t = b->t;
   b->g->outputs.n = 0;
   for (size_t i = 0; i < t->noutputs; i++)
-    if (t->outputs[i].scores != t->outputs[i].output) pare_remove_dead(b->g, t->outputs[i].output);
+    if (t->outputs[i].scores != t->outputs[i].output && t->outputs[i].output != t->judged)
+      pare_remove_dead(b->g, t->outputs[i].output);
 }
 
 PareStatus pare_build_score_loss(PareBuild *b, PareValue **loss) {

@@ -348,9 +348,62 @@ def test_one_number_of_0_or_1_is_a_measure_where_labels_are_floats_or_the_loss_s
     labels = (y["y"][:, 0] > np.median(y["y"])).astype(np.int64)
     np.savez(data, **{**arrays, "labels": labels.astype(np.float32)})
     assert evaluated(model, data)["metric"] == "mse"
+    compressed(model, data, tmp_path, "--steps", 1, "--sparsity", 0, "--loss", "bce", "--batch", N)
+    assert report(tmp_path)["metrics"]["name"] == "accuracy"
+    assert report(tmp_path)["curves"]["loss"][0] == pytest.approx(bce(y["y"], labels[:, None]), rel=1e-5)
     np.savez(data, **{**arrays, "labels": labels})
-    compressed(model, data, tmp_path, "--steps", 1, "--sparsity", 0, "--loss", "mse", "--batch", N)
-    assert report(tmp_path)["curves"]["loss"][0] == pytest.approx(((y["y"][:, 0] - labels) ** 2).mean(), rel=1e-5)
+    mse = ((y["y"][:, 0] - labels) ** 2).mean()
+    compressed(model, data, tmp_path, "--steps", 1, "--sparsity", 0, "--loss", "mse", "--batch", N, "--distill", "logits")
+    r = report(tmp_path)
+    assert r["curves"]["loss"][0] == pytest.approx((1 - r["training"]["mu"]) * mse, rel=1e-5)
+    assert (r["metrics"]["name"], r["metrics"]["dense"]) == ("mse", pytest.approx(mse, rel=1e-5))
+    assert r["training"]["mu"] == pytest.approx(max(0.5, 1 - mse / labels.var()), abs=1e-5)
+
+
+def changed(model, out, *nodes, shape=("batch",), **numbers):
+    """The model with what these nodes make of its `y` in the place of it; numbers are initializers."""
+    g = model.graph
+    last = next(n for n in g.node if n.output[0] == "y")
+    last.output[0] = "was"
+    g.node.extend(nodes)
+    g.initializer.extend(onnx.numpy_helper.from_array(np.array(v), k) for k, v in numbers.items())
+    old = next(o for o in g.output if o.name == "y")
+    g.output.remove(old)
+    g.output.append(onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, list(shape)))
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, str(out))
+    return out
+
+
+@pytest.mark.parametrize("batch", [1, 32, 47])
+def test_an_output_of_one_axis_has_a_number_of_each_sample(batch, tmp_path):
+    """Batches that the samples do not fill up count as well."""
+    _, data, arrays, _ = made("number", tmp_path)
+    model = changed(tiny.for_task("number"), tmp_path / "n.onnx", onnx.helper.make_node("Squeeze", ["was", "one"], ["y"]), one=[1])
+    y = outputs(model, arrays)["y"]
+    assert y.shape == (N,)
+    for labels in (arrays["labels"], (y > np.median(y)).astype(np.int64)):
+        np.savez(data, **{**arrays, "labels": labels})
+        got = evaluated(model, data, "--batch", batch)
+        if labels.dtype == np.int64:
+            assert (got["metric"], got["value"]) == ("accuracy", pytest.approx(((y > 0) == labels).mean()))
+            assert got["loss"] == pytest.approx(bce(y, labels), abs=1e-6)
+        else:
+            assert (got["metric"], got["value"]) == ("mse", pytest.approx(((y - labels) ** 2).mean(), rel=1e-5))
+        compressed(model, data, tmp_path, "--steps", 3, "--sparsity", 0, "--distill", "none")
+        assert 0 < report(tmp_path)["curves"]["metric"][0]["value"] < 10
+
+
+def test_a_part_of_a_softmax_is_a_number(tmp_path):
+    """The probability of a class alone: nothing is known of its logit."""
+    node = onnx.helper.make_node
+    model = changed(tiny.for_task("sentence"), tmp_path / "p.onnx", node("Softmax", ["was"], ["soft"], axis=-1),
+                    node("Slice", ["soft", "from", "to", "axis"], ["y"]), shape=("batch", 1), **{"from": [1], "to": [2], "axis": [1]})
+    arrays = inputs()
+    y = outputs(model, arrays)["y"]
+    np.savez(tmp_path / "d.npz", labels=(y[:, 0] > np.median(y)).astype(np.int64), **arrays)
+    got = evaluated(model, tmp_path / "d.npz")
+    assert got["metric"] == "mse" and got["loss"] == pytest.approx(((y[:, 0] - (y[:, 0] > np.median(y))) ** 2).mean(), rel=1e-5)
 
 
 def test_a_sigmoid_is_distilled_as_it_is(tmp_path):
@@ -361,6 +414,9 @@ def test_a_sigmoid_is_distilled_as_it_is(tmp_path):
     onnx.save(with_softmax(tiny.for_task("number"), "plain", "Sigmoid"), str(soft))
     onnx.save(with_softmax(tiny.for_task("number", seed=5), "plain", "Sigmoid"), str(other))
     a, b = (outputs(m, arrays)["y"].astype(np.float64) for m in (soft, other))
+    compressed(soft, data, tmp_path, "--steps", 3, "--distill", "hidden")
+    said = compressed(soft, data, tmp_path, "--steps", 3, "--teacher", model, code=4).stderr
+    assert "m.onnx: a Sigmoid makes one of its output 'y'" in said, said
     for teacher, want in (([], 0), (["--teacher", other], ((a - b) ** 2).mean())):
         compressed(soft, data, tmp_path, "--steps", 1, "--sparsity", 0, "--batch", N, *teacher)
         assert report(tmp_path)["curves"]["loss"][0] == pytest.approx(want, rel=1e-4, abs=1e-9)
