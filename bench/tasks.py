@@ -10,7 +10,9 @@ goods, editorials and tweets (Hutto and Gilbert, ICWSM 2014). A text is in one o
 
 A model for them is MiniLM with another head, all of it tuned (examples/minilm-sst2 makes the model):
 
-    pare data text OUT/train.tsv --vocab vocab.txt --max-length 32 -o train.npz       (vader: 48; test.tsv likewise)
+    names=$(cut -f2 OUT/train.tsv | tail -n +2 | sort -u | paste -sd,)                (wordnet: test.tsv lacks one)
+    pare data text OUT/train.tsv --vocab vocab.txt --max-length 32 --label-names $names -o train.npz   (test.tsv likewise)
+    pare data text OUT/train.tsv --vocab vocab.txt --max-length 48 -o train.npz                        (vader)
     pare tune minilm-sst2.onnx model.onnx --train train.npz --num-labels 25 --trainable all --lr 1e-4 --precision bf16
     (vader: --num-labels 1 --epochs 3)"""
 import argparse
