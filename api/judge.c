@@ -143,12 +143,13 @@ static void gather_spans(Judge *j, int64_t count, int64_t length) {
     }
 }
 
-static bool reads_scores(const PareYardstick *by) {
-  return (by->what & (PARE_JUDGES_CLASSES | PARE_JUDGES_MARKS)) || by->metric == PARE_METRIC_AGREEMENT;
+const float *pare_judge_rows(const PareYardstick *by, PareForward *f) {
+  bool scores = (by->what & (PARE_JUDGES_CLASSES | PARE_JUDGES_MARKS)) || by->metric == PARE_METRIC_AGREEMENT;
+  return scores ? pare_forward_scores(f, by->task.output) : pare_forward_floats(f, by->task.output);
 }
 
 static PareStatus add_reference(Judge *j, const int64_t *samples, int64_t count, PareJudged *b) {
-  b->want = (reads_scores(j->by) ? pare_forward_scores : pare_forward_floats)(j->reference, j->by->task.output);
+  b->want = pare_judge_rows(j->by, j->reference);
   if (j->padding) PARE_TRY(find_skipped(j, samples, count, b->rows));
   b->skip = j->skip;
   return pare_metric_add(j->c, &j->m, b);
@@ -176,7 +177,7 @@ static PareStatus judge_batch(Judge *j, const int64_t *samples, int64_t count) {
   int64_t n = pare_forward_width(j->f, j->by->task.output) * count;
   b.width = pare_task_row(t);
   b.rows = b.width ? n / b.width : 0;
-  b.x = (reads_scores(j->by) ? pare_forward_scores : pare_forward_floats)(j->f, j->by->task.output);
+  b.x = pare_judge_rows(j->by, j->f);
   return j->reference ? add_reference(j, samples, count, &b) : add_labels(j, samples, count, &b);
 }
 

@@ -43,6 +43,9 @@ PARE_MUST_USE PareStatus pare_judge_choose(PareCtx *c, const PareGraph *g, const
 PareJudges pare_judges_task(PareTaskKind kind);
 PareMetricKind pare_judge_usual(PareJudges what, bool several);
 
+/* What is judged of the last run: of classes and marks, and where rows agree, the scores (forward.h). Spans are two. */
+const float *pare_judge_rows(const PareYardstick *by, PareForward *f);
+
 /* The verdict over the chosen samples. `reference` is run beside f for PARE_JUDGES_REFERENCE, else NULL; both have the
  * same data. PARE_INTERRUPTED when the caller says stop. */
 PARE_MUST_USE PareStatus pare_judge_run(PareCtx *c, PareForward *f, PareForward *reference, const PareData *d,

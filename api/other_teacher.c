@@ -15,7 +15,7 @@ typedef struct Pair {
   PareArena *a;
   const PareGraph *student, *teacher; /* bound to the same data */
   const bool *aside;                  /* of the student's outputs */
-  const bool *aside_too;              /* of the teacher's */
+  const bool *teacher_aside;          /* of the teacher's */
   uint32_t *output;                   /* by output of the student that is followed: id of the teacher's */
   size_t noutputs;
   PareOtherTeacher *out;
@@ -71,7 +71,7 @@ static bool same_shape(const PareType *a, const PareType *b) {
 static PareStatus match_outputs(Pair *p) {
   size_t n, m;
   const PareValue **want = followed(p->a, p->student, p->aside, &n);
-  const PareValue **have = followed(p->a, p->teacher, p->aside_too, &m);
+  const PareValue **have = followed(p->a, p->teacher, p->teacher_aside, &m);
   bool named = true;
   if (!want || !have) return pare_nomem(p->c);
   if (!(p->output = PARE_NEW_N(p->a, n + 1, uint32_t))) return pare_nomem(p->c);
@@ -164,7 +164,7 @@ static PareStatus open(Pair *p, const char *path, const PareGraph *student, cons
   PARE_TRY(check_inputs(p->c, p->student, g));
   PARE_TRY(bound(p->c, p->a, g, data, &p->teacher));
   PARE_TRY(pare_find_aside(p->c, p->a, g, data, &own));
-  p->aside_too = own.of;
+  p->teacher_aside = own.of;
   p->out->pairs = own.pairs;
   PARE_TRY(match_outputs(p));
   PARE_TRY(match_hidden(p, states));

@@ -77,12 +77,6 @@ static PareStatus pass_batch(Pass *p, int64_t at) {
   return PARE_OK;
 }
 
-/* What is compared: of classes their scores. */
-static const float *judged(const PareRuler *r, PareForward *f) {
-  bool classes = r->by.metric == PARE_METRIC_AGREEMENT;
-  return classes ? pare_forward_scores(f, r->by.task.output) : pare_forward_floats(f, r->by.task.output);
-}
-
 static PareStatus remember(PareCtx *c, PareArena *a, PareRuler *r, PareForward *f) {
   int64_t width = pare_forward_width(f, r->by.task.output);
   Pass p = {.c = c, .r = r, .f = f};
@@ -90,7 +84,7 @@ static PareStatus remember(PareCtx *c, PareArena *a, PareRuler *r, PareForward *
   if (!(r->reference = PARE_NEW_N(a, r->chosen.n * width, float))) return pare_nomem(c);
   for (int64_t at = 0; at < r->chosen.n; at += p.count) {
     PARE_TRY(pass_batch(&p, at));
-    memcpy(r->reference + at * width, judged(r, f), (size_t)(p.count * width) * sizeof(float));
+    memcpy(r->reference + at * width, pare_judge_rows(&r->by, f), (size_t)(p.count * width) * sizeof(float));
   }
   return PARE_OK;
 }
@@ -116,7 +110,7 @@ static PareStatus compare(PareCtx *c, const PareRuler *r, PareForward *f, PareVe
   for (int64_t at = 0; at < r->chosen.n; at += p.count) {
     PARE_TRY(pass_batch(&p, at));
     PareJudged b = {.what = PARE_JUDGES_REFERENCE, .rows = width * p.count / p.last, .width = p.last,
-                    .x = judged(r, f), .want = r->reference + at * width, .skip = p.skip};
+                    .x = pare_judge_rows(&r->by, f), .want = r->reference + at * width, .skip = p.skip};
     PARE_TRY(pare_metric_add(c, &m, &b));
     if (r->by.metric == PARE_METRIC_AGREEMENT) sum += add_divergences(&b, &n);
   }

@@ -2,10 +2,9 @@
 
 #include "ir/op_columns.h"
 #include "passes/match.h"
+#include "passes/task.h"
 
 enum { MAX_DEPTH = 16 };
-
-static int64_t row(const PareType *t) { return t->rank ? t->dim[t->rank - 1] : 1; }
 
 static bool is_rounded(const PareNode *n) {
   return pare_op_info[n->op].cut == pare_cut_quantize || n->op == PARE_OP_FAKEQUANTIZE;
@@ -19,11 +18,13 @@ static bool is_as_it_was(const PareNode *n) {
 /* One column of [.., L, several], for all L: scores of first places, or of last ones. */
 static bool is_column(const PareValue *v) {
   const PareNode *n = v->def;
+  bool picks = n->op == PARE_OP_GATHER && pare_is_fixed(n->in[1]);
+  if (!picks && n->op != PARE_OP_SPLIT && n->op != PARE_OP_SLICE) return false;
   const PareType *from = &n->in[0]->type, *t = &v->type;
-  if (from->rank < 3 || from->dim[from->rank - 1] < 2) return false;
-  if (n->op == PARE_OP_SPLIT || n->op == PARE_OP_SLICE) return t->rank == from->rank && t->dim[t->rank - 1] == 1;
-  return n->op == PARE_OP_GATHER && pare_is_fixed(n->in[1]) && t->rank == from->rank - 1 &&
-         t->dim[t->rank - 1] == from->dim[t->rank - 1];
+  if (from->rank < 3 || pare_task_row(from) < 2) return false;
+  if (!picks) return t->rank == from->rank && t->dim[t->rank - 1] == 1;
+  int64_t axis = pare_attr_get(&n->attr, axis, 0);
+  return t->rank == from->rank - 1 && (axis == -1 || axis == from->rank - 1);
 }
 
 /* Out of linear layers or, with `squashed`, of a Softmax or its logarithm behind them. */
@@ -43,8 +44,7 @@ static bool is_linear(const PareValue *v, bool squashed, int depth) {
 }
 
 bool pare_output_is_classes(const PareValue *v) {
-  return pare_dtype_is_float(v->type.dtype) && v->type.rank >= 2 && v->type.dim[v->type.rank - 1] >= 2 &&
-         is_linear(v, true, 0);
+  return pare_dtype_is_float(v->type.dtype) && pare_task_row(&v->type) >= 2 && is_linear(v, true, 0);
 }
 
 /* Taken over rows of the last axis, whether or not all axes from one on are one. */
@@ -54,7 +54,7 @@ static bool is_over_rows(const PareNode *softmax) {
   if (axis < 0) axis += t->rank;
   if (!pare_attr_get(&softmax->attr, flatten, 0)) return axis == t->rank - 1;
   for (int64_t i = axis; i < t->rank; i++) over *= t->dim[i];
-  return over == row(t);
+  return over == t->dim[t->rank - 1];
 }
 
 /* The Softmax over rows of v's last axis, or the Sigmoid, that v comes out of; NULL. */
@@ -66,7 +66,7 @@ static const PareNode *squashed_by(const PareValue *v) {
     if (n->op == PARE_OP_SOFTMAX) return rows && is_over_rows(n) ? n : NULL;
     if (!is_as_it_was(n)) return NULL;
     const PareValue *x = n->in[0];
-    rows &= row(&x->type) == row(&v->type);
+    rows &= pare_task_row(&x->type) == pare_task_row(&v->type);
     v = x;
   }
   return NULL;
@@ -82,10 +82,9 @@ bool pare_output_is_probabilities(const PareValue *v) { return pare_output_is_cl
 bool pare_output_is_sigmoid(const PareValue *v) { return is_behind(v, PARE_OP_SIGMOID); }
 
 bool pare_output_is_mark(const PareValue *v, bool marks) {
-  bool several = v->type.rank >= 2 && row(&v->type) >= 2;
   if (!pare_dtype_is_float(v->type.dtype)) return false;
   if (pare_output_is_sigmoid(v)) return true;
-  return (several || marks) && is_linear(v, false, 0);
+  return (marks || pare_task_row(&v->type) >= 2) && is_linear(v, false, 0);
 }
 
 /* What lies behind the Softmax or Sigmoid, done to what lies before it; quantised it is not. */

@@ -34,11 +34,14 @@ static PareValue *over_unpadded(PareBuild *b, PareValue *loss, PareValue *mask) 
   return share ? PARE_EMIT(b->c, b->g, NULL, PARE_OP_DIV, "loss", NULL, loss, share) : NULL;
 }
 
+/* What is set against a teacher's: numbers, and what a Sigmoid gives, are as they are. */
+static PareValue *compared(const PareTeacherOutput *o) { return o->classes ? o->scores : o->output; }
+
 static PareStatus distill(PareBuild *b, PareTeacherOutput *o, PareValue **total) {
   PareAttrs t = {0};
   pare_attr_set(&t, temperature, b->spec->temperature);
   const char *name = pare_arena_printf(b->g->arena, "pare.teacher.%s", o->output->name);
-  PareValue *mask, *x = o->classes ? o->scores : o->output, *y;
+  PareValue *mask, *x = compared(o), *y;
   if (!name || !(y = o->teacher = build_input(b, name, o->output->type))) return build_oom(b);
   PARE_TRY(find_padding(b, o->output, &mask));
   if (mask && !(x = PARE_EMIT(b->c, b->g, NULL, PARE_OP_MUL, "loss", NULL, x, mask))) return build_oom(b);
@@ -86,7 +89,7 @@ static PareValue *scores_of(const PareTrainGraph *t, const PareValue *output) {
 static PareStatus find_judged(PareBuild *b) {
   PareTrainGraph *t = b->t;
   const PareTask *task = &b->spec->task;
-  t->judged = t->outputs[0].classes ? t->outputs[0].scores : t->outputs[0].output;
+  t->judged = compared(&t->outputs[0]);
   if (b->spec->loss == PARE_LOSS_KD) return PARE_OK;
   t->judged = b->g->outputs.at[task->output];
   if (b->spec->loss == PARE_LOSS_MSE) return PARE_OK;
