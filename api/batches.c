@@ -45,18 +45,6 @@ static int64_t draw(const float *logits, int64_t n, double u) {
   return n - 1;
 }
 
-/* Which places of an output [N, L, ...] are padding, 1 for each: [N·L], in scratch; NULL where all count. */
-static PareStatus find_padding(PareTuner *t, const PareValue *output, const int64_t *samples, uint8_t **out) {
-  const PareValue *mask = pare_task_padding(t->graph.g, output);
-  *out = NULL;
-  if (!mask) return PARE_OK;
-  int64_t n = pare_type_count(&mask->type), *real = PARE_NEW_N(t->c->scratch, n, int64_t);
-  if (!real || !(*out = PARE_NEW_N(t->c->scratch, n, uint8_t))) return pare_nomem(t->c);
-  PARE_TRY(pare_data_batch(t->c, t->data, pare_data_find(t->data, mask->name), samples, t->batch, PARE_I64, real));
-  for (int64_t i = 0; i < n; i++) (*out)[i] = real[i] == 0;
-  return PARE_OK;
-}
-
 /* Labels drawn from the teacher, or random signs; none where a place is padding. */
 static PareStatus fill_fisher(PareTuner *t, const PareTeacherOutput *o, const float *y, const uint8_t *padding,
                               uint64_t key) {
@@ -107,7 +95,7 @@ static PareStatus fill_targets(PareTuner *t, const int64_t *samples, int64_t run
     const float *y = pare_teacher_output(t->teacher, i);
     size_t bytes = (size_t)pare_type_count(&o->output->type) * sizeof *y;
     uint8_t *padding;
-    PARE_TRY(find_padding(t, o->output, samples, &padding));
+    PARE_TRY(pare_feed_padding(t->c, t->graph.g, t->data, o->output, samples, t->batch, &padding));
     if (i == 0 && !t->graph.labels) pare_tuner_keep_reference(t, y, bytes, padding);
     if (o->teacher) {
       memcpy(pare_program_buffer(t->program, o->teacher), y, bytes);

@@ -172,3 +172,15 @@ PareStatus pare_feed_fill(PareCtx *c, const PareGraph *g, PareProgram *p, const 
   pare_arena_rewind(c->scratch, mark);
   return PARE_OK;
 }
+
+PareStatus pare_feed_padding(PareCtx *c, const PareGraph *g, const PareData *d, const PareValue *output,
+                             const int64_t *samples, int64_t count, uint8_t **out) {
+  const PareValue *mask = pare_task_padding(g, output);
+  *out = NULL;
+  if (!mask) return PARE_OK;
+  int64_t n = count * mask->type.dim[1], *real = PARE_NEW_N(c->scratch, n + 1, int64_t);
+  if (!real || !(*out = PARE_NEW_N(c->scratch, n + 1, uint8_t))) return pare_nomem(c);
+  PARE_TRY(pare_data_batch(c, d, pare_data_find(d, mask->name), samples, count, PARE_I64, real));
+  for (int64_t i = 0; i < n; i++) (*out)[i] = real[i] == 0;
+  return PARE_OK;
+}

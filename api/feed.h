@@ -18,4 +18,9 @@ PARE_MUST_USE PareStatus pare_feed_bind_free(PareCtx *c, PareGraph *g, const Par
 PARE_MUST_USE PareStatus pare_feed_fill(PareCtx *c, const PareGraph *g, PareProgram *p, const PareData *d,
                                         const int64_t *samples, int64_t count, int64_t batch);
 
+/* Which places of an output [N, L, ...] of g are padding (pare_task_padding) in these samples: 1 for each of [count, L],
+ * in scratch; NULL where all count. */
+PARE_MUST_USE PareStatus pare_feed_padding(PareCtx *c, const PareGraph *g, const PareData *d, const PareValue *output,
+                                           const int64_t *samples, int64_t count, uint8_t **out);
+
 #endif

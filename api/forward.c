@@ -179,17 +179,28 @@ PareStatus pare_forward_new_in_parts(PareCtx *c, const PareGraph *g, const PareD
 
 int64_t pare_forward_batch(const PareForward *f) { return f->batch; }
 
-/* Signs of a sample's outputs are its own, whatever batch it is in. */
+/* The signs k of a sample's outputs are its own, whatever batch it is in. padding [places] may be NULL. */
+static void draw_signs(uint64_t k, int64_t sample, int64_t width, int64_t places, const uint8_t *padding, float *sign) {
+  uint64_t key = pare_rng_u64(k, (uint64_t)sample);
+  for (int64_t j = 0; j < width; j++)
+    sign[j] = padding && padding[j / (width / places)] ? 0 : pare_rng_u64(key, (uint64_t)j) & 1 ? 1 : -1;
+}
+
 static PareStatus fill_signs(PareCtx *c, const PareForward *f, const int64_t *samples, int64_t count) {
   for (size_t k = 0; k < f->relevance.nsigns; k++) {
     const PareValue *v = f->relevance.signs[k];
     float *sign = pare_program_buffer(f->program, v);
-    int64_t width = pare_type_count(&v->type) / f->batch;
-    for (int64_t i = 0; sign && i < f->batch; i++) {
-      uint64_t key = pare_rng_u64(k, (uint64_t)samples[i < count ? i : count - 1]);
-      for (int64_t j = 0; j < width; j++) sign[i * width + j] = pare_rng_u64(key, (uint64_t)j) & 1 ? 1 : -1;
+    PareMark mark = pare_arena_mark(c->scratch);
+    uint8_t *padding;
+    if (!sign) continue;
+    PARE_TRY(pare_feed_padding(c, f->graph, f->data, v, samples, count, &padding));
+    int64_t width = pare_type_count(&v->type) / f->batch, places = padding ? v->type.dim[1] : 1;
+    for (int64_t i = 0; i < f->batch; i++) {
+      int64_t at = i < count ? i : count - 1;
+      draw_signs(k, samples[at], width, places, padding ? padding + at * places : NULL, sign + i * width);
     }
-    if (sign) PARE_TRY(pare_program_push(c, f->program, v));
+    pare_arena_rewind(c->scratch, mark);
+    PARE_TRY(pare_program_push(c, f->program, v));
   }
   return PARE_OK;
 }

@@ -21,7 +21,8 @@ PARE_MUST_USE PareStatus pare_find_hidden(PareCtx *c, PareArena *a, const PareDi
                                           PareHiddens *out);
 
 /* How much the model's outputs feel each position of a value: |dS/dv|² summed over the last axis, S the mean of the
- * outputs under random signs; then divided by what all positions of the sample have together. A padded token's is zero. */
+ * outputs under random signs, zeros where a place of an output is padding; then divided by what all positions of the sample
+ * have together. A padded token's is zero. */
 typedef struct PareRelevance {
   size_t nsigns, n;
   PareValue **signs; /* inputs, one like each output that is followed */
