@@ -8,7 +8,8 @@
 
 enum {
   FEW = 64, MANY = 512, /* samples that are run: as many as are tuned on, between these */
-  KNOWN = 20000         /* whose labels are counted, at most */
+  KNOWN = 20000,        /* whose labels are counted, at most */
+  SAYS_LITTLE = 4       /* numbers in all outputs of a sample */
 };
 /* Shares of the labels (docs/method.md has what they were chosen by). */
 static const double LEAST_MU = 0.1, /* less is not worth a teacher */
@@ -95,7 +96,8 @@ static void leave_to_teacher(PareTuner *t) {
   pare_log(t->c, 0, "the untouched model knows all that the labels say: it alone is followed, as with --loss kd");
 }
 
-/* --distill auto: without labels; another teacher; --mu; and where the untouched model knows the labels. */
+/* --distill auto: something is, without labels; with another teacher; with --mu; and where the untouched model knows the
+ * labels. */
 static PareStatus is_followed(PareTuner *t, bool *follows) {
   const PareCompressOptions *o = t->o;
   *follows = t->spec.loss == PARE_LOSS_KD || *o->teacher || (o->mu != PARE_AUTO && t->schedule.steps);
@@ -108,13 +110,48 @@ static PareStatus is_followed(PareTuner *t, bool *follows) {
   return PARE_OK;
 }
 
+/* Numbers of a sample in the outputs of a bound graph that are followed. */
+static int64_t count_numbers(const PareGraph *g, const bool *aside, int64_t batch) {
+  int64_t n = 0;
+  for (size_t i = 0; i < g->outputs.n; i++)
+    if (pare_is_followed(g, aside, i)) n += pare_type_count(&g->outputs.at[i]->type);
+  return n / batch;
+}
+
+/* Outputs of a few numbers a sample alone teach little (docs/method.md). */
+static PareStatus says_little(PareTuner *t, PareArena *a, bool *little) {
+  int64_t batch = t->o->batch;
+  PareGraph *g = pare_graph_clone(t->c, a, t->dense);
+  if (!g) return t->c->diag.code;
+  PARE_TRY(pare_feed_bind(t->c, g, t->data, &batch));
+  *little = count_numbers(g, t->aside.of, batch) <= SAYS_LITTLE;
+  return PARE_OK;
+}
+
+static PareStatus follow(PareTuner *t, int64_t *what) {
+  bool little = false;
+  PareArena *a = pare_arena_new(1 << 16);
+  PareStatus s = a ? says_little(t, a, &little) : pare_nomem(t->c);
+  pare_arena_free(a);
+  *what = little ? PARE_DISTILL_BOTH : PARE_DISTILL_LOGITS;
+  return s;
+}
+
+/* --distill, and what auto stands for: another model's hidden states need not mean the same. */
+static PareStatus choose_what(PareTuner *t, int64_t *what) {
+  bool follows;
+  *what = t->o->distill;
+  if (*what != PARE_DISTILL_AUTO) return PARE_OK;
+  PARE_TRY(is_followed(t, &follows));
+  *what = follows ? PARE_DISTILL_LOGITS : PARE_DISTILL_NONE;
+  return follows && !*t->o->teacher && t->schedule.steps ? follow(t, what) : PARE_OK;
+}
+
 PareStatus pare_tuner_choose_teacher(PareTuner *t) {
   const PareCompressOptions *o = t->o;
-  int64_t what = o->distill;
-  bool follows;
+  int64_t what;
   PARE_TRY(check_mu(t));
-  if (what == PARE_DISTILL_AUTO) PARE_TRY(is_followed(t, &follows));
-  if (what == PARE_DISTILL_AUTO) what = follows ? PARE_DISTILL_LOGITS : PARE_DISTILL_NONE;
+  PARE_TRY(choose_what(t, &what));
   bool kd = t->spec.loss == PARE_LOSS_KD, own = o->distill != PARE_DISTILL_AUTO && !*o->teacher;
   if (kd && what == PARE_DISTILL_NONE)
     return pare_error(t->c, PARE_USAGE, "--distill none leaves nothing to tune on: the loss is kd");

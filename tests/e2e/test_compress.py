@@ -188,7 +188,7 @@ def test_mu_blends_the_losses_of_labels_and_of_distillation_and_ramps_from_label
             "--method", "magnitude", "--schedule", "one-shot", "--report", tmp_path / "r", "-q", *args)
         return json.loads((tmp_path / "r" / "report.json").read_text())["curves"]["loss"][0]
 
-    task, taught = first("--distill", "none"), first("--loss", "kd")
+    task, taught = first("--distill", "none"), first("--loss", "kd", "--distill", "logits")
     for mu in (0, 0.25, 1):
         got, want = first("--distill", "logits", "--mu", mu), (1 - mu) * task + mu * taught
         assert abs(got - want) <= 1e-5 * abs(want), (mu, got, want, task, taught)

@@ -563,6 +563,27 @@ def test_the_gate_counts_in_points_of_the_metric(tmp_path):
         assert metric in said and ("fell" if metric == "spearman" else "rose") in said, said
 
 
+@pytest.mark.parametrize("task, labelled, what", [("sentence", False, "both"), ("sentence", True, "both"), ("number", False, "both"),
+                                                  ("tokens", False, "logits"), ("spans", False, "logits")])
+def test_hidden_states_are_followed_by_default_where_outputs_are_a_few_numbers(task, labelled, what, tmp_path):
+    """The bytes of --distill both, or of the outputs alone; the other's are others."""
+    model, data, arrays, _ = made(task, tmp_path)
+    if not labelled:
+        np.savez(data, **{k: v for k, v in arrays.items() if k != "labels"})
+
+    def bytes_with(*options):
+        compressed(model, data, tmp_path, "--steps", 6, "--threads", 1, *options)
+        return (tmp_path / "c.onnx").read_bytes()
+
+    default = bytes_with()
+    share = report(tmp_path)["training"]["mu"]
+    assert (share is not None) == labelled, share
+    again = ["--mu", repr(share)] if labelled else []  # what is asked for has at least a half
+    other = "logits" if what == "both" else "both"
+    assert default == bytes_with("--distill", what, *again)
+    assert default != bytes_with("--distill", other, *again)
+
+
 @pytest.mark.parametrize("method", ["magnitude", "gate"])
 def test_padded_tokens_count_neither_in_distillation_nor_in_scores_nor_in_agreement(method, tmp_path):
     """Of a model that does not mix tokens, what stands behind the mask changes nothing at all."""
@@ -578,8 +599,7 @@ def test_padded_tokens_count_neither_in_distillation_nor_in_scores_nor_in_agreem
     for fill in (0, 3):
         x = np.where(arrays["attention_mask"][..., None] == 1, arrays["x"], np.float32(fill) * arrays["x"])
         np.savez(tmp_path / "d.npz", x=x, attention_mask=arrays["attention_mask"])
-        compressed(model, tmp_path / "d.npz", tmp_path, "--steps", 20, "--reconstruct", "off", "--method", method,
-                   "--threads", 1)
+        compressed(model, tmp_path / "d.npz", tmp_path, "--steps", 20, "--method", method, "--threads", 1)
         bytes_.append((tmp_path / "c.onnx").read_bytes())
         metrics.append((report(tmp_path)["metrics"], report(tmp_path)["curves"]["metric"]))
     assert bytes_[0] == bytes_[1]
