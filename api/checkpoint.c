@@ -36,8 +36,8 @@ static uint64_t fingerprint(const PareTuner *t) {
   uint64_t h = 14695981039346656037u;
   int64_t ints[] = {o->seed, o->batch, o->rank, o->method, t->ranking, o->align, o->importance, o->loss, o->prune_every,
                     o->lr_decay, t->spec.bf16, o->steps, t->nsamples, (int64_t)t->model->file.len,
-                    (int64_t)t->dims->dims.n, t->planned, o->schedule, o->curve, o->regrow, o->distill,
-                    t->reconstructs, t->spec.loss == PARE_LOSS_KD, isnan(t->mu) != 0,
+                    (int64_t)t->dims->dims.n, t->planned, o->schedule, o->curve, o->regrow, t->spec.teach_outputs,
+                    (int64_t)t->spec.hidden.at.n, t->reconstructs, t->spec.loss == PARE_LOSS_KD, isnan(t->mu) != 0,
                     o->adapter, o->granularity, o->adapter_init, o->lora_scale, t->keeps_all};
   double reals[] = {o->alpha, o->eta, o->ema, o->lr, o->lr_warmup, o->weight_decay, o->clip, o->temperature,
                     o->prune_warmup, o->prune_cooldown, o->epochs, t->ratio, o->floor, o->hidden_weight, o->mu, o->mu_ramp};

@@ -51,6 +51,7 @@ def weights(path):
     (VIT, 0, ["--reconstruct", "on", "--distill", "logits"]),
     ("deit-fashion-ts-op13-static", 0, []),
     (BERT, 2, ["--method", "gate", "--lr-decay", "cosine"]),
+    (BERT, 0, []),  # hidden states are followed
     (VIT, 10, ["--schedule", "tune-then-one-shot", "--prune-cooldown", "0.5"]),
     (VIT, 0, ["--regrow", "--method", "grad"]),
     (VIT, 0, ["--adapter", "sequential", "--method", "loraprune"]),
