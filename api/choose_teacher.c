@@ -137,14 +137,19 @@ static PareStatus follow(PareTuner *t, int64_t *what) {
   return s;
 }
 
-/* --distill, and what auto stands for: another model's hidden states need not mean the same. */
+/* Where something is cut, and outputs are of a sample alone; another model's hidden states need not mean the same. */
+static bool may_follow_hidden(const PareTuner *t) {
+  return !*t->o->teacher && t->schedule.steps && !t->keeps_all && !t->aside.pairs;
+}
+
+/* --distill, and what auto stands for. */
 static PareStatus choose_what(PareTuner *t, int64_t *what) {
   bool follows;
   *what = t->o->distill;
   if (*what != PARE_DISTILL_AUTO) return PARE_OK;
   PARE_TRY(is_followed(t, &follows));
   *what = follows ? PARE_DISTILL_LOGITS : PARE_DISTILL_NONE;
-  return follows && !*t->o->teacher && t->schedule.steps ? follow(t, what) : PARE_OK;
+  return follows && may_follow_hidden(t) ? follow(t, what) : PARE_OK;
 }
 
 PareStatus pare_tuner_choose_teacher(PareTuner *t) {
