@@ -17,7 +17,8 @@
 enum {
   SCORE_BATCHES = 32, /* for scores without tuning */
   SCORE_EVERY = 2,    /* steps between scores that need a backward pass of their own */
-  FEW_STEPS = 600, MANY_EPOCHS = 50, /* --epochs auto: at least these, and never more (docs/method.md) */
+  /* --epochs auto (docs/method.md, "Labels, the untouched model, and few samples") */
+  EPOCHS = 3, FEW_STEPS = 600, MANY_EPOCHS = 50, MANY_STEPS = 1800,
 };
 static const double RESTAGE_SHARE = 0.1; /* of the living groups gone: compile anew */
 
@@ -320,10 +321,15 @@ static PareStatus stand_in(PareTuner *t) {
   return s;
 }
 
+/* Some passes; of few samples more of them, of many fewer, but one. In steps, as a pass is. */
+static double enough_steps(double epoch) {
+  return fmax(fmin(FEW_STEPS, MANY_EPOCHS * epoch), fmin(EPOCHS * epoch, fmax(MANY_STEPS, epoch)));
+}
+
 static PareStatus choose_steps(PareTuner *t) {
   const PareCompressOptions *o = t->o;
   double epoch = (double)t->nsamples / (double)o->batch; /* in steps */
-  double many = o->epochs == PARE_AUTO ? fmin(fmax(epoch, FEW_STEPS), MANY_EPOCHS * epoch) : o->epochs * epoch;
+  double many = o->epochs == PARE_AUTO ? enough_steps(epoch) : o->epochs * epoch;
   int64_t steps = o->steps >= 0 ? o->steps : t->data ? (int64_t)ceil(many) : 0;
   if (steps > 0 && !t->data) return pare_error(t->c, PARE_USAGE, "tuning needs data: give --train, or --steps 0");
   if (t->criterion->needs != PARE_NEEDS_NOTHING && !t->data)

@@ -247,12 +247,13 @@ def test_few_samples_are_gone_through_until_there_are_600_steps_but_50_times_at_
     assert report(tmp_path)["training"]["steps"] == steps
 
 
-@pytest.mark.parametrize("n", [577, 600, 1101])
-def test_the_steps_of_few_samples_are_600_whatever_their_number(n, tmp_path):
+@pytest.mark.parametrize("n, steps", [(577, 600), (600, 600), (1101, 600), (6400, 600), (9600, 900), (9601, 901), (19200, 1800), (32000, 1800),
+                                      (57600, 1800), (64000, 2000)])
+def test_three_passes_are_made_but_600_to_1800_steps_and_one_pass_at_least(n, steps, tmp_path):
     model, _, arrays, _ = made("sentence", tmp_path)
     np.savez(tmp_path / "n.npz", **{k: np.resize(v, (n, *v.shape[1:])) for k, v in arrays.items()})
     said = run("compress", model, tmp_path / "c.onnx", "--train", tmp_path / "n.npz", "--eval", tmp_path / "n.npz", "--dry-run").stderr
-    assert " 600 steps of 32 samples" in said, said
+    assert f" {steps} steps of 32 samples" in said, said
 
 
 # Options that say what is so without them.
