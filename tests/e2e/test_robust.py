@@ -65,20 +65,20 @@ def test_a_run_that_is_interrupted_and_killed_ends_with_the_bytes_of_an_unbroken
     started = time.time()
     run("compress", model(name), tmp_path / "whole.onnx", *args)
     each, codes = (time.time() - started) / 4, []
+    broken, whole = tmp_path / "broken.onnx", (tmp_path / "whole.onnx").read_bytes()
     for attempt in range(40):
         resume = ["--resume"] if (tmp_path / "state" / "state.pare").exists() else []
-        p = subprocess.Popen([PARE, "compress", *map(str, [model(name), tmp_path / "broken.onnx", *args, "--checkpoint",
-                                                          tmp_path / "state", *resume])], stderr=subprocess.PIPE)
+        p = subprocess.Popen([PARE, "compress", *map(str, [model(name), broken, *args, "--checkpoint", tmp_path / "state",
+                                                          *resume])], stderr=subprocess.PIPE)
         time.sleep(each + 0.05 * attempt)
         p.send_signal(signal.SIGKILL if attempt % 3 == 2 else signal.SIGINT)
         said = p.communicate()[1]
         codes.append(p.returncode)
         assert p.returncode in (0, 130, -signal.SIGKILL), said
-        if p.returncode == 0:
+        if broken.exists():  # of a run that ended, or was killed when the file was in its place already
             break
-        assert not (tmp_path / "broken.onnx").exists()
-    assert codes[-1] == 0 and 130 in codes, codes
-    assert (tmp_path / "broken.onnx").read_bytes() == (tmp_path / "whole.onnx").read_bytes()
+    assert codes[-1] in (0, -signal.SIGKILL) and 130 in codes, codes
+    assert broken.read_bytes() == whole
 
 
 def test_no_thread_that_computes_handles_a_signal(tmp_path):
