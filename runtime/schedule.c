@@ -2,10 +2,25 @@
 
 #include <math.h>
 
+/* What auto comes to: the shares that 600 steps have, and of more steps not later than there. Behind that, steps do more
+ * for what is left than for what is to be ranked (docs/method.md). */
+enum { FIRST_AT_MOST = 60, LAST_AT_MOST = 300 };
+
+static int64_t share(double of, int64_t steps) { return (int64_t)floor(of * (double)steps); }
+
 static int64_t cooldown_starts(const PareSchedule *s) {
-  return s->steps - (int64_t)floor(s->cooldown * (double)s->steps);
+  if (s->cooldown >= 0) return s->steps - share(s->cooldown, s->steps);
+  int64_t half = s->steps - share(0.5, s->steps);
+  return s->kind == PARE_GRADUAL && half > LAST_AT_MOST ? LAST_AT_MOST : half;
 }
-static int64_t first_prune(const PareSchedule *s) { return (int64_t)ceil(s->warmup * (double)s->steps); }
+
+static int64_t first_prune(const PareSchedule *s) {
+  if (s->warmup >= 0) return (int64_t)ceil(s->warmup * (double)s->steps);
+  int64_t tenth = (s->steps + 9) / 10, end = cooldown_starts(s);
+  if (tenth > FIRST_AT_MOST) tenth = FIRST_AT_MOST;
+  return tenth < end ? tenth : end;
+}
+
 static int64_t last_prune(const PareSchedule *s) {
   if (s->kind == PARE_ONE_SHOT) return 0;
   int64_t last = cooldown_starts(s), first = first_prune(s);

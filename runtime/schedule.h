@@ -12,7 +12,8 @@ typedef enum PareCurve { PARE_CURVE_CUBIC, PARE_CURVE_LINEAR } PareCurve;
 typedef struct PareSchedule {
   int64_t steps;            /* T */
   int64_t prune_every;
-  double warmup, cooldown;  /* shares of T before the first and after the last prune */
+  double warmup, cooldown;  /* shares of T before the first and after the last prune. Negative: a tenth and a half, of a
+                             * gradual schedule at most 60 steps to the first and 300 to the last */
   PareScheduleKind kind;
   PareCurve curve;
 } PareSchedule;
