@@ -337,10 +337,9 @@ static PareStatus choose_steps(PareTuner *t) {
   if ((t->criterion->needs & PARE_NEEDS_SAMPLED) && steps > 0 && o->schedule == PARE_GRADUAL)
     return pare_error(t->c, PARE_USAGE, "--method %s scores groups at one prune: take --schedule one-shot or "
                       "tune-then-one-shot, or --steps 0", t->criterion->name);
-  bool learns = o->num_labels > 0; /* a fresh head says nothing of groups before it has learnt: the shares, however many steps */
-  t->schedule = (PareSchedule){steps, o->prune_every, learns && o->prune_warmup == PARE_AUTO ? 0.1 : o->prune_warmup,
-                               learns && o->prune_cooldown == PARE_AUTO ? 0.5 : o->prune_cooldown,
-                               (PareScheduleKind)o->schedule, (PareCurve)o->curve};
+  t->schedule = (PareSchedule){.steps = steps, .prune_every = o->prune_every, .warmup = o->prune_warmup,
+                               .cooldown = o->prune_cooldown, .kind = (PareScheduleKind)o->schedule,
+                               .curve = (PareCurve)o->curve, .learns = o->num_labels > 0};
   return PARE_OK;
 }
 

@@ -2,23 +2,23 @@
 
 #include <math.h>
 
-/* What auto comes to: the shares that 600 steps have, and of more steps not later than there. Behind that, steps do more
- * for what is left than for what is to be ranked (docs/method.md). */
+/* Of a schedule that finds its own shares. Of many steps, the later ones do more for what is left than for what is to be
+ * ranked (docs/method.md, "Schedules"). */
 enum { FIRST_AT_MOST = 60, LAST_AT_MOST = 300 };
 
-static int64_t share(double of, int64_t steps) { return (int64_t)floor(of * (double)steps); }
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t at_most(const PareSchedule *s, int64_t step, int64_t most) {
+  return s->kind == PARE_GRADUAL && !s->learns ? least(step, most) : step;
+}
 
 static int64_t cooldown_starts(const PareSchedule *s) {
-  if (s->cooldown >= 0) return s->steps - share(s->cooldown, s->steps);
-  int64_t half = s->steps - share(0.5, s->steps);
-  return s->kind == PARE_GRADUAL && half > LAST_AT_MOST ? LAST_AT_MOST : half;
+  if (s->cooldown >= 0) return s->steps - (int64_t)floor(s->cooldown * (double)s->steps);
+  return at_most(s, s->steps - s->steps / 2, LAST_AT_MOST);
 }
 
 static int64_t first_prune(const PareSchedule *s) {
   if (s->warmup >= 0) return (int64_t)ceil(s->warmup * (double)s->steps);
-  int64_t tenth = (s->steps + 9) / 10, end = cooldown_starts(s);
-  if (tenth > FIRST_AT_MOST) tenth = FIRST_AT_MOST;
-  return tenth < end ? tenth : end;
+  return least(at_most(s, (s->steps + 9) / 10, FIRST_AT_MOST), cooldown_starts(s));
 }
 
 static int64_t last_prune(const PareSchedule *s) {

@@ -12,10 +12,11 @@ typedef enum PareCurve { PARE_CURVE_CUBIC, PARE_CURVE_LINEAR } PareCurve;
 typedef struct PareSchedule {
   int64_t steps;            /* T */
   int64_t prune_every;
-  double warmup, cooldown;  /* shares of T before the first and after the last prune. Negative: a tenth and a half, of a
+  double warmup, cooldown;  /* shares of T before the first and after the last prune; negative: a tenth and a half, of a
                              * gradual schedule at most 60 steps to the first and 300 to the last */
   PareScheduleKind kind;
   PareCurve curve;
+  bool learns;              /* the model has to learn first, as a fresh head has: no at most */
 } PareSchedule;
 
 /* s_t / s_f (METHOD 3). Gradual: 0 in the warm-up, 1 from the cool-down on, between them the curve. One-shot: 1 from the

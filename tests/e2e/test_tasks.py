@@ -247,13 +247,23 @@ def test_few_samples_are_gone_through_until_there_are_600_steps_but_50_times_at_
     assert report(tmp_path)["training"]["steps"] == steps
 
 
-@pytest.mark.parametrize("n, steps", [(577, 600), (600, 600), (1101, 600), (6400, 600), (9600, 900), (9601, 901), (19200, 1800), (32000, 1800),
-                                      (57600, 1800), (64000, 2000)])
+@pytest.mark.parametrize("n, steps", [(577, 600), (600, 600), (1101, 600), (6400, 600), (9600, 900), (9601, 901),
+                                      (19200, 1800), (32000, 1800), (57600, 1800), (64000, 2000)])
 def test_three_passes_are_made_but_600_to_1800_steps_and_one_pass_at_least(n, steps, tmp_path):
     model, _, arrays, _ = made("sentence", tmp_path)
     np.savez(tmp_path / "n.npz", **{k: np.resize(v, (n, *v.shape[1:])) for k, v in arrays.items()})
     said = run("compress", model, tmp_path / "c.onnx", "--train", tmp_path / "n.npz", "--eval", tmp_path / "n.npz", "--dry-run").stderr
     assert f" {steps} steps of 32 samples" in said, said
+
+
+@pytest.mark.parametrize("options, last", [([], 300), (["--num-labels", 5], 350)])
+def test_pruning_is_over_by_step_300_unless_a_fresh_head_learns(options, last, tmp_path):
+    model, _, arrays, _ = made("sentence", tmp_path)
+    np.savez(tmp_path / "n.npz", **arrays)
+    run("compress", model, tmp_path / "c.onnx", "--train", tmp_path / "n.npz", "--eval", tmp_path / "n.npz", "--steps", 700,
+        "--batch", 2, "--prune-every", 700, "--report", tmp_path / "r", "-q", *options)  # the last prune is the only one
+    curve = report(tmp_path)["curves"]["sparsity"]
+    assert curve[:last] == [0] * last and curve[last:] == [pytest.approx(0.5, abs=0.05)] * (700 - last)
 
 
 # Options that say what is so without them.

@@ -596,10 +596,12 @@ Test(schedule, prunes_at_the_final_ratio_exactly_once_and_last_at_any_number_of_
 Test(schedule, by_itself_it_prunes_from_a_tenth_to_a_half_and_of_many_steps_no_later_than_of_600) {
   static const struct {
     int64_t steps, first, last;
-  } cases[] = {{1, 0, 1}, {10, 1, 5}, {300, 30, 150}, {599, 60, 300}, {600, 60, 300}, {601, 60, 300}, {100000, 60, 300}};
+    bool learns;
+  } cases[] = {{1, 0, 1, 0},     {10, 1, 5, 0},     {300, 30, 150, 0},     {599, 60, 300, 0},         {600, 60, 300, 0},
+               {601, 60, 300, 0}, {100000, 60, 300, 0}, {300, 30, 150, 1}, {100000, 10000, 50000, 1}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     int64_t steps = cases[i].steps, first = -1, last = -1;
-    PareSchedule s = {.steps = steps, .prune_every = 1, .warmup = -1, .cooldown = -1};
+    PareSchedule s = {.steps = steps, .prune_every = 1, .warmup = -1, .cooldown = -1, .learns = cases[i].learns};
     for (int64_t t = 0; t <= steps; t++) {
       if (pare_schedule_sparsity(&s, t) == 0) first = t;
       if (pare_schedule_prunes(&s, t)) last = t;
