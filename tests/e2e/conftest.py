@@ -50,6 +50,16 @@ def run(*args, code=0):
     return r
 
 
+def tuning(*args):
+    """A run that has made steps and lost groups, by its own log: how long that takes is up to what else the machine does."""
+    p = subprocess.Popen([PARE, "compress", *map(str, args), "-v"], stderr=subprocess.PIPE)
+    said = []
+    while not said or b"took over" not in said[-1]:
+        said.append(p.stderr.readline())
+        assert said[-1], (p.wait(), said)
+    return p
+
+
 def feeds(model, batch, length, seed=0):
     """Seeded inputs: token ids below 16, masks of ones with a tail of zeros, normal floats."""
     rng = np.random.default_rng(seed)

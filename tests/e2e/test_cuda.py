@@ -5,13 +5,12 @@ import pathlib
 import re
 import signal
 import subprocess
-import time
 
 import numpy as np
 import onnx
 import pytest
 
-from conftest import PARE, ROOT, feeds
+from conftest import PARE, ROOT, feeds, tuning
 
 PLUGIN = pathlib.Path(os.environ.get("PARE_EMULATED", "none"))
 MODEL = ROOT / "examples" / "fashion-vit" / "model.onnx"
@@ -148,14 +147,13 @@ def test_bench_tells_the_share_of_the_ceiling_and_the_memory_that_the_device_mis
 @emulated
 def test_a_gpu_that_fails_exits_5_names_the_node_and_leaves_the_checkpoint(data, tmp_path):
     state = tmp_path / "state" / "state.pare"
-    args = ("compress", MODEL, tmp_path / "o.onnx", "--train", data / "labelled.npz", "--batch", 2, "--steps", 100000,
+    args = (MODEL, tmp_path / "o.onnx", "--train", data / "labelled.npz", "--batch", 2, "--steps", 100000,
             "--loss", "ce", "--precision", "fp32", "--checkpoint", tmp_path / "state")
-    p = subprocess.Popen([PARE, *map(str, args), "--device", "cpu"], stderr=subprocess.PIPE, text=True)
-    time.sleep(5)
+    p = tuning(*args, "--device", "cpu")
     p.send_signal(signal.SIGINT)
-    step = re.search(r"interrupted at step (\d+)", p.communicate()[1])[1]
+    step = re.search(r"interrupted at step (\d+)", p.communicate()[1].decode())[1]
     before = state.read_bytes()
-    text = pare(*args, "--device", "cuda", "--resume", code=5, PARE_EMULATION_FAIL="20").stderr  # in a step
+    text = pare("compress", *args, "--device", "cuda", "--resume", code=5, PARE_EMULATION_FAIL="20").stderr  # in a step
     assert "node '" in text and f"the checkpoint of step {step} is whole: go on with --resume" in text
     assert state.read_bytes() == before and not (tmp_path / "o.onnx").exists()
 

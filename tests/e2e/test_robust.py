@@ -14,7 +14,7 @@ from onnx import numpy_helper
 import pytest
 
 import tiny
-from conftest import FIXTURES, PARE, feeds, run
+from conftest import FIXTURES, PARE, feeds, run, tuning
 
 pytestmark = pytest.mark.skipif(not FIXTURES.is_dir(), reason="no fixtures beside the project")
 VIT, BERT, SHARED = "deit-fashion-ts-op17-dyn", "tinybert-sst2-ts-op17", "vespa-mlm-transformer"
@@ -43,16 +43,6 @@ def weights(path):
 
 
 # --- interrupted and resumed ---
-
-
-def tuning(*args):
-    """A run that has made steps and lost groups, by its own log: how long that takes is up to what else the machine does."""
-    p = subprocess.Popen([PARE, "compress", *map(str, args), "-v"], stderr=subprocess.PIPE)
-    said = []
-    while not said or b"took over" not in said[-1]:
-        said.append(p.stderr.readline())
-        assert said[-1], (p.wait(), said)
-    return p
 
 
 @pytest.mark.parametrize("name, labels, options", [
