@@ -338,8 +338,9 @@ static PareStatus choose_steps(PareTuner *t) {
     return pare_error(t->c, PARE_USAGE, "--method %s scores groups at one prune: take --schedule one-shot or "
                       "tune-then-one-shot, or --steps 0", t->criterion->name);
   t->schedule = (PareSchedule){.steps = steps, .prune_every = o->prune_every, .warmup = o->prune_warmup,
-                               .cooldown = o->prune_cooldown, .kind = (PareScheduleKind)o->schedule,
-                               .curve = (PareCurve)o->curve, .learns = o->num_labels > 0};
+                               .cooldown = o->prune_cooldown, .share = *o->target || *o->plan ? 1 : o->sparsity,
+                               .kind = (PareScheduleKind)o->schedule, .curve = (PareCurve)o->curve,
+                               .learns = o->num_labels > 0};
   return PARE_OK;
 }
 

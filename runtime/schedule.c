@@ -3,22 +3,24 @@
 #include <math.h>
 
 /* Of a schedule that finds its own shares. Of many steps, the later ones do more for what is left than for what is to be
- * ranked (docs/method.md, "Schedules"). */
-enum { FIRST_AT_MOST = 60, LAST_AT_MOST = 300 };
+ * ranked, and the more goes the oftener the rest has to be ranked anew (docs/method.md, "Schedules"). */
+enum { LAST_FOR_ALL = 400, LAST_AT_MOST = 300, FIRST_OF_LAST = 5 };
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t at_most(const PareSchedule *s, int64_t step, int64_t most) {
-  return s->kind == PARE_GRADUAL && !s->learns ? least(step, most) : step;
-}
+
+static bool is_short(const PareSchedule *s) { return s->kind == PARE_GRADUAL && !s->learns; }
+static int64_t last_at_most(const PareSchedule *s) { return least(llrint(LAST_FOR_ALL * s->share), LAST_AT_MOST); }
 
 static int64_t cooldown_starts(const PareSchedule *s) {
   if (s->cooldown >= 0) return s->steps - (int64_t)floor(s->cooldown * (double)s->steps);
-  return at_most(s, s->steps - s->steps / 2, LAST_AT_MOST);
+  int64_t half = s->steps - s->steps / 2;
+  return is_short(s) ? least(half, last_at_most(s)) : half;
 }
 
 static int64_t first_prune(const PareSchedule *s) {
   if (s->warmup >= 0) return (int64_t)ceil(s->warmup * (double)s->steps);
-  return least(at_most(s, (s->steps + 9) / 10, FIRST_AT_MOST), cooldown_starts(s));
+  int64_t tenth = (s->steps + 9) / 10, first = is_short(s) ? least(tenth, last_at_most(s) / FIRST_OF_LAST) : tenth;
+  return least(first, cooldown_starts(s));
 }
 
 static int64_t last_prune(const PareSchedule *s) {

@@ -13,7 +13,8 @@ typedef struct PareSchedule {
   int64_t steps;            /* T */
   int64_t prune_every;
   double warmup, cooldown;  /* shares of T before the first and after the last prune; negative: a tenth and a half, of a
-                             * gradual schedule at most 60 steps to the first and 300 to the last */
+                             * gradual schedule at most 400 steps * `share`, and 300, to the last and a fifth to the first */
+  double share;             /* of the groups that goes in the end; 1 where it is not known before */
   PareScheduleKind kind;
   PareCurve curve;
   bool learns;              /* the model has to learn first, as a fresh head has: no at most */

@@ -593,29 +593,33 @@ Test(schedule, prunes_at_the_final_ratio_exactly_once_and_last_at_any_number_of_
         }
 }
 
-Test(schedule, by_itself_it_prunes_from_a_tenth_to_a_half_and_of_many_steps_no_later_than_of_600) {
+Test(schedule, by_itself_it_prunes_from_a_tenth_to_a_half_and_of_many_steps_the_longer_the_more_goes) {
   static const struct {
+    double share;
     int64_t steps, first, last;
     bool learns;
-  } cases[] = {{1, 0, 1, 0},     {10, 1, 5, 0},     {300, 30, 150, 0},     {599, 60, 300, 0},         {600, 60, 300, 0},
-               {601, 60, 300, 0}, {100000, 60, 300, 0}, {300, 30, 150, 1}, {100000, 10000, 50000, 1}};
+  } cases[] = {{0.5, 1, 0, 1, 0},        {0.5, 10, 1, 5, 0},       {0.5, 300, 30, 150, 0},     {0.5, 399, 40, 200, 0},
+               {0.5, 400, 40, 200, 0},   {0.5, 401, 40, 200, 0},   {0.5, 100000, 40, 200, 0},  {0.25, 1800, 20, 100, 0},
+               {0.75, 599, 60, 300, 0},  {0.75, 1800, 60, 300, 0}, {0.9, 1800, 60, 300, 0},    {1, 100000, 60, 300, 0},
+               {0.5, 300, 30, 150, 1},   {0.5, 100000, 10000, 50000, 1}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     int64_t steps = cases[i].steps, first = -1, last = -1;
-    PareSchedule s = {.steps = steps, .prune_every = 1, .warmup = -1, .cooldown = -1, .learns = cases[i].learns};
+    PareSchedule s = {.steps = steps, .prune_every = 1, .warmup = -1, .cooldown = -1, .share = cases[i].share,
+                      .learns = cases[i].learns};
     for (int64_t t = 0; t <= steps; t++) {
       if (pare_schedule_sparsity(&s, t) == 0) first = t;
       if (pare_schedule_prunes(&s, t)) last = t;
     }
-    cr_assert(first == cases[i].first && last == cases[i].last, "%ld steps: %ld to %ld, not %ld to %ld", (long)steps,
-              (long)first, (long)last, (long)cases[i].first, (long)cases[i].last);
+    cr_assert(first == cases[i].first && last == cases[i].last, "%g of all in %ld steps: %ld to %ld, not %ld to %ld",
+              s.share, (long)steps, (long)first, (long)last, (long)cases[i].first, (long)cases[i].last);
     s.kind = PARE_TUNE_THEN_ONE_SHOT;
     cr_assert_eq(pare_schedule_prunes(&s, steps - steps / 2), true, "%ld steps: half of them are tuned with all", (long)steps);
   }
 }
 
 Test(schedule, a_share_that_is_given_bounds_the_one_that_is_not) {
-  PareSchedule early = {.steps = 1000, .prune_every = 10, .warmup = -1, .cooldown = 0.98};
-  PareSchedule late = {.steps = 1000, .prune_every = 10, .warmup = 0.7, .cooldown = -1};
+  PareSchedule early = {.steps = 1000, .prune_every = 10, .warmup = -1, .cooldown = 0.98, .share = 1};
+  PareSchedule late = {.steps = 1000, .prune_every = 10, .warmup = 0.7, .cooldown = -1, .share = 1};
   cr_assert_eq(pare_schedule_over(&early, 19), false);
   cr_assert_eq(pare_schedule_over(&early, 20), true, "a cool-down of 980 steps is kept to");
   cr_assert_eq(pare_schedule_over(&late, 699), false, "a warm-up of 700 steps is kept to");
