@@ -184,3 +184,18 @@ PareStatus pare_feed_padding(PareCtx *c, const PareGraph *g, const PareData *d, 
   for (int64_t i = 0; i < n; i++) (*out)[i] = real[i] == 0;
   return PARE_OK;
 }
+
+void pare_feed_spread(int64_t n, const uint8_t *place, int64_t rows, uint8_t *out) {
+  for (int64_t i = 0, each = rows / n; i < rows; i++) out[i] = place[i / each];
+}
+
+PareStatus pare_feed_padded_rows(PareCtx *c, const PareGraph *g, const PareData *d, const PareValue *output,
+                                 const int64_t *samples, int64_t count, int64_t rows, uint8_t *room, const uint8_t **out) {
+  PareMark mark = pare_arena_mark(c->scratch);
+  uint8_t *place;
+  PARE_TRY(pare_feed_padding(c, g, d, output, samples, count, &place));
+  if (place) pare_feed_spread(count * output->type.dim[1], place, rows, room);
+  *out = place ? room : NULL;
+  pare_arena_rewind(c->scratch, mark);
+  return PARE_OK;
+}

@@ -22,5 +22,12 @@ PARE_MUST_USE PareStatus pare_feed_fill(PareCtx *c, const PareGraph *g, PareProg
  * in scratch; NULL where all count. */
 PARE_MUST_USE PareStatus pare_feed_padding(PareCtx *c, const PareGraph *g, const PareData *d, const PareValue *output,
                                            const int64_t *samples, int64_t count, uint8_t **out);
+/* Marks of `n` places as marks of `rows` rows, as many for each place. */
+void pare_feed_spread(int64_t n, const uint8_t *place, int64_t rows, uint8_t *out);
+/* Which of the `rows` rows that the output has for these samples are padding: 1 for each in `room`, which *out points to
+ * then; NULL where all count. */
+PARE_MUST_USE PareStatus pare_feed_padded_rows(PareCtx *c, const PareGraph *g, const PareData *d, const PareValue *output,
+                                               const int64_t *samples, int64_t count, int64_t rows, uint8_t *room,
+                                               const uint8_t **out);
 
 #endif

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "api/call.h"
+#include "api/feed.h"
 #include "api/judge.h"
 #include "api/tuner_parts.h"
 
@@ -43,8 +44,7 @@ void pare_tuner_keep_reference(PareTuner *t, const void *truth, size_t bytes, co
   uint8_t *room = t->skip_room[1];
   t->skip_room[1] = t->skip_room[0];
   t->skip_room[0] = room;
-  int64_t rows = judged_rows(t), each = rows / (y->dim[0] * y->dim[1]);
-  for (int64_t i = 0; i < rows; i++) room[i] = padding[i / each];
+  pare_feed_spread(y->dim[0] * y->dim[1], padding, judged_rows(t), room);
   t->truth.skip = room;
 }
 

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "api/feed.h"
 #include "passes/classes.h"
 
 /* --- by what --- */
@@ -92,42 +93,30 @@ typedef struct Judge {
   const PareYardstick *by;
   PareMetric m;
   PareArena *arena; /* of what follows */
-  const PareArray *labels, *padding; /* NULL: none are read */
+  const PareArray *labels; /* NULL: none are read */
   int64_t *label;   /* of a batch */
   float *want;      /* the same for numbers */
   float *spans;     /* [2·batch][L] */
-  uint8_t *skip;    /* of a batch's rows */
+  uint8_t *skip;    /* room for the marks of a batch's rows */
 } Judge;
 
 static const PareValue *judged(const Judge *j) { return pare_forward_value(j->f, j->by->task.output); }
-static int64_t per_sample(const Judge *j, const PareArray *a) { return pare_type_count(&a->type) / j->d->nsamples; }
 
 /* Room for `n` samples at a time. */
 static PareStatus judge_start(Judge *j, int64_t n) {
   const PareType *t = &judged(j)->type;
   pare_metric_start(&j->m, j->by->metric, j->arena);
   if (j->reference) {
-    const PareValue *mask = pare_task_padding(pare_forward_graph(j->f), judged(j));
-    if (!mask) return PARE_OK;
-    j->padding = pare_data_find(j->d, mask->name);
-    int64_t rows = pare_forward_width(j->f, j->by->task.output) / t->dim[t->rank - 1];
-    j->label = PARE_NEW_N(j->arena, n * per_sample(j, j->padding), int64_t);
-    j->skip = PARE_NEW_N(j->arena, n * rows, uint8_t);
-    return j->label && j->skip ? PARE_OK : pare_nomem(j->c);
+    int64_t width = pare_task_row(t), rows = width ? pare_forward_width(j->f, j->by->task.output) / width : 0;
+    j->skip = PARE_NEW_N(j->arena, n * rows + 1, uint8_t);
+    return j->skip ? PARE_OK : pare_nomem(j->c);
   }
   j->labels = pare_data_find(j->d, "labels");
-  j->label = PARE_NEW_N(j->arena, n * per_sample(j, j->labels), int64_t);
-  j->want = PARE_NEW_N(j->arena, n * per_sample(j, j->labels), float);
+  int64_t labels = n * (pare_type_count(&j->labels->type) / j->d->nsamples);
+  j->label = PARE_NEW_N(j->arena, labels, int64_t);
+  j->want = PARE_NEW_N(j->arena, labels, float);
   if (j->by->what == PARE_JUDGES_SPANS) j->spans = PARE_NEW_N(j->arena, 2 * n * t->dim[1], float);
   return j->label && j->want && (j->spans || j->by->what != PARE_JUDGES_SPANS) ? PARE_OK : pare_nomem(j->c);
-}
-
-/* The rows of a batch that are padded places. */
-static PareStatus find_skipped(Judge *j, const int64_t *samples, int64_t count, int64_t rows) {
-  int64_t places = per_sample(j, j->padding) * count, each = rows / places;
-  PARE_TRY(pare_data_batch(j->c, j->d, j->padding, samples, count, PARE_I64, j->label));
-  for (int64_t i = 0; i < rows; i++) j->skip[i] = j->label[i / each] == 0;
-  return PARE_OK;
 }
 
 /* Scores of first and of last places in turns, a row each. */
@@ -150,8 +139,8 @@ const float *pare_judge_rows(const PareYardstick *by, PareForward *f) {
 
 static PareStatus add_reference(Judge *j, const int64_t *samples, int64_t count, PareJudged *b) {
   b->want = pare_judge_rows(j->by, j->reference);
-  if (j->padding) PARE_TRY(find_skipped(j, samples, count, b->rows));
-  b->skip = j->skip;
+  PARE_TRY(pare_feed_padded_rows(j->c, pare_forward_graph(j->f), j->d, judged(j), samples, count, b->rows, j->skip,
+                                 &b->skip));
   return pare_metric_add(j->c, &j->m, b);
 }
 

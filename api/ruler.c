@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "api/aside.h"
+#include "api/feed.h"
 
 const char *pare_ruler_loss_name(const PareRuler *r) {
   switch (r->by.what) {
@@ -44,22 +45,19 @@ typedef struct Pass {
   PareForward *f;
   int64_t *samples, count; /* of the batch */
   int64_t last;            /* numbers of a row */
-  int64_t *marks;          /* of the padding */
-  uint8_t *skip;           /* by row; NULL: all count */
+  uint8_t *room;           /* for marks of its rows */
+  const uint8_t *skip;     /* by row; NULL: all count */
 } Pass;
 
-static int64_t marks_of(const PareRuler *r) { return pare_type_count(&r->padding->type) / r->data->nsamples; }
+static const PareValue *judged(const Pass *p) { return pare_forward_value(p->f, p->r->by.task.output); }
 
 static PareStatus pass_start(Pass *p) {
-  const PareType *t = &pare_forward_value(p->f, p->r->by.task.output)->type;
+  const PareType *t = &judged(p)->type;
   int64_t batch = pare_forward_batch(p->f), width = pare_forward_width(p->f, p->r->by.task.output);
   p->last = pare_task_row(t) ? pare_task_row(t) : 1;
   p->samples = PARE_NEW_N(p->c->scratch, batch, int64_t);
-  if (!p->samples) return pare_nomem(p->c);
-  if (!p->r->padding) return PARE_OK;
-  p->marks = PARE_NEW_N(p->c->scratch, batch * marks_of(p->r), int64_t);
-  p->skip = PARE_NEW_N(p->c->scratch, batch * width / p->last, uint8_t);
-  return p->marks && p->skip ? PARE_OK : pare_nomem(p->c);
+  p->room = PARE_NEW_N(p->c->scratch, batch * width / p->last + 1, uint8_t);
+  return p->samples && p->room ? PARE_OK : pare_nomem(p->c);
 }
 
 /* Runs the batch that begins with the sample at `at`. */
@@ -70,11 +68,9 @@ static PareStatus pass_batch(Pass *p, int64_t at) {
   p->count = left < batch ? left : batch;
   for (int64_t i = 0; i < p->count; i++) p->samples[i] = r->chosen.list ? r->chosen.list[at + i] : at + i;
   PARE_TRY(pare_forward_run(p->c, p->f, p->samples, p->count));
-  if (!p->skip) return PARE_OK;
-  int64_t rows = pare_forward_width(p->f, r->by.task.output) * p->count / p->last, each = rows / (marks_of(r) * p->count);
-  PARE_TRY(pare_data_batch(p->c, r->data, r->padding, p->samples, p->count, PARE_I64, p->marks));
-  for (int64_t i = 0; i < rows; i++) p->skip[i] = p->marks[i / each] == 0;
-  return PARE_OK;
+  int64_t rows = pare_forward_width(p->f, r->by.task.output) * p->count / p->last;
+  return pare_feed_padded_rows(p->c, pare_forward_graph(p->f), r->data, judged(p), p->samples, p->count, rows, p->room,
+                               &p->skip);
 }
 
 static PareStatus remember(PareCtx *c, PareArena *a, PareRuler *r, PareForward *f) {
@@ -131,11 +127,7 @@ static PareStatus set_up(PareCtx *c, PareArena *a, const PareGraph *g, PareRuler
   PareAside aside;
   PARE_TRY(pare_find_aside(c, a, g, r->data, &aside));
   PARE_TRY(pare_judge_choose(c, pare_forward_graph(f), aside.of, r->data, asked, &r->by));
-  if (r->by.what == PARE_JUDGES_REFERENCE) {
-    const PareValue *mask = pare_task_padding(pare_forward_graph(f), pare_forward_value(f, r->by.task.output));
-    r->padding = mask ? pare_data_find(r->data, mask->name) : NULL;
-    PARE_TRY(remember(c, a, r, f));
-  }
+  if (r->by.what == PARE_JUDGES_REFERENCE) PARE_TRY(remember(c, a, r, f));
   return judge(c, r, f, &r->whole);
 }
 

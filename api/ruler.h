@@ -13,7 +13,6 @@ typedef struct PareRuler {
   const PareHooks *h; /* asked whether to stop; progress is the caller's */
   PareYardstick by;
   float *reference;         /* [chosen.n * width]; NULL with labels */
-  const PareArray *padding; /* whose zeros say which rows of it do not count; NULL: all do */
   PareVerdict whole;        /* on the model itself */
 } PareRuler;
 
