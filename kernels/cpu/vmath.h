@@ -1,6 +1,6 @@
 /* vmath.h - exp, erf and tanh of floats as straight code, so that loops over
  * them become vector code. Polynomials are our own near-minimax fits (Lawson's
- * weighted least squares). Errors: at most 2 ulp; tests/unit/test_kernels.c. */
+ * weighted least squares). Errors: at most 2 ulp; tests/unit/test_kernels_elementwise.c. */
 #ifndef PARE_KERNELS_CPU_VMATH_H
 #define PARE_KERNELS_CPU_VMATH_H
 

@@ -118,6 +118,19 @@ static inline void put(const PareTensor *t, int64_t i, double v) {
 }
 static inline int64_t count(const PareTensor *t) { return pare_type_count(&t->type); }
 
+/* Offset in x of the output's element i, x broadcast to it. */
+static inline int64_t broadcast(const PareType *x, const PareType *out, int64_t i) {
+  int64_t off = 0, stride = 1;
+  for (int k = out->rank - 1, j = x->rank - 1; k >= 0; k--, j--) {
+    int64_t at = i % out->dim[k];
+    i /= out->dim[k];
+    if (j < 0) continue;
+    if (x->dim[j] != 1) off += at * stride;
+    stride *= x->dim[j];
+  }
+  return off;
+}
+
 /* Uniform in [lo, hi), on bf16's grid so that all float types hold the same numbers. */
 static inline PareTensor *filled(PareTensor *t, uint64_t key, double lo, double hi) {
   for (int64_t i = 0, n = count(t); i < n; i++) {

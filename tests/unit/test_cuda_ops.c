@@ -1,5 +1,5 @@
 /* test_cuda_ops.c - ops on the emulated GPU against the CPU in float64, at sizes that take more than one tile, part or
- * team, and odd ones. What small sizes show is in test_cuda_kernels, _layers and _scores. */
+ * team, and odd ones. What small sizes show is in test_cuda_kernels_*, _layers and _scores. */
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdlib.h>
