@@ -256,15 +256,16 @@ def test_three_passes_are_made_but_600_to_1800_steps_and_one_pass_at_least(n, st
     assert f" {steps} steps of 32 samples" in said, said
 
 
-@pytest.mark.parametrize("options, last", [([], 200), (["--sparsity", 0.75], 300), (["--target", "params=0.9"], 300),
-                                           (["--num-labels", 5], 350)])
-def test_pruning_is_over_early_unless_a_fresh_head_learns(options, last, tmp_path):
+@pytest.mark.parametrize("options, share, last", [([], 0.5, 200), (["--sparsity", 0.75], 0.75, 300), (["--num-labels", 5], 0.5, 350),
+                                                  (["--target", "params=0.9"], None, 300)])  # its share is found by the way
+def test_pruning_is_over_early_unless_a_fresh_head_learns(options, share, last, tmp_path):
     model, _, arrays, _ = made("sentence", tmp_path)
     np.savez(tmp_path / "n.npz", **arrays)
     run("compress", model, tmp_path / "c.onnx", "--train", tmp_path / "n.npz", "--eval", tmp_path / "n.npz", "--steps", 700,
         "--batch", 2, "--prune-every", 700, "--report", tmp_path / "r", "-q", *options)  # the last prune is the only one
     curve = report(tmp_path)["curves"]["sparsity"]
-    assert curve[last] > 0 and curve == [0] * last + [curve[last]] * (700 - last)
+    assert curve[last] == pytest.approx(share, abs=0.05) if share else curve[last] > 0
+    assert curve == [0] * last + [curve[last]] * (700 - last)
 
 
 # Options that say what is so without them.
