@@ -49,6 +49,9 @@ static PareStatus check_classes(PareCtx *c, const PareCompressOptions *o) {
   if (nested && !*o->plan && (is_latency(o) || o->ranking == PARE_RANK_COST))
     return pare_error(c, PARE_USAGE, "branches hold groups of the other classes, so what they cost cannot be told apart: "
                       "with --target latency= or --ranking cost, depth stands alone in --prune");
+  if ((kinds & PARE_KIND_BIT(PARE_KIND_DEPTH)) && !*o->plan && pare_option_is(o, PARE_OPTION_ID_method, "obs"))
+    return pare_error(c, PARE_USAGE, "--method obs scores groups by what reads them, and a branch has no reader of its own: "
+                      "take another, or leave depth out of --prune");
   enum { SEQUENTIAL = 1 };
   if ((kinds & PARE_KIND_BIT(PARE_KIND_WIDTH)) && (o->regrow || o->adapter == SEQUENTIAL) && !*o->plan)
     return pare_error(c, PARE_USAGE, "the width of a stream is cut, not masked, and %s keeps the program whole: leave "

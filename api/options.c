@@ -33,7 +33,7 @@ static const Row rows[PARE_OPTION_COUNT] = {
 #define RANGE_LIST(X)                          \
   X(sparsity, 0, 1, false, "at least 0 and below 1") \
   X(eta, 0, INFINITY, false, "0 or more")   \
-  X(ema, 0, 1, true, "between 0 and 1")        \
+  X(ema, 0, 1, false, "at least 0 and below 1") \
   X(floor, 0, 1, true, "between 0 and 1") \
   X(align, 1, 65536, true, "between 1 and 65536") \
   X(latency_timeout, 1e-3, 1e6, true, "between 0.001 and 1000000 seconds") \

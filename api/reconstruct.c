@@ -48,7 +48,7 @@ typedef struct Loss {
   PareTuner *t;
   PareAxis *axis;
   int64_t size, *group;
-  bool *lost, *gone; /* gone: what a norm is taken over is no longer the same, so nothing is known of what it held */
+  bool *lost;
 } Loss;
 
 static void mark_lost(PareAxis *leaf, void *arg) {
@@ -56,8 +56,7 @@ static void mark_lost(PareAxis *leaf, void *arg) {
   const bool *keep = leaf->dim >= 0 ? l->t->keep[leaf->dim] : NULL;
   if (!keep || !l->t->dims->dims.at[leaf->dim].exact) return; /* behind a norm the rest has changed as well */
   pare_axis_kept_positions(l->axis, leaf, l->group);
-  bool *to = l->t->dims->dims.at[leaf->dim].exact ? l->lost : l->gone;
-  for (int64_t i = 0; i < l->size; i++) to[i] |= l->group[i] >= 0 && !keep[l->group[i]];
+  for (int64_t i = 0; i < l->size; i++) l->lost[i] |= l->group[i] >= 0 && !keep[l->group[i]];
 }
 
 static PareStatus indices_of(PareCtx *c, PareArena *a, PareAxis *axis, const int64_t **out) {
@@ -70,13 +69,12 @@ static PareStatus indices_of(PareCtx *c, PareArena *a, PareAxis *axis, const int
 
 static PareStatus divide(PareTuner *t, PareArena *a, PareAxis *axis, Reader *r) {
   Loss l = {.t = t, .axis = axis, .size = r->k, .group = PARE_NEW_N(a, r->k + 1, int64_t),
-            .lost = PARE_NEW_N(a, r->k + 1, bool), .gone = PARE_NEW_N(a, r->k + 1, bool)};
+            .lost = PARE_NEW_N(a, r->k + 1, bool)};
   r->kept = PARE_NEW_N(a, r->k + 1, int64_t);
   r->lost = PARE_NEW_N(a, r->k + 1, int64_t);
-  if (!l.group || !l.lost || !l.gone || !r->kept || !r->lost) return pare_nomem(t->c);
+  if (!l.group || !l.lost || !r->kept || !r->lost) return pare_nomem(t->c);
   pare_axis_leaves(axis, mark_lost, &l);
   for (int64_t i = 0; i < r->k; i++) {
-    if (l.gone[i]) continue;
     if (l.lost[i]) r->lost[r->nlost++] = i;
     else r->kept[r->nkept++] = i;
   }

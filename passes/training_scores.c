@@ -111,7 +111,7 @@ static PareStatus find_branches(PareBuild *b, size_t adapter, int64_t width) {
       int64_t *group = PARE_NEW_N(b->g->arena, width + 1, int64_t);
       if (!group) return pare_nomem(b->c);
       for (int64_t k = 0; k < width; k++) group[k] = branch->number;
-      PareIncidence x = {adapter, (int)d, true, pare_build_groups(b, width, group)};
+      PareIncidence x = {adapter, (int)d, true, true, pare_build_groups(b, width, group)};
       if (!x.group || !pare_vec_push(b->g->arena, &b->incidences.at, x)) return build_oom(b);
     }
   return PARE_OK;
@@ -132,7 +132,7 @@ PareStatus pare_build_find_incidences(PareBuild *b) {
         int64_t size = pare_axis_count(axis), *position = PARE_NEW_N(b->g->arena, size, int64_t);
         if (!position) return pare_nomem(b->c);
         pare_axis_kept_positions(axis, b->d->dims.at[found.dim[k]].leaf, position);
-        PareIncidence x = {i, found.dim[k], out != 0, pare_build_groups(b, size, position)};
+        PareIncidence x = {i, found.dim[k], out != 0, false, pare_build_groups(b, size, position)};
         if (!x.group || !pare_vec_push(b->g->arena, &b->incidences.at, x)) return build_oom(b);
       }
     }

@@ -7,7 +7,8 @@
 #include "runtime/interpolate.h"
 #include "runtime/tradeoff.h"
 
-/* A layer's possible sizes as points of a trade: groups for loss. What is over a multiple is gone before. */
+/* A layer's possible sizes as points of a trade: groups for loss. What is over a multiple is gone before. Losses are
+ * measured on few samples: where more has gone for less, that is chance, and no reason to let more go than is asked for. */
 static PareStatus draw(PareCtx *c, const PareLayer *l, const PareLossCurve *curve, PareTrade *out) {
   int64_t size = pare_block_size(l), over = l->count % size, most = l->count - pare_block_least(l);
   size_t n = most > over ? (size_t)((most - over) / size) : 0;
@@ -18,6 +19,7 @@ static PareStatus draw(PareCtx *c, const PareLayer *l, const PareLossCurve *curv
   for (size_t k = 0; k <= n; k++) {
     gain[k] = (double)((int64_t)k * size);
     loss[k] = all[over + (int64_t)k * size] - all[over];
+    if (k > 0 && loss[k] < loss[k - 1]) loss[k] = loss[k - 1];
   }
   *out = (PareTrade){n + 1, gain, loss, 0};
   return PARE_OK;

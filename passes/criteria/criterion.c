@@ -42,7 +42,7 @@ PareStatus pare_score_groups(PareCtx *c, PareGraph *g, const PareScoreInputs *in
   PareValue *like = in->like[i->dim];
   if (!like) return PARE_OK;
   PareValue *sum = PARE_EMIT(c, g, NULL, PARE_OP_GROUPSUM, "score", NULL, vector, i->group, like);
-  if (sum && in->normalise) sum = unit_norm(c, g, sum);
+  if (sum && in->normalise && !i->whole) sum = unit_norm(c, g, sum); /* of one number, that would be 1 */
   return sum ? pare_score_add(c, g, &score[i->dim], sum) : c->diag.code;
 }
 

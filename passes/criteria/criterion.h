@@ -11,6 +11,7 @@ typedef struct PareIncidence {
   size_t adapter;
   int dim;
   bool out_axis;    /* N, else K */
+  bool whole;       /* one group has all of the weight, as a branch has */
   PareValue *group; /* constant i32: the group of each position, or -1 */
 } PareIncidence;
 

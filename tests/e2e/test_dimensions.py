@@ -300,6 +300,21 @@ def test_fused_exports_less_branches_equal_their_masked_form(fixture, share, kin
     check_equal(path, tmp_path / "masked.onnx", tmp_path / "c.onnx")
 
 
+@pytest.mark.parametrize("method", ["gate", "loraprune", "grad", "fisher", "wanda", "magnitude"])
+def test_every_criterion_tells_branches_apart_also_where_layers_are_compared(method, tmp_path):
+    report = compress(text_model(tmp_path / "m.onnx"), tmp_path / "c.onnx", "--prune", "depth", "--train",
+                      train(tmp_path / "t.npz"), "--steps", 0, "--method", method, "--ranking", "global")
+    for g in (g for g in report["groups"] if g["kind"] == "depth"):
+        least, most = min(g["scores"]), max(g["scores"])
+        assert len(g["scores"]) == LAYERS and most - least > 1e-3 * most, (g["name"], g["scores"])
+
+
+def test_obs_and_branches_which_nothing_reads_are_refused_together(tmp_path):
+    r = run("compress", text_model(tmp_path / "m.onnx"), tmp_path / "c.onnx", "--prune", "depth", "--train",
+            train(tmp_path / "t.npz"), "--steps", 0, "--method", "obs", code=2)
+    assert "--method obs" in r.stderr and "leave depth out" in r.stderr and r.stderr.count("\n") == 1
+
+
 def test_heads_of_a_branch_that_went_are_no_groups_any_more(tmp_path):
     model = text_model(tmp_path / "m.onnx")
     report = compress(model, tmp_path / "c.onnx", "--prune", "heads,ffn,depth", "--train", train(tmp_path / "t.npz"),

@@ -75,6 +75,7 @@ Test(options, refuse_what_they_do_not_take_with_a_sentence) {
     const char *name, *value, *says;
   } cases[] = {
       {"sparsity", "1", "below 1"},
+      {"ema", "1", "below 1"},
       {"sparsity", "-0.1", "at least 0"},
       {"sparsity", "half", "number"},
       {"sparsity", "nan", "number"},

@@ -137,6 +137,28 @@ Test(split, takes_from_each_layer_at_the_same_marginal_loss) {
   fix_free(&f);
 }
 
+Test(split, lets_no_more_go_than_is_asked_for_where_chance_makes_more_look_cheaper) {
+  Fix f;
+  int64_t gone[3][KNOTS], dead[3];
+  double loss[3][KNOTS];
+  PareLossCurve curve[3];
+  PareLayer layer[3];
+  fix_init(&f);
+  for (uint64_t seed = 0; seed < 50; seed++) {
+    for (int i = 0; i < 3; i++) {
+      quadratic(1 + i, gone[i], loss[i], &curve[i]);
+      for (uint64_t k = 1; k < KNOTS; k++) loss[i][k] = 0.1 * loss[i][k] + 20 * pare_rng_uniform(seed, 100 * (uint64_t)i + k) - 10;
+      layer[i] = (PareLayer){.kind = 0, .count = 16};
+    }
+    for (int total = 0; total <= 45; total++) {
+      MUST(&f, pare_split_by_loss(&f.c, 3, layer, curve, total / 48.0, dead));
+      int64_t sum = dead[0] + dead[1] + dead[2];
+      cr_assert_eq(sum, total, "seed %d: %ld gone, not %d", (int)seed, (long)sum, total);
+    }
+  }
+  fix_free(&f);
+}
+
 Test(split, keeps_multiples_floors_and_classes_apart) {
   Fix f;
   int64_t gone[4][KNOTS], dead[4];
