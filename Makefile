@@ -2,10 +2,11 @@
 #   make        builds build/pare            make test   installs, builds, runs every test
 #   make demo   compresses a real model      make asan   the unit tests under AddressSanitizer and UBSan
 #   make cuda   builds build/cuda/pare with the GPU's plug-in and runs its suite, where there is a GPU
+#   make peft   installs HF PEFT and Debian's PyTorch: the tests that ask them skip without
 SHELL := /bin/sh
 PYTHON := build/venv/bin/python
 
-.PHONY: all deps venv demo test asan cuda clean
+.PHONY: all deps venv peft demo test asan cuda clean
 all: build/build.ninja
 	@cmake --build build --target pare
 
@@ -22,6 +23,14 @@ venv: build/venv/.done
 build/venv/.done: tests/e2e/requirements.txt
 	@mkdir -p build && python3 -m venv build/venv
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -r tests/e2e/requirements.txt
+	@touch $@
+
+# HF PEFT judges adapters. The last release for Debian's PyTorch, whose version (1.13.0a0) pip takes for one before 1.13.
+peft: build/peft/.done
+build/peft/.done:
+	@mkdir -p build && sh tools/install_deps.sh python3-torch && /usr/bin/python3 -m venv --system-site-packages build/peft
+	@build/peft/bin/python -m pip install --quiet --disable-pip-version-check 'transformers<4.41' psutil Jinja2
+	@build/peft/bin/python -m pip install --quiet --disable-pip-version-check --no-deps peft==0.10.0 accelerate==0.29.3
 	@touch $@
 
 demo: all

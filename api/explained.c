@@ -75,8 +75,9 @@ PareStatus pare_labels_explained(PareCtx *c, const PareGraph *g, const bool *asi
   PareStatus s = a ? pare_forward_new(c, g, d, batch, PARE_FORWARD_FUSED, device, &f) : pare_nomem(c);
   if (s == PARE_OK) s = pare_judge_choose(c, pare_forward_graph(f), aside, d, (PareAsked){.as = as}, &by);
   if (s == PARE_OK) s = constant_loss(c, a, d, known, by.task.kind, &constant);
+  by.softens = true;
   if (s == PARE_OK) s = pare_judge_run(c, f, NULL, d, samples, &by, &silent, &v);
-  double left = v.loss / constant;
+  double left = v.softened_loss / constant;
   *share = constant > 0 && left < 1 ? 1 - left : 0;
   pare_forward_free(f);
   pare_arena_free(a);

@@ -30,8 +30,9 @@ static PareStatus choose_reference(PareCtx *c, const PareGraph *g, const bool *a
   for (size_t i = 0; i < g->outputs.n; i++) {
     const PareValue *v = g->outputs.at[i];
     if (!pare_is_followed(g, aside, i)) continue;
-    *out = (PareYardstick){pare_judge_usual(PARE_JUDGES_REFERENCE, pare_output_is_classes(v)), PARE_JUDGES_REFERENCE,
-                           {.output = i, .last = i}};
+    *out = (PareYardstick){.metric = pare_judge_usual(PARE_JUDGES_REFERENCE, pare_output_is_classes(v)),
+                           .what = PARE_JUDGES_REFERENCE,
+                           .task = {.output = i, .last = i}};
     return PARE_OK;
   }
   return pare_error(c, PARE_UNSUPPORTED, "the model has no output of floats to judge by");
@@ -76,7 +77,7 @@ PareStatus pare_judge_choose(PareCtx *c, const PareGraph *g, const bool *aside, 
                              PareYardstick *out) {
   const PareArray *l = pare_data_find(d, "labels");
   PareMetricKind asked = (PareMetricKind)(by.metric - 1);
-  bool reference = by.metric ? pare_metric_takes(asked, PARE_JUDGES_REFERENCE) : !l;
+  bool reference = by.metric ? pare_metric_takes(asked, PARE_JUDGES_REFERENCE) : by.reference || !l;
   if (!l && !reference)
     return pare_data_error(c, d, PARE_DATA, "there is no array 'labels' for --metric %s to judge by",
                            pare_metric_name(asked));
@@ -106,6 +107,7 @@ static const PareValue *judged(const Judge *j) { return pare_forward_value(j->f,
 static PareStatus judge_start(Judge *j, int64_t n) {
   const PareType *t = &judged(j)->type;
   pare_metric_start(&j->m, j->by->metric, j->arena);
+  j->m.softens = j->by->softens;
   if (j->reference) {
     int64_t width = pare_task_row(t), rows = width ? pare_forward_width(j->f, j->by->task.output) / width : 0;
     j->skip = PARE_NEW_N(j->arena, n * rows + 1, uint8_t);
@@ -196,6 +198,8 @@ PareStatus pare_judge_run(PareCtx *c, PareForward *f, PareForward *reference, co
   PareStatus s = j.arena ? judge_all(&j, chosen, h) : pare_nomem(c);
   if (s == PARE_OK) s = pare_metric_value(c, &j.m, &out->value);
   if (s == PARE_OK) s = pare_metric_loss(c, &j.m, &out->loss);
+  out->softened_loss = NAN;
+  if (s == PARE_OK && by->softens) s = pare_metric_softened_loss(c, &j.m, &out->softened_loss);
   pare_arena_free(j.arena);
   return s;
 }

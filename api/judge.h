@@ -18,6 +18,7 @@ typedef struct PareChoice {
 typedef struct PareAsked {
   int64_t metric;  /* as --metric has it: 0 chooses, else a PareMetricKind plus one */
   PareLabelsAs as; /* as --loss has it */
+  bool reference;  /* by another model, labels or no */
 } PareAsked;
 
 /* By what a model is judged. */
@@ -25,10 +26,12 @@ typedef struct PareYardstick {
   PareMetricKind metric;
   PareJudges what;
   PareTask task; /* which outputs; REFERENCE: `output` alone */
+  bool softens;  /* the verdict has softened_loss */
 } PareYardstick;
 
 typedef struct PareVerdict {
   double value, loss;
+  double softened_loss; /* metrics.h; else NaN */
 } PareVerdict;
 
 /* `g` is bound to the data's lengths;

@@ -92,17 +92,11 @@ static void copy_flags(const PareTuner *t, bool *const *to, bool *const *from) {
     if (from[i]) memcpy(to[i], from[i], (size_t)t->dims->dims.at[i].count * sizeof(bool));
 }
 
-/* What is left costs so much under keep[]. The leaves' flags are the program's: they are lent for the time. */
+/* What is left costs so much under keep[]. The leaves' flags are the program's. */
 static PareStatus cost_of_flags(PareTuner *t, double *cost) {
-  PareDims *d = t->dims;
-  const bool **lent = PARE_NEW_N(t->c->scratch, d->dims.n + 1, const bool *);
-  if (!lent) return pare_nomem(t->c);
-  for (size_t i = 0; i < d->dims.n; i++) {
-    lent[i] = d->dims.at[i].leaf->keep;
-    if (t->keep[i]) d->dims.at[i].leaf->keep = t->keep[i];
-  }
-  PareStatus s = pare_goal_cost(t->c, &t->goal, d, cost);
-  for (size_t i = 0; i < d->dims.n; i++) d->dims.at[i].leaf->keep = lent[i];
+  pare_tuner_show_leaves(t, t->keep);
+  PareStatus s = pare_goal_cost(t->c, &t->goal, t->dims, cost);
+  pare_tuner_show_leaves(t, t->stage_keep);
   return s;
 }
 

@@ -6,11 +6,9 @@
 #include "api/tuner.h"
 
 /* The leaves' flags say what the model on the host holds, keep[] what of it shall stay. Adds to the params' `dense`
- * and `bias` and makes t->base anew. The same numbers for the same seed, whatever came before. */
+ * and `bias` and makes t->base anew; with reconstruction_judged only if that lowers the loss of the model without what
+ * goes on 128 samples (of few, a fifth) that were not looked at. The same samples for the same seed, whatever came before. */
 PARE_MUST_USE PareStatus pare_tuner_reconstruct(PareTuner *t);
-/* Scores of all groups (METHOD 4, obs): the error that is left when a group goes and the rest of its layer takes over,
- * from the same moments. Sets t->score. */
-PARE_MUST_USE PareStatus pare_tuner_score_obs(PareTuner *t);
 /* t->base <- the model with what the params say was reconstructed, less what their adapters began with. */
 PARE_MUST_USE PareStatus pare_tuner_make_base(PareTuner *t);
 

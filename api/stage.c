@@ -66,6 +66,11 @@ static PareStatus choose_task(PareTuner *t, const PareGraph *g) {
                          classes ? "numbers of its shape" : "classes, one a row");
 }
 
+void pare_tuner_show_leaves(PareTuner *t, bool *const *flags) {
+  for (size_t i = 0; i < t->dims->dims.n; i++)
+    if (t->keep[i]) t->dims->dims.at[i].leaf->keep = flags[i];
+}
+
 void pare_tuner_set_leaves(PareTuner *t) {
   for (size_t i = 0; i < t->dims->dims.n; i++)
     if (t->keep[i]) memcpy(t->stage_keep[i], t->keep[i], (size_t)t->dims->dims.at[i].count * sizeof(bool));

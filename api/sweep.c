@@ -129,7 +129,7 @@ static PareStatus cut_and_judge(Sweep *s, PareArena *a, PareVerdict *out) {
 }
 
 static PareStatus measure(Sweep *s, double *loss, double *value) {
-  PareVerdict v = {NAN, NAN};
+  PareVerdict v = {.value = NAN, .loss = NAN};
   PareArena *a = pare_arena_new(1 << 16);
   PareStatus status = a ? cut_and_judge(s, a, &v) : pare_nomem(s->c);
   pare_arena_free(a);
@@ -302,7 +302,7 @@ static PareStatus judge_whole(Sweep *s) {
   int64_t n = s->eval ? s->eval->nsamples : s->split.nheld;
   PareChoice chosen = {s->eval ? NULL : s->split.held, n < MOST_SAMPLES ? n : MOST_SAMPLES};
   return pare_ruler_new(s->c, s->arena, s->model->graph, d, chosen, s->o.batch,
-                        (PareAsked){s->o.metric, pare_option_labels_as(&s->o)}, s->device, s->h, &s->ruler);
+                        (PareAsked){.metric = s->o.metric, .as = pare_option_labels_as(&s->o)}, s->device, s->h, &s->ruler);
 }
 
 static PareStatus run(Sweep *s) {

@@ -8,6 +8,7 @@
 #include "api/forward.h"
 #include "api/options.h"
 #include "api/reconstruct.h"
+#include "api/score_obs.h"
 #include "api/trained.h"
 #include "api/tuner_parts.h"
 #include "base/rng.h"
@@ -306,6 +307,7 @@ static PareStatus choose_reconstruction(PareTuner *t) {
     return pare_error(t->c, PARE_USAGE, "--reconstruct on is about groups: it needs --granularity structured");
   bool wanted = o->reconstruct == ON || o->reconstruct == AUTO;
   t->reconstructs = wanted && t->data && !o->regrow && !t->sequential && !t->element && !t->keeps_all;
+  t->reconstruction_judged = o->reconstruct == AUTO && t->schedule.steps && t->schedule.kind == PARE_GRADUAL && !t->planned;
   return PARE_OK;
 }
 

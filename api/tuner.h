@@ -80,7 +80,7 @@ typedef struct PareTuner {
   PareParams params;
   PareGraph *base; /* the model with what was reconstructed (reconstruct.h); NULL: nothing was */
   PareArena *base_arena;
-  bool reconstructs;
+  bool reconstructs, reconstruction_judged; /* the latter: where held-out samples say that it helps */
   const PareCriterion *criterion;
   PareAside aside; /* outputs that are not one of each sample */
   PareTrainSpec spec;

@@ -27,6 +27,8 @@ PARE_MUST_USE PareStatus pare_tuner_save_stage(PareTuner *t);
 /* The same, and ends the program, if there is one. */
 PARE_MUST_USE PareStatus pare_tuner_leave_stage(PareTuner *t);
 PARE_MUST_USE PareStatus pare_tuner_carry_scores(PareTuner *t, bool to_program);
+/* The leaves show these flags, keep[] or stage_keep[], whose they are between two calls. */
+void pare_tuner_show_leaves(PareTuner *t, bool *const *flags);
 /* The leaves' flags become those of keep[]. */
 void pare_tuner_set_leaves(PareTuner *t);
 /* Zeroes the masks of groups that died since the program was made; those of others are one. */

@@ -59,6 +59,7 @@ void pare_metric_start(PareMetric *m, PareMetricKind kind, PareArena *arena) {
 
 void pare_metric_again(PareMetric *m) {
   m->sum = m->loss = 0;
+  memset(m->softened, 0, sizeof m->softened);
   m->n = m->nloss = 0;
   m->given.n = m->wanted.n = 0;
   if (m->counts) memset(m->counts, 0, (size_t)m->width * sizeof *m->counts);
@@ -75,27 +76,37 @@ int64_t pare_arg_max(int64_t n, const float *x) {
 
 /* --- the loss --- */
 
-/* -log softmax(x)[label] */
-static double cross_entropy(int64_t n, const float *x, int64_t label) {
+double pare_temperature(int k) { return exp2(k / 2.0); }
+
+/* -log softmax(x / by)[label] */
+static double cross_entropy(int64_t n, const float *x, int64_t label, double by) {
   double max = -INFINITY, sum = 0;
   for (int64_t i = 0; i < n; i++) max = fmax(max, (double)x[i]);
-  for (int64_t i = 0; i < n; i++) sum += exp((double)x[i] - max);
-  return max + log(sum) - (double)x[label];
+  for (int64_t i = 0; i < n; i++) sum += exp(((double)x[i] - max) / by);
+  return (max - (double)x[label]) / by + log(sum);
 }
+
+/* Binary, of x against a truth t: log(1 + e^-|x|) + max(x, 0) - x·t. */
+static double binary_cross_entropy(double x, double t) { return log1p(exp(-fabs(x))) + fmax(x, 0) - x * t; }
 
 static void add_cross_entropies(PareMetric *m, const PareJudged *b) {
   for (int64_t r = 0; r < b->rows; r++) {
+    const float *x = b->x + r * b->width;
     if (b->label[r] < 0) continue;
-    m->loss += cross_entropy(b->width, b->x + r * b->width, b->label[r]);
+    m->loss += cross_entropy(b->width, x, b->label[r], 1);
+    for (int k = 0; m->softens && k < PARE_TEMPERATURES; k++)
+      m->softened[k] += cross_entropy(b->width, x, b->label[r], pare_temperature(k));
     m->nloss++;
   }
 }
 
-/* Of numbers the squares, of marks log(1 + e^-|x|) + max(x, 0) - x·t. */
+/* Of numbers the squares. */
 static void add_errors(PareMetric *m, const PareJudged *b) {
   for (int64_t i = 0; i < b->rows * b->width; i++) {
     double x = (double)b->x[i], t = (double)b->want[i];
-    m->loss += b->what == MARKS ? log1p(exp(-fabs(x))) + fmax(x, 0) - x * t : (x - t) * (x - t);
+    m->loss += b->what == MARKS ? binary_cross_entropy(x, t) : (x - t) * (x - t);
+    for (int k = 0; b->what == MARKS && m->softens && k < PARE_TEMPERATURES; k++)
+      m->softened[k] += binary_cross_entropy(x / pare_temperature(k), t);
   }
   m->nloss += b->rows * b->width;
 }
@@ -131,6 +142,13 @@ PareStatus pare_metric_value(PareCtx *c, const PareMetric *m, double *out) {
 PareStatus pare_metric_loss(PareCtx *c, const PareMetric *m, double *out) {
   PARE_TRY(pare_metric_value(c, m, out));
   *out = m->what == REFERENCE ? 1 - *out : m->nloss ? m->loss / (double)m->nloss : NAN;
+  return PARE_OK;
+}
+
+PareStatus pare_metric_softened_loss(PareCtx *c, const PareMetric *m, double *out) {
+  PARE_TRY(pare_metric_loss(c, m, out));
+  if (!m->nloss || !(m->what & (CLASSES | SPANS | MARKS))) return PARE_OK;
+  for (int k = 0; k < PARE_TEMPERATURES; k++) *out = fmin(*out, m->softened[k] / (double)m->nloss);
   return PARE_OK;
 }
 

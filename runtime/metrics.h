@@ -34,6 +34,10 @@ typedef struct PareJudged {
   const uint8_t *skip;  /* REFERENCE: [rows], 1 where a row does not count (a padded token); NULL: all count */
 } PareJudged;
 
+/* Temperatures of 1 to 16, each the one before times the root of two: a loss is flat where it is least. */
+enum { PARE_TEMPERATURES = 9 };
+double pare_temperature(int k);
+
 typedef struct PareClassCount {
   int64_t right, said, labelled;
 } PareClassCount;
@@ -46,6 +50,8 @@ typedef struct PareMetric {
   int64_t n;        /* rows that count; of mse, elements */
   double loss;      /* cross-entropies, squares */
   int64_t nloss;    /* of them */
+  bool softens;     /* set it before batches are added: the losses at every temperature are kept as well */
+  double softened[PARE_TEMPERATURES]; /* loss, of scores that are divided by one */
   PareJudges what;  /* of the batches */
   int64_t width;    /* classes or columns */
   PareClassCount *counts;           /* [width] */
@@ -79,6 +85,9 @@ PARE_MUST_USE PareStatus pare_metric_value(PareCtx *c, const PareMetric *m, doub
 /* The mean loss beside it: cross-entropy of classes and spans, squares of numbers, of marks the binary cross-entropy;
  * 1 - value against a reference. */
 PARE_MUST_USE PareStatus pare_metric_loss(PareCtx *c, const PareMetric *m, double *out);
+/* The least of the mean losses of classes, spans or marks whose scores are divided by one temperature (Guo et al. 2017), of
+ * a metric that softens: what they say, less that they say it too surely. Numbers have no temperature: their loss. */
+PARE_MUST_USE PareStatus pare_metric_softened_loss(PareCtx *c, const PareMetric *m, double *out);
 
 /* The largest difference of two lists and what it is relative to. Zero at the start. */
 typedef struct PareDifference {

@@ -1,12 +1,13 @@
 #!/bin/sh
-# Installs the Debian packages that pare builds and is tested with, if any is
+# Installs the Debian packages that pare builds and is tested with, and those that are named, if any is
 # missing. Needs root or sudo only then.
+# usage: install_deps.sh [PACKAGE ...]
 set -eu
 packages='cmake ninja-build gcc g++ libc6-dev pkg-config protobuf-c-compiler libprotobuf-c-dev libonnx-dev libonnx-testdata
   libcriterion-dev libdnnl-dev libzip-dev zlib1g-dev libjansson-dev libyaml-dev libjpeg62-turbo-dev libpng-dev
   libutf8proc-dev libssl-dev python3 python3-venv dataset-fashion-mnist'
 missing=''
-for p in $packages; do
+for p in $packages "$@"; do
   dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null | grep -qx installed || missing="$missing $p"
 done
 [ -n "$missing" ] || exit 0

@@ -2,6 +2,9 @@
 library reads and writes, and judged by ONNX Runtime."""
 import json
 import math
+import os
+import pathlib
+import subprocess
 
 import numpy as np
 import onnx
@@ -12,7 +15,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import tiny
-from conftest import run
+from conftest import ROOT, run
 
 MODULES = {"attention.q": (16, 16), "attention.k": (16, 16), "attention.v": (16, 16), "attention.out": (16, 16),
            "ffn.up": (16, 32), "ffn.down": (32, 16)}
@@ -143,28 +146,47 @@ def test_adapters_of_a_cut_model_go_with_the_cut_base(model, data, tmp_path):
         assert relative(outputs(out)[0], outputs(tmp_path / "again.onnx")[0]) <= 10 * ROUNDED
 
 
-def test_hf_peft_itself_takes_what_is_written(model, data, tmp_path):
-    torch, peft = pytest.importorskip("torch"), pytest.importorskip("peft")
+HF_PEFT = pathlib.Path(os.environ.get("PARE_PEFT_PYTHON", ROOT / "build" / "peft" / "bin" / "python"))
+needs_hf_peft = pytest.mark.skipif(not HF_PEFT.exists(), reason="no HF PEFT: `make peft` installs it")
 
-    def linear(name):
-        layer = torch.nn.Linear(*MODULES[name])
-        with torch.no_grad():
-            layer.weight.copy_(torch.tensor(weights(model)[f"{name}.weight"].T.copy()))
-        return layer
 
-    class Net(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.attention = torch.nn.ModuleDict({n.split(".")[1]: linear(n) for n in MODULES if n[0] == "a"})
-            self.ffn = torch.nn.ModuleDict({n.split(".")[1]: linear(n) for n in MODULES if n[0] == "f"})
+def hf_peft(what, model, folder, tmp_path, **config):
+    """What HF PEFT makes of a folder, or makes and puts there: by module the merged weight, rows, and what becomes of them."""
+    base, out = tmp_path / "base.npz", tmp_path / "peft.npz"
+    np.savez(base, **{name: weights(model)[f"{name}.weight"] for name in MODULES})
+    r = subprocess.run([HF_PEFT, ROOT / "tests" / "e2e" / "hf_peft.py", what, base, folder, out, json.dumps(config)],
+                       capture_output=True, text=True, timeout=300)
+    assert r.returncode == 0, r.stderr[-2000:]
+    return dict(np.load(out))
 
-    for options in (["--rank", "auto"], ["--lora-scale", "rslora"], ["--adapter-init", "pissa", "--rank", 3]):
-        out, folder = tmp_path / "out.onnx", tmp_path / "adapters"
-        run("tune", model, out, "--train", data, "--steps", 20, "--save-adapters", folder, "-q", *options)
-        merged = peft.PeftModel.from_pretrained(Net(), str(folder)).merge_and_unload()
-        for name in MODULES:
-            theirs = dict(merged.named_modules())[name].weight.detach().numpy().T
-            assert relative(theirs, weights(out)[f"{name}.weight"]) <= ROUNDED, name
+
+def check_same(theirs, ours):
+    for name in MODULES:
+        w = weights(ours)[f"{name}.weight"]
+        print(name, relative(theirs[name], w))
+        assert relative(theirs[name], w) <= ROUNDED, name
+        assert relative(theirs[f"y/{name}"], theirs[f"x/{name}"].astype(float) @ w) <= 10 * ROUNDED, name
+
+
+@needs_hf_peft
+@pytest.mark.parametrize("options", [["--rank", "auto"], ["--lora-scale", "rslora"], ["--adapter-init", "pissa", "--rank", 3]],
+                         ids=lambda o: o[1])
+def test_hf_peft_itself_takes_what_is_written(model, data, tmp_path, options):
+    out, folder = tmp_path / "out.onnx", tmp_path / "adapters"
+    run("tune", model, out, "--train", data, "--steps", 20, "--save-adapters", folder, "-q", *options)
+    check_same(hf_peft("read", model, folder, tmp_path), out)
+
+
+@needs_hf_peft
+@pytest.mark.parametrize("config", [{"r": 3, "lora_alpha": 6}, {"r": 4, "use_rslora": True},
+                                    {"r": 2, "rank_pattern": {"ffn.up": 7}, "alpha_pattern": {"ffn.up": 21}}],
+                         ids=lambda c: "_".join(c))
+def test_what_hf_peft_itself_writes_is_folded(model, tmp_path, config):
+    folder = tmp_path / "adapters"
+    theirs = hf_peft("write", model, folder, tmp_path, **config)
+    out = folded(model, folder, tmp_path)
+    assert all(relative(theirs[m], weights(model)[f"{m}.weight"]) > 1e-3 for m in MODULES), "adapters that add nothing"
+    check_same(theirs, out)
 
 
 # --- in ---

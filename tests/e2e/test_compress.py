@@ -157,6 +157,32 @@ def test_weights_that_stay_take_over_what_was_carried(fixture, tmp_path):
     assert error["on"] < 0.5 * error["off"], error
 
 
+def test_a_gradual_run_takes_over_only_what_helps_on_held_out_samples(tmp_path):
+    """Half of the heads and channels go. Where labels are what the model says when nothing is taken over, on the samples
+    where that makes a difference, taking over can only raise the loss; where they are what it says otherwise, lower it.
+    Without a rate nothing is learnt from them."""
+    path, npz = ROOT / "examples" / "fashion-vit" / "model.onnx", tmp_path / "d.npz"
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((600, 1, 28, 28)).astype(np.float32).cumsum(2).cumsum(3) / 9
+
+    def compressed(how, labels, x):
+        np.savez(npz, pixel_values=x, labels=labels)
+        out = tmp_path / f"{how}.onnx"
+        said = run("compress", path, out, "--train", npz, "--eval", npz, "--method", "magnitude", "--steps", 2, "--batch", 8, "--lr", 0,
+                   "--distill", "none", "--reconstruct", how, "--threads", 1, "--overwrite").stderr
+        return onnx.load(out).graph.SerializeToString(), session(out, ort.GraphOptimizationLevel.ORT_DISABLE_ALL).run(None, {"pixel_values": x})[0].argmax(-1), said
+
+    any_ = np.arange(len(x)) % 10
+    plain, on = (compressed(how, any_, x)[1] for how in ("off", "on"))
+    x, plain, on = x[plain != on], plain[plain != on], on[plain != on]
+    assert len(x) > 60, len(x)
+    off = compressed("off", plain, x)[0]
+    left, _, said = compressed("auto", plain, x)
+    assert left == off and "is not made up for: on held-out samples ce is" in said, said
+    taken, says, said = compressed("auto", on, x)
+    assert taken != off and "is not made up for" not in said and (says == on).mean() > 0.5, ((says == on).mean(), said)
+
+
 @pytest.mark.parametrize("what", ["none", "logits", "hidden", "both"])
 def test_what_is_distilled_goes_with_labels_and_without(what, tmp_path):
     path = ROOT / "examples" / "fashion-vit" / "model.onnx"

@@ -187,6 +187,46 @@ Test(metrics, f1_of_two_classes_is_that_of_class_one) {
   pare_ctx_free(&b.c), pare_ctx_free(&macro.c), pare_ctx_free(&token.c);
 }
 
+/* Two classes, logits ±8 for 12 rows right and 4 wrong: one loss is the binary cross-entropy q·L(8/T) + (1-q)·L(-8/T), q
+ * 3/4, which is least, as the entropy of q, where 8/T = log(q/(1-q)) (closed form): far above T = 1. */
+Test(metrics, a_softened_loss_is_that_of_the_best_temperature) {
+  Bench b = judge(PARE_METRIC_ACCURACY);
+  b.m.softens = true;
+  double got, want = INFINITY, entropy = -0.75 * log(0.75) - 0.25 * log(0.25);
+  for (int64_t i = 0; i < 16; i++) {
+    const float x[] = {4, -4};
+    const int64_t label = i % 4 == 3;
+    add_classes(&b, 1, 2, x, &label);
+  }
+  for (int k = 0; k < PARE_TEMPERATURES; k++) {
+    double margin = 8 / pow(2, k / 2.0);
+    want = fmin(want, 0.75 * log(1 + exp(-margin)) + 0.25 * log(1 + exp(margin)));
+  }
+  cr_assert_eq(pare_metric_softened_loss(&b.c, &b.m, &got), PARE_OK);
+  cr_assert_close(got, want);
+  cr_assert(loss(&b) > log(2) && got >= entropy && got < entropy + 1e-2, "%g, softened %g, entropy %g", loss(&b), got, entropy);
+  pare_ctx_free(&b.c);
+}
+
+/* Surer than they are told to be they do not become: T is 1 at least. Numbers have no temperature. */
+Test(metrics, a_softened_loss_of_what_is_not_too_sure_is_the_loss) {
+  const float x[] = {0.1F, -0.1F}, number[] = {3, 5}, want[] = {1, 9}, mark[] = {0, 1};
+  const int64_t label[] = {0};
+  Bench b = judge(PARE_METRIC_ACCURACY), n = judge(PARE_METRIC_MSE), m = judge(PARE_METRIC_F1);
+  b.m.softens = n.m.softens = m.m.softens = true;
+  double got[3];
+  add_classes(&b, 1, 2, x, label);
+  add_numbers(&n, PARE_JUDGES_NUMBERS, 1, 2, number, want);
+  add_numbers(&m, PARE_JUDGES_MARKS, 1, 2, (const float[]){9, -9}, mark); /* both wrong: best said least surely */
+  cr_assert_eq(pare_metric_softened_loss(&b.c, &b.m, &got[0]), PARE_OK);
+  cr_assert_eq(pare_metric_softened_loss(&n.c, &n.m, &got[1]), PARE_OK);
+  cr_assert_eq(pare_metric_softened_loss(&m.c, &m.m, &got[2]), PARE_OK);
+  cr_assert_close(got[0], loss(&b));
+  cr_assert_close(got[1], 10);
+  cr_assert_close(got[2], log(1 + exp(9.0 / 16)));
+  pare_ctx_free(&b.c), pare_ctx_free(&n.c), pare_ctx_free(&m.c);
+}
+
 Test(metrics, classes_that_never_occur_are_not_averaged_over) {
   Bench b = judge(PARE_METRIC_F1_MACRO);
   add_said(&b, 3, 9, (const int[]){0, 4, 4}, (const int64_t[]){0, 4, 0});
