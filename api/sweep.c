@@ -7,10 +7,13 @@
 
 #include "api/align.h"
 #include "api/call.h"
+#include "api/feed.h"
+#include "api/frame.h"
 #include "api/options.h"
 #include "api/plan.h"
 #include "api/ruler.h"
-#include "api/tuner.h"
+#include "api/target.h"
+#include "api/tuner_parts.h"
 #include "backend/sweep_report.h"
 #include "base/file.h"
 #include "passes/edit.h"
@@ -35,6 +38,7 @@ typedef struct Sweep {
   PareGraph *probe;
   PareDims *dims;
   PareDevice *device;
+  PareTarget target;
   PareTuner tuner;
   PareRuler ruler;
   size_t nlayers;
@@ -68,6 +72,10 @@ static PareStatus check(Sweep *s) {
   if (pare_option_kinds(&s->o) & PARE_KIND_BIT(PARE_KIND_VOCAB))
     return pare_error(s->c, PARE_USAGE, "what stays of a vocabulary is said, not ranked: leave vocab out of --prune");
   if (*s->o.report) PARE_TRY(pare_dir_make(s->c, s->o.report));
+  pare_target_read(&s->o, &s->target);
+  if (!strcmp(s->target.kind, "latency"))
+    return pare_error(s->c, PARE_USAGE, "a sweep measures losses, not times: give it --target params, macs or bytes, or "
+                      "--sparsity");
   return check_plan(s);
 }
 
@@ -84,6 +92,19 @@ static PareStatus load(Sweep *s) {
   return pare_data_split(c, s->arena, s->train, (uint64_t)s->o.seed, &s->split);
 }
 
+/* What is to be reached, in the units of the target. */
+static PareStatus aim(Sweep *s) {
+  PareTuner *t = &s->tuner;
+  PareGraph *sized = pare_graph_clone(s->c, s->arena, s->model->graph);
+  int64_t batch = 1;
+  if (!sized) return s->c->diag.code;
+  PARE_TRY(pare_feed_bind(s->c, sized, s->train, &batch));
+  PareMeasures m = {.sized = sized, .file_bytes = pare_model_bytes(s->model)};
+  if (!strcmp(s->target.kind, "bytes")) PARE_TRY(pare_frame_read(s->c, s->arena, s->model, &m.frame));
+  PARE_TRY(pare_target_ratio(s->c, s->arena, &s->target, s->dims, t->pruned, &m, &t->ratio, &t->goal));
+  return t->goal.overlaps ? pare_tuner_fit(t) : PARE_OK;
+}
+
 /* Scores are taken on what compress would tune on. */
 static PareStatus score(Sweep *s) {
   int64_t *list = s->split.train, n = s->split.ntrain;
@@ -94,7 +115,8 @@ static PareStatus score(Sweep *s) {
   }
   PARE_TRY(pare_tuner_init(&s->tuner, s->c, s->arena, s->model, s->model->graph, s->dims, &s->o, s->h, s->train, list, n,
                            s->device));
-  return pare_tuner_score(&s->tuner);
+  PARE_TRY(pare_tuner_score(&s->tuner));
+  return aim(s);
 }
 
 static PareStatus list_layers(Sweep *s) {
@@ -219,34 +241,86 @@ static PareStatus loss_curve(Sweep *s, const PareSweepCurve *curve, PareLossCurv
   return PARE_OK;
 }
 
-static PareStatus propose(Sweep *s) {
+/* Of each class's groups, at first. */
+static void shares_asked(const Sweep *s, double *ratio) {
+  const PareGoal *goal = &s->tuner.goal;
+  for (int k = 0; k < PARE_KIND_COUNT; k++) ratio[k] = goal->cost && !goal->overlaps ? goal->ratio[k] : s->tuner.ratio;
+}
+
+/* What is left under the flags is within the goal, if there is one. */
+static PareStatus is_reached(Sweep *s, bool *reached) {
+  const PareGoal *goal = &s->tuner.goal;
+  double cost = goal->fixed;
+  if (!(*reached = !goal->cost)) {
+    if (goal->overlaps) PARE_TRY(pare_goal_cost(s->c, goal, s->dims, &cost));
+    for (size_t i = 0; i < s->nlayers && !goal->overlaps; i++)
+      for (int64_t k = 0; k < s->layer[i].count; k++) cost += s->layer[i].keep[k] ? s->layer[i].cost : 0;
+    *reached = cost <= goal->budget;
+  }
+  return PARE_OK;
+}
+
+static PareStatus cut_by(Sweep *s, const PareLossCurve *curve, const double *ratio, int64_t *dead) {
+  PARE_TRY(pare_split_by_loss(s->c, s->nlayers, s->layer, curve, ratio, dead));
+  revive(s);
+  for (size_t i = 0; i < s->nlayers; i++) {
+    double share = (double)dead[i] / (double)s->layer[i].count;
+    PARE_TRY(pare_rank_ratio(s->c, 1, &s->layer[i], share, share, false));
+  }
+  return PARE_OK;
+}
+
+/* Where layers of a class differ in what their groups cost, the shares that reach a goal when they are the same in all
+ * layers may fall short of it: then more goes. */
+static PareStatus cut_by_curves(Sweep *s) {
+  static const double more = 0.005;
+  double ratio[PARE_KIND_COUNT];
   PareLossCurve *curve = PARE_NEW_N(s->arena, s->nlayers + 1, PareLossCurve);
   int64_t *dead = PARE_NEW_N(s->arena, s->nlayers + 1, int64_t);
   if (!curve || !dead) return pare_nomem(s->c);
   for (size_t i = 0; i < s->nlayers; i++) PARE_TRY(loss_curve(s, &s->curve[s->nclasses + i], &curve[i]));
-  PARE_TRY(pare_split_by_loss(s->c, s->nlayers, s->layer, curve, s->o.sparsity, dead));
-  revive(s);
-  for (size_t i = 0; i < s->nlayers; i++) {
-    double ratio = (double)dead[i] / (double)s->layer[i].count;
-    PARE_TRY(pare_rank_ratio(s->c, 1, &s->layer[i], ratio, ratio, false));
-    s->curve[s->nclasses + i].kept = s->layer[i].count - dead[i];
-    for (size_t k = 0; k < s->nclasses; k++)
-      if (!strcmp(s->curve[k].kind, s->curve[s->nclasses + i].kind)) s->curve[k].kept += s->layer[i].count - dead[i];
+  shares_asked(s, ratio);
+  bool reached = false;
+  for (double added = 0; !reached && added < 1; added += more) {
+    PARE_TRY(cut_by(s, curve, ratio, dead));
+    PARE_TRY(is_reached(s, &reached));
+    for (int k = 0; k < PARE_KIND_COUNT; k++) ratio[k] = fmin(ratio[k] + more, 1);
   }
-  PARE_TRY(measure(s, &s->result->proposed_loss, &s->result->proposed_value));
-  return *s->o.save_plan ? pare_plan_save(s->c, s->o.save_plan, s->dims, s->tuner.stage_keep) : PARE_OK;
+  return PARE_OK;
 }
 
 /* What compress would cut at once. */
-static PareStatus compare(Sweep *s) {
-  double all = 0;
-  revive(s);
-  for (size_t i = 0; i < s->nlayers; i++) all += s->layer[i].cost * (double)s->layer[i].count;
-  if (s->o.ranking == PARE_RANK_COST)
-    PARE_TRY(pare_rank_cost(s->c, s->nlayers, s->layer, s->o.sparsity * all));
-  else
-    PARE_TRY(pare_rank_ratio(s->c, s->nlayers, s->layer, s->o.sparsity, s->o.sparsity, s->o.ranking == PARE_RANK_GLOBAL));
-  return measure(s, &s->result->ranked_loss, &s->result->ranked_value);
+static PareStatus cut_by_scores(Sweep *s) {
+  PareTuner *t = &s->tuner;
+  for (size_t i = 0; i < s->nlayers; i++) memset(t->keep[s->dim[i]], 1, (size_t)s->layer[i].count * sizeof(bool));
+  PARE_TRY(pare_tuner_prune(t, 1));
+  pare_tuner_set_leaves(t);
+  return PARE_OK;
+}
+
+static void count_kept(Sweep *s) {
+  for (size_t i = 0; i < s->nlayers; i++) {
+    PareSweepCurve *layer = &s->curve[s->nclasses + i];
+    for (int64_t k = 0; k < layer->count; k++) layer->kept += s->layer[i].keep[k];
+    for (size_t k = 0; k < s->nclasses; k++)
+      if (!strcmp(s->curve[k].kind, layer->kind)) s->curve[k].kept += layer->kept;
+  }
+}
+
+/* Curves of layers do not add up: what they say is judged beside what scores alone say, and the better is proposed. */
+static PareStatus propose(Sweep *s) {
+  PareSweepResult *r = s->result;
+  PARE_TRY(cut_by_scores(s));
+  PARE_TRY(measure(s, &r->ranked_loss, &r->ranked_value));
+  PARE_TRY(cut_by_curves(s));
+  PARE_TRY(measure(s, &r->split_loss, &r->split_value));
+  r->by_scores = r->ranked_loss < r->split_loss;
+  if (r->by_scores) PARE_TRY(cut_by_scores(s));
+  count_kept(s);
+  int64_t all = 0;
+  for (size_t i = 0; i < s->nlayers; i++) all += s->layer[i].count;
+  r->sparsity = (double)dead_in(s) / (double)all;
+  return *s->o.save_plan ? pare_plan_save(s->c, s->o.save_plan, s->dims, s->tuner.stage_keep) : PARE_OK;
 }
 
 /* --- the account --- */
@@ -260,7 +334,8 @@ static PareStatus account(Sweep *s) {
   r->loss_name = pare_ruler_loss_name(&s->ruler);
   r->loss = s->ruler.whole.loss;
   r->value = s->ruler.whole.value;
-  r->sparsity = s->o.sparsity;
+  r->target = s->target.kind;
+  r->requested = s->target.requested;
   r->samples = s->ruler.chosen.n;
   r->ncurves = s->nclasses + s->nlayers;
   r->curves = s->curve;
@@ -281,9 +356,10 @@ static PareStatus report_of(PareCtx *c, PareArena *a, const PareSweepResult *r, 
     curve[i] = (PareSweepReportCurve){x->name, x->kind, x->count, x->kept, x->npoints, p};
   }
   *out = (PareSweepReport){.version = PARE_VERSION, .model = r->model, .method = r->method, .metric = r->metric,
-                           .loss_name = r->loss_name, .loss = r->loss, .value = r->value, .sparsity = r->sparsity,
-                           .proposed_loss = r->proposed_loss, .proposed_value = r->proposed_value,
-                           .ranked_loss = r->ranked_loss, .ranked_value = r->ranked_value, .samples = r->samples,
+                           .loss_name = r->loss_name, .loss = r->loss, .value = r->value, .target = r->target,
+                           .requested = r->requested, .sparsity = r->sparsity, .split_loss = r->split_loss,
+                           .split_value = r->split_value, .ranked_loss = r->ranked_loss,
+                           .ranked_value = r->ranked_value, .by_scores = r->by_scores, .samples = r->samples,
                            .seconds = r->seconds, .ncurves = r->ncurves, .curves = curve};
   return PARE_OK;
 }
@@ -315,7 +391,6 @@ static PareStatus run(Sweep *s) {
   PARE_TRY(judge_whole(s));
   PARE_TRY(draw_curves(s));
   PARE_TRY(propose(s));
-  PARE_TRY(compare(s));
   PARE_TRY(account(s));
   return write_report(s);
 }

@@ -32,12 +32,13 @@ char *pare_sweep_report_json(const PareSweepReport *r) {
   json_t *classes = json_array(), *layers = json_array();
   for (size_t i = 0; i < r->ncurves; i++)
     json_array_append_new(*r->curves[i].name ? layers : classes, curve_json(&r->curves[i]));
-  json_t *o = json_pack("{s:o, s:s, s:o, s:s, s:I, s:o, s:o, s:{s:o, s:o, s:o}, s:o, s:o, s:o}", "model",
+  json_t *o = json_pack("{s:o, s:s, s:o, s:s, s:I, s:o, s:o, s:{s:s, s:o, s:o, s:o, s:o, s:s}, s:o, s:o, s:o}", "model",
                         pare_json_text(r->model), "method", r->method, "metric", pare_json_text(r->metric), "loss",
                         r->loss_name, "samples", (json_int_t)r->samples, "seconds", pare_json_number(r->seconds),
-                        "dense", judged_json(r->loss, r->value), "proposal", "sparsity", pare_json_number(r->sparsity),
-                        "split", judged_json(r->proposed_loss, r->proposed_value), "ranked",
-                        judged_json(r->ranked_loss, r->ranked_value), "classes", classes, "layers", layers, "version",
+                        "dense", judged_json(r->loss, r->value), "proposal", "target", r->target, "requested",
+                        pare_json_number(r->requested), "sparsity", pare_json_number(r->sparsity), "split",
+                        judged_json(r->split_loss, r->split_value), "ranked", judged_json(r->ranked_loss, r->ranked_value),
+                        "by", r->by_scores ? "ranked" : "split", "classes", classes, "layers", layers, "version",
                         pare_json_text(r->version));
   return pare_json_print(o);
 }
@@ -129,12 +130,12 @@ bool pare_sweep_report_page(FILE *f, const PareSweepReport *r) {
     if (!*r->curves[i].name) class_chart(f, r, &r->curves[i]);
   fputs("</div>\n", f);
   table(f, r);
-  fprintf(f, "<h2>A split of the budget</h2>\n<div class=\"panel\"><p>At %.4g %% of the groups of each class, kept as the last "
-          "column says (the loss rises alike in every layer when one more goes): %s %.4g, ", 100 * r->sparsity, r->loss_name,
-          r->proposed_loss);
+  fprintf(f, "<h2>A split of the budget</h2>\n<div class=\"panel\"><p>Without %.4g %% of the groups (%s %.4g). By the curves (the "
+          "loss rises alike in every layer when one more goes): %s %.4g, ", 100 * r->sparsity, r->target, r->requested,
+          r->loss_name, r->split_loss);
   pare_page_text(f, r->metric);
-  fprintf(f, " %.4g. By scores alone, as compress would: %.4g, %.4g. The whole model: %.4g, %.4g.</p></div>\n",
-          r->proposed_value, r->ranked_loss, r->ranked_value, r->loss, r->value);
+  fprintf(f, " %.4g. By scores alone, as compress would: %.4g, %.4g. The whole model: %.4g, %.4g. The last column is that %s.</p></div>\n",
+          r->split_value, r->ranked_loss, r->ranked_value, r->loss, r->value, r->by_scores ? "by scores" : "by the curves");
   pare_page_end(f);
   return !ferror(f);
 }

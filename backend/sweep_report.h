@@ -22,7 +22,9 @@ typedef struct PareSweepReportCurve {
 typedef struct PareSweepReport {
   const char *version, *model, *method, *metric, *loss_name;
   double loss, value; /* of the whole model */
-  double sparsity, proposed_loss, proposed_value, ranked_loss, ranked_value;
+  const char *target;
+  double requested, sparsity, split_loss, split_value, ranked_loss, ranked_value;
+  bool by_scores;
   int64_t samples;
   double seconds;
   size_t ncurves;

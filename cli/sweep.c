@@ -9,7 +9,7 @@
 
 /* Of options.def. */
 static const char *const shared[] = {
-    "train", "eval",   "sparsity", "prune",  "method",  "ranking",   "floor",   "align",   "importance", "eta",
+    "train", "eval",   "sparsity", "target", "prune",  "method",  "ranking",   "floor",   "align",   "importance", "eta",
     "rank",  "alpha",  "loss",     "batch",  "seed",    "threads",   "device",  "include", "exclude",    "precision",
     "temperature", "metric", "save-plan", "report",
 };
@@ -63,7 +63,7 @@ static void print(const PareSweepResult *r) {
   int width = name_width(r);
   printf("%-*s", width, r->loss_name);
   for (size_t k = 0; r->ncurves && k < r->curves[0].npoints; k++) printf(" %*.4g %%", COLUMN - 2, 100 * r->curves[0].points[k].share);
-  snprintf(kept, sizeof kept, "at %.4g %%", 100 * r->sparsity);
+  snprintf(kept, sizeof kept, "less %.4g %%", 100 * r->sparsity);
   printf(" %12s\n", kept);
   for (size_t i = 0; i < r->ncurves; i++) {
     if (*r->curves[i].name) continue;
@@ -73,9 +73,9 @@ static void print(const PareSweepResult *r) {
   }
   putchar('\n');
   judged(r, "the whole model", r->loss, r->value);
-  snprintf(what, sizeof what, "less %.4g %%, split as above", 100 * r->sparsity);
-  judged(r, what, r->proposed_loss, r->proposed_value);
-  snprintf(what, sizeof what, "less %.4g %%, by scores alone", 100 * r->sparsity);
+  snprintf(what, sizeof what, "%s %.4g, by curves%s", r->target, r->requested, r->by_scores ? "" : ", as above");
+  judged(r, what, r->split_loss, r->split_value);
+  snprintf(what, sizeof what, "%s %.4g, by scores%s", r->target, r->requested, r->by_scores ? ", as above" : "");
   judged(r, what, r->ranked_loss, r->ranked_value);
   printf("%" PRId64 " samples, nothing tuned, scored by %s\n", r->samples, r->method);
 }

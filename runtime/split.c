@@ -47,12 +47,12 @@ static PareStatus split_kind(PareCtx *c, size_t n, const PareLayer *layer, const
   return PARE_OK;
 }
 
-PareStatus pare_split_by_loss(PareCtx *c, size_t n, const PareLayer *layer, const PareLossCurve *curve, double ratio,
+PareStatus pare_split_by_loss(PareCtx *c, size_t n, const PareLayer *layer, const PareLossCurve *curve, const double *ratio,
                               int64_t *dead) {
   PareMark mark = pare_arena_mark(c->scratch);
   for (size_t i = 0; i < n; i++) dead[i] = -1;
   for (size_t i = 0; i < n; i++)
-    if (dead[i] < 0) PARE_TRY(split_kind(c, n, layer, curve, i, ratio, dead));
+    if (dead[i] < 0) PARE_TRY(split_kind(c, n, layer, curve, i, ratio[layer[i].kind], dead));
   pare_arena_rewind(c->scratch, mark);
   return PARE_OK;
 }

@@ -11,10 +11,10 @@ typedef struct PareLossCurve {
   const double *loss;
 } PareLossCurve;
 
-/* Of each kind round(ratio · n) groups go, at the same rise of the loss for the next group in every layer of the kind, as
+/* Of each kind round(ratio[kind] · n) groups go, at the same rise of the loss for the next group in every layer of the kind, as
  * nearly as whole groups, or blocks, allow; curves are linear between their points. layer[i] gives kind, count, least and
  * multiple. To dead[i], how many of layer i. */
 PARE_MUST_USE PareStatus pare_split_by_loss(PareCtx *c, size_t n, const PareLayer *layer, const PareLossCurve *curve,
-                                            double ratio, int64_t *dead);
+                                            const double *ratio, int64_t *dead);
 
 #endif

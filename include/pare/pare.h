@@ -227,9 +227,12 @@ typedef struct PareSweepResult {
   bool share;             /* it is printed in % */
   const char *loss_name;  /* "ce", "bce", "mse" against labels; else of the whole model's outputs: "kl", "1 - cosine" */
   double loss, value;     /* of the whole model */
-  double sparsity;        /* that the proposal is for */
-  double proposed_loss, proposed_value; /* of the model that is cut as is proposed, nothing tuned */
-  double ranked_loss, ranked_value;     /* of one that is cut as compress would, by --ranking */
+  const char *target;     /* that the proposal is for: "sparsity" of each class, "params", "macs" or "bytes" that stay */
+  double requested;
+  double sparsity;        /* share of all groups that goes */
+  double split_loss, split_value;   /* of the model that is cut where the curves say, nothing tuned */
+  double ranked_loss, ranked_value; /* of one that is cut as compress would, by --ranking */
+  bool by_scores;         /* the latter has less of a loss, and is what is proposed */
   int64_t samples;
   size_t ncurves;
   const PareSweepCurve *curves; /* classes first, then dimensions */
@@ -238,7 +241,7 @@ typedef struct PareSweepResult {
 } PareSweepResult;
 
 /* The curve of the loss over sparsity, before any tuning, of every class and dimension that o->prune names, and a
- * proposal of what each should keep at o->sparsity; of the other options those that scores, data, device and what may
+ * proposal of what each should keep at o->sparsity or o->target (but latency); of the other options those that scores, data, device and what may
  * go depend on are read. o->save_plan, if any, gets the proposal as a plan for compress, o->report the page. */
 PARE_API int pare_sweep(const char *model, const PareCompressOptions *o, const PareHooks *h, PareSweepResult **out,
                         PareError *e);
