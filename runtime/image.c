@@ -47,19 +47,31 @@ static void jpeg_message(j_common_ptr j, int level) {
   if (level < 0 && j->err->msg_code == JWRN_JPEG_EOF) jpeg_fail(j);
 }
 
+/* Of inks, 255 where there is none as Adobe's programs store them, what is left of white, as Pillow rounds it. */
+static void rgb_of_cmyk(int64_t n, const uint8_t *cmyk, uint8_t *rgb) {
+  for (int64_t i = 0; i < n; i++)
+    for (int k = 0; k < 3; k++) {
+      unsigned white = cmyk[4 * i + 3], ink = (255u - cmyk[4 * i + k]) * white + 128;
+      rgb[3 * i + k] = (uint8_t)(white - (((ink >> 8) + ink) >> 8));
+    }
+}
+
 /* All that lives across the jump is in *j and *out. */
 static PareStatus jpeg_rows(PareCtx *c, PareArena *a, const char *file, struct jpeg_decompress_struct *j,
                             PareImage *out) {
   jpeg_read_header(j, TRUE);
   bool grey = j->jpeg_color_space == JCS_GRAYSCALE;
-  if (j->jpeg_color_space == JCS_CMYK || j->jpeg_color_space == JCS_YCCK)
-    return image_error(c, file, PARE_DATA, "a CMYK picture: convert it to RGB");
-  j->out_color_space = grey ? JCS_GRAYSCALE : JCS_RGB;
+  bool inks = j->jpeg_color_space == JCS_CMYK || j->jpeg_color_space == JCS_YCCK;
+  j->out_color_space = grey ? JCS_GRAYSCALE : inks ? JCS_CMYK : JCS_RGB;
   PARE_TRY(new_image(c, a, file, j->image_height, j->image_width, grey ? 1 : 3, out));
+  uint8_t *four = inks ? pare_arena_alloc(a, (size_t)out->w, 4) : NULL;
+  if (inks && !four) return pare_nomem(c);
   jpeg_start_decompress(j);
   while (j->output_scanline < j->output_height) {
-    JSAMPROW row = out->px + (size_t)j->output_scanline * (size_t)out->w * (size_t)out->channels;
+    uint8_t *at = out->px + (size_t)j->output_scanline * (size_t)out->w * (size_t)out->channels;
+    JSAMPROW row = inks ? four : at;
     jpeg_read_scanlines(j, &row, 1);
+    if (inks) rgb_of_cmyk(out->w, four, at);
   }
   jpeg_finish_decompress(j);
   return PARE_OK;

@@ -25,6 +25,8 @@ typedef struct Folder {
 
 typedef PARE_VEC(const char *) Names;
 
+enum { MOST_NESTED = 32 }; /* folders; links may go round in circles */
+
 static int by_name(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
 
 static bool is_picture(const char *name) {
@@ -32,40 +34,76 @@ static bool is_picture(const char *name) {
   return dot && (!strcasecmp(dot, ".jpg") || !strcasecmp(dot, ".jpeg") || !strcasecmp(dot, ".png"));
 }
 
-/* The names in `path` that are sub-folders, or else pictures; sorted. */
-static PareStatus list(Folder *f, const char *path, bool folders, Names *out) {
+/* Whether what `path` names is a folder, a file that is a picture, or neither. */
+typedef enum What { FOLDER, PICTURE, OTHER } What;
+
+static PareStatus look_at(Folder *f, const char *path, What *what) {
+  struct stat st;
+  PareData named = {.file = path};
+  if (stat(path, &st) < 0) return pare_data_error(f->c, &named, PARE_IO, "%s", strerror(errno));
+  *what = S_ISDIR(st.st_mode) ? FOLDER : S_ISREG(st.st_mode) && is_picture(path) ? PICTURE : OTHER;
+  return PARE_OK;
+}
+
+/* The names in `path` of one kind, sorted, without hidden ones. */
+static PareStatus list(Folder *f, const char *path, What kind, Names *out) {
   PareData named = {.file = path};
   DIR *dir = opendir(path);
   if (!dir) return pare_data_error(f->c, &named, PARE_IO, "cannot read the folder: %s", strerror(errno));
   PareStatus s = PARE_OK;
   for (struct dirent *e; s == PARE_OK && (e = readdir(dir));) {
+    What what;
     if (e->d_name[0] == '.') continue;
-    struct stat st;
     char *name = pare_arena_printf(f->names, "%s/%s", path, e->d_name);
-    if (!name) s = pare_nomem(f->c);
-    else if (stat(name, &st) < 0) s = pare_data_error(f->c, &named, PARE_IO, "%s: %s", e->d_name, strerror(errno));
-    else if (folders ? !S_ISDIR(st.st_mode) : !S_ISREG(st.st_mode) || !is_picture(name)) continue;
-    else if (!pare_vec_push(f->names, out, name)) s = pare_nomem(f->c);
+    s = name ? look_at(f, name, &what) : pare_nomem(f->c);
+    if (s == PARE_OK && what == kind && !pare_vec_push(f->names, out, name)) s = pare_nomem(f->c);
   }
   closedir(dir);
   if (s == PARE_OK && out->n) qsort(out->at, out->n, sizeof *out->at, by_name);
   return s;
 }
 
+/* `path` and the folders in it, at any depth. */
+static PareStatus list_nested(Folder *f, const char *path, int depth, Names *out) {
+  Names inner = {0};
+  PareData named = {.file = path};
+  if (depth > MOST_NESTED) return pare_data_error(f->c, &named, PARE_DATA, "more than %d folders in each other", MOST_NESTED);
+  if (!pare_vec_push(f->names, out, path)) return pare_nomem(f->c);
+  PARE_TRY(list(f, path, FOLDER, &inner));
+  for (size_t i = 0; i < inner.n; i++) PARE_TRY(list_nested(f, inner.at[i], depth + 1, out));
+  return PARE_OK;
+}
+
+static PareStatus find_in(Folder *f, const char *folder, int64_t label, Names *others) {
+  Names files = {0};
+  PARE_TRY(list(f, folder, PICTURE, &files));
+  PARE_TRY(list(f, folder, OTHER, others));
+  for (size_t i = 0; i < files.n; i++)
+    if (!pare_vec_push(f->names, &f->pictures, ((Picture){files.at[i], label}))) return pare_nomem(f->c);
+  return PARE_OK;
+}
+
+/* Folder by folder in the order of their paths, as torchvision's ImageFolder walks them. */
+static PareStatus find_class(Folder *f, const char *path, int64_t label, Names *others) {
+  Names folders = {0};
+  size_t before = f->pictures.n;
+  const char *name = strrchr(path, '/') + 1;
+  PARE_TRY(list_nested(f, path, 0, &folders));
+  qsort(folders.at, folders.n, sizeof *folders.at, by_name);
+  for (size_t i = 0; i < folders.n; i++) PARE_TRY(find_in(f, folders.at[i], label, others));
+  if (f->pictures.n == before)
+    return pare_data_error(f->c, f->d, PARE_DATA, "class folder '%s' holds no .jpg, .jpeg or .png file", name);
+  pare_log(f->c, 0, "label %" PRId64 ": %s (%zu pictures)", label, name, f->pictures.n - before);
+  return PARE_OK;
+}
+
 static PareStatus find_pictures(Folder *f, const char *path) {
-  Names classes = {0};
-  PARE_TRY(list(f, path, true, &classes));
+  Names classes = {0}, others = {0};
+  PARE_TRY(list(f, path, FOLDER, &classes));
   if (!classes.n) return pare_data_error(f->c, f->d, PARE_DATA, "no sub-folders: one per class is wanted");
-  for (size_t k = 0; k < classes.n; k++) {
-    Names files = {0};
-    PARE_TRY(list(f, classes.at[k], false, &files));
-    if (!files.n)
-      return pare_data_error(f->c, f->d, PARE_DATA, "class folder '%s' holds no .jpg, .jpeg or .png file",
-                             strrchr(classes.at[k], '/') + 1);
-    pare_log(f->c, 0, "label %zu: %s (%zu pictures)", k, strrchr(classes.at[k], '/') + 1, files.n);
-    for (size_t i = 0; i < files.n; i++)
-      if (!pare_vec_push(f->names, &f->pictures, ((Picture){files.at[i], (int64_t)k}))) return pare_nomem(f->c);
-  }
+  for (size_t k = 0; k < classes.n; k++) PARE_TRY(find_class(f, classes.at[k], (int64_t)k, &others));
+  if (others.n) pare_log(f->c, 0, "%zu files are passed over, neither .jpg, .jpeg nor .png: %s%s", others.n, others.at[0],
+                         others.n > 1 ? " .." : "");
   return PARE_OK;
 }
 

@@ -18,9 +18,9 @@ typedef struct PareImageOptions {
   float std[3];     /* 0 stands for 1 */
 } PareImageOptions;
 
-/* Reads a folder with a sub-folder per class of .jpg, .jpeg or .png files.
- * Classes are counted in sorted order, which the log tells, files too; hidden
- * and other files are passed over. Adds "labels", i64 [N]. A picture that
+/* Reads a folder with a sub-folder per class of .jpg, .jpeg or .png files, or of further folders with such. Classes are
+ * counted in sorted order, which the log tells, files too, folder by folder; hidden and other files are passed over, and
+ * the log says how many of the latter. Adds "labels", i64 [N]. A picture that
  * cannot be decoded is PARE_FORMAT naming it. Pair: pare_data_free. */
 PARE_MUST_USE PareStatus pare_images_read(PareCtx *c, const char *folder, const PareImageOptions *opt, PareData **out);
 
@@ -32,7 +32,7 @@ typedef struct PareImage {
 } PareImage;
 
 /* Decodes a JPEG or PNG (told by its first bytes) to 1 or 3 channels in `a`;
- * alpha is dropped, 16 bits become 8, luma is PIL's. `data` errors name `file`. */
+ * alpha is dropped, 16 bits become 8, luma and RGB of CMYK are PIL's. `data` errors name `file`. */
 PARE_MUST_USE PareStatus pare_image_decode(PareCtx *c, PareArena *a, const char *file, const uint8_t *bytes, size_t n,
                                            int channels, PareImage *out);
 /* With antialias: bit for bit Image.resize(BILINEAR) or BICUBIC of Pillow 4 to 12
