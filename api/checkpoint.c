@@ -1,22 +1,24 @@
-/* checkpoint.c - one versioned file: a header, then plain arrays, then a checksum. */
+/* checkpoint.c - one versioned file: a header, the options as text, plain arrays, and a checksum. */
 #include "api/checkpoint.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
+#include "api/options.h"
 #include "api/tuner_parts.h"
 #include "base/file.h"
 #include "proto/wire.h"
 
 typedef struct Header {
-  char magic[8]; /* "PARECKP4" */
+  char magic[8]; /* "PARECKP5" */
   uint64_t fingerprint;
+  int64_t options; /* bytes of their text */
   int64_t step, steps, tuned;
   double loss, mu;
 } Header;
 
-static const char MAGIC[8] = {'P', 'A', 'R', 'E', 'C', 'K', 'P', '4'};
+static const char MAGIC[8] = {'P', 'A', 'R', 'E', 'C', 'K', 'P', '5'};
 
 static uint64_t hash(uint64_t h, const void *p, size_t n) { /* FNV-1a */
   for (size_t i = 0; i < n; i++) h = (h ^ ((const uint8_t *)p)[i]) * 1099511628211u;
@@ -38,7 +40,8 @@ static uint64_t fingerprint(const PareTuner *t) {
                     o->lr_decay, t->spec.bf16, o->steps, t->nsamples, (int64_t)t->model->file.len,
                     (int64_t)t->dims->dims.n, t->planned, o->schedule, o->curve, o->regrow, t->spec.teach_outputs,
                     (int64_t)t->spec.hidden.at.n, t->reconstructs, t->spec.loss == PARE_LOSS_KD, isnan(t->mu) != 0,
-                    o->adapter, o->granularity, o->adapter_init, o->lora_scale, t->keeps_all};
+                    o->adapter, o->granularity, o->adapter_init, o->lora_scale, t->keeps_all,
+                    t->reconstruction_judged};
   double reals[] = {o->alpha, o->eta, o->ema, o->lr, o->lr_warmup, o->weight_decay, o->clip, o->temperature,
                     o->prune_warmup, o->prune_cooldown, o->epochs, t->ratio, o->floor, o->hidden_weight, o->mu, o->mu_ramp};
   h = hash(hash(h, ints, sizeof ints), reals, sizeof reals);
@@ -63,6 +66,59 @@ static uint64_t fingerprint(const PareTuner *t) {
   for (size_t i = 0; t->data && i < t->data->narrays; i++)
     h = hash_head(h, &t->data->arrays[i].type, t->data->arrays[i].data);
   return h;
+}
+
+/* --- what differs --- */
+
+/* Every option as "name value", a line each: what is told when a checkpoint does not fit. */
+static PareStatus options_text(PareTuner *t, PareBuf *out) {
+  for (int id = 0; id < PARE_OPTION_COUNT; id++) {
+    bool quoted;
+    const char *value = pare_option_text(out->arena, t->o, id, &quoted), *name = pare_option_name(id);
+    if (!value) return pare_nomem(t->c);
+    pare_buf_put(out, name, strlen(name));
+    pare_buf_put(out, " ", 1);
+    pare_buf_put(out, value, strlen(value));
+    pare_buf_put(out, "\n", 1);
+  }
+  return PARE_OK;
+}
+
+/* Of those that may be others when a run goes on. */
+static bool may_differ(const char *line, size_t n) {
+  static const int free_to[] = {PARE_OPTION_ID_threads, PARE_OPTION_ID_device, PARE_OPTION_ID_checkpoint, PARE_OPTION_ID_resume,
+                                PARE_OPTION_ID_report, PARE_OPTION_ID_overwrite, PARE_OPTION_ID_time_limit,
+                                PARE_OPTION_ID_eval, PARE_OPTION_ID_metric, PARE_OPTION_ID_max_drop, PARE_OPTION_ID_dump_after,
+                                PARE_OPTION_ID_save_masked, PARE_OPTION_ID_save_plan, PARE_OPTION_ID_save_adapters,
+                                PARE_OPTION_ID_save_base};
+  for (size_t i = 0; i < sizeof free_to / sizeof *free_to; i++) {
+    const char *name = pare_option_name(free_to[i]);
+    if (strlen(name) <= n && !memcmp(line, name, strlen(name)) && line[strlen(name)] == ' ') return true;
+  }
+  return false;
+}
+
+static size_t line_length(const char *at, const char *end) {
+  const char *stop = memchr(at, '\n', (size_t)(end - at));
+  return (size_t)((stop ? stop : end) - at);
+}
+
+/* The first option that is another: "--lr 0.01, and was 0.001". NULL: none is, or memory is out. */
+static const char *first_difference(PareTuner *t, const char *was, size_t n) {
+  PareBuf now = {.arena = t->c->scratch};
+  if (options_text(t, &now) != PARE_OK || now.failed) return NULL;
+  const char *a = was, *a_end = was + n, *b = (const char *)now.at, *b_end = b + now.n;
+  while (a < a_end && b < b_end) {
+    size_t x = line_length(a, a_end), y = line_length(b, b_end), name = 0;
+    if ((x != y || memcmp(a, b, x)) && !may_differ(b, y)) {
+      while (name < x && name < y && a[name] == b[name] && a[name] != ' ') name++;
+      const char *value = name < x ? a + name + 1 : a + name;
+      return pare_arena_printf(t->c->scratch, "--%.*s, and was%s%.*s", (int)y, b, value < a + x ? " " : " not given",
+                               (int)(a + x - value), value);
+    }
+    a += x + 1, b += y + 1;
+  }
+  return NULL;
 }
 
 /* One walk over everything that is saved, in a fixed order: it writes or reads. */
@@ -151,7 +207,12 @@ PareStatus pare_checkpoint_save(PareTuner *t, const char *dir) {
   Header h = {.fingerprint = fingerprint(t), .step = t->step, .steps = t->schedule.steps, .tuned = t->tuned,
               .loss = t->loss, .mu = t->mu};
   memcpy(h.magic, MAGIC, sizeof MAGIC);
+  PareBuf text = {.arena = t->c->scratch};
+  PARE_TRY(options_text(t, &text));
+  h.options = (int64_t)text.n;
   pare_buf_put(&b, &h, sizeof h);
+  pare_buf_put(&b, text.at, text.n);
+  b.failed |= text.failed;
   PARE_TRY(walk(&(Walk){.out = &b}, t));
   uint64_t sum = hash(14695981039346656037u, b.at, b.n);
   pare_buf_put(&b, &sum, sizeof sum);
@@ -171,9 +232,14 @@ static PareStatus read_state(PareTuner *t, const PareFile *f, const char *path) 
   memcpy(&sum, f->data + f->len - sizeof sum, sizeof sum);
   if (memcmp(h.magic, MAGIC, sizeof MAGIC) || sum != hash(14695981039346656037u, f->data, f->len - sizeof sum))
     return pare_error(t->c, PARE_FORMAT, "'%s' is no checkpoint, or damaged", path);
-  if (h.fingerprint != fingerprint(t))
-    return pare_error(t->c, PARE_USAGE, "'%s' belongs to another model or other options", path);
-  Walk w = {.in = f->data + sizeof h, .end = f->data + f->len - sizeof sum, .fits = true};
+  if (h.options < 0 || (uint64_t)h.options > f->len - sizeof h - sizeof sum)
+    return pare_error(t->c, PARE_FORMAT, "'%s' has the wrong size", path);
+  if (h.fingerprint != fingerprint(t)) {
+    const char *other = first_difference(t, (const char *)f->data + sizeof h, (size_t)h.options);
+    return pare_error(t->c, PARE_USAGE, "'%s' belongs to another run: %s", path,
+                      other ? other : "the model, the adapters, the teacher or the data are others");
+  }
+  Walk w = {.in = f->data + sizeof h + h.options, .end = f->data + f->len - sizeof sum, .fits = true};
   PARE_TRY(walk(&w, t));
   if (!w.fits || w.in != w.end) return pare_error(t->c, PARE_FORMAT, "'%s' has the wrong size", path);
   t->step = h.step;

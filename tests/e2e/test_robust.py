@@ -124,12 +124,18 @@ def test_a_checkpoint_of_other_options_data_or_weights_is_refused(tmp_path):
     arrays = dict(np.load(data))
     np.savez(tmp_path / "d2.npz", **{k: v[::-1] for k, v in arrays.items()})
     again = ["--resume", *args]
-    for path, train, more in [(model(VIT), data, ["--steps", 100001]), (model(VIT), data, ["--steps", 100000, "--rank", 4]),
-                              (model(VIT), data, ["--steps", 100000, "--prune", "ffn"]),
-                              (tmp_path / "tuned.onnx", data, ["--steps", 100000]),
-                              (model(VIT), tmp_path / "d2.npz", ["--steps", 100000])]:
-        said = run("compress", path, tmp_path / "o.onnx", "--train", train, *more, *again, code=2).stderr
-        assert "belongs to another model or other options" in said
+    (tmp_path / "d3.npz").write_bytes((tmp_path / "d2.npz").read_bytes())
+    (tmp_path / "d2.npz").rename(tmp_path / "d.npz")
+    for path, train, more, says in [(model(VIT), "d3.npz", ["--steps", 100001], "--train "),
+                                    (model(VIT), "d.npz", ["--steps", 100001], "--steps 100001, and was 100000"),
+                                    (model(VIT), "d.npz", ["--steps", 100000, "--rank", 4], "--rank 4, and was 8"),
+                                    (model(VIT), "d.npz", ["--steps", 100000, "--prune", "ffn", "--threads", 1],
+                                     "--prune ffn, and was heads,ffn"),
+                                    (model(VIT), "d.npz", ["--steps", 100000, "--include", "q"], "--include q, and was"),
+                                    (tmp_path / "tuned.onnx", "d.npz", ["--steps", 100000], "the model, the adapters"),
+                                    (model(VIT), "d.npz", ["--steps", 100000], "or the data are others")]:
+        said = run("compress", path, tmp_path / "o.onnx", "--train", tmp_path / train, *more, *again, code=2).stderr
+        assert "belongs to another run: " in said and says in said, said
     for broken in (state[:-9], state[:40] + b"\xff" + state[41:], b""):
         (tmp_path / "state" / "state.pare").write_bytes(broken)
         run("compress", model(VIT), tmp_path / "o.onnx", "--train", data, "--steps", 100000, *again, code=4)

@@ -239,7 +239,7 @@ def test_a_run_that_is_interrupted_ends_with_the_bytes_of_an_unbroken_one(tmp_pa
     assert (tmp_path / "broken.onnx").read_bytes() == (tmp_path / "whole.onnx").read_bytes()
     said = run("compress", model, tmp_path / "broken.onnx", "--train", tmp_path / "d.npz", "--steps", 3000, "--batch", 8,
                "--checkpoint", tmp_path / "state", "--resume", "-q", *options[2:], code=2).stderr
-    assert "belongs to another model or other options" in said
+    assert "belongs to another run: --trainable" in said
 
 
 # --- fresh classifiers ---
