@@ -4,6 +4,7 @@
 
 #include "api/align.h"
 #include "api/tuner_parts.h"
+#include "runtime/blocks.h"
 
 /* Which share of the groups of each kind goes in the end; one of all under --ranking cost. */
 typedef struct Ratios {
@@ -23,6 +24,26 @@ static PareStatus list_layers(const PareTuner *t, unsigned kinds, PareLayer *lay
                      .curve = t->goal.curve ? t->goal.curve[i] : NULL};
     PARE_TRY(pare_align_multiple(t->c, t->dims, d, t->o->align, &l->multiple));
   }
+  return PARE_OK;
+}
+
+PareStatus pare_tuner_check_room(PareTuner *t) {
+  PareMark mark = pare_arena_mark(t->c->scratch);
+  PareLayer *layer = PARE_NEW_N(t->c->scratch, t->dims->dims.n + 1, PareLayer);
+  double all = 0, most = 0;
+  size_t n;
+  if (!layer) return pare_nomem(t->c);
+  PARE_TRY(list_layers(t, ~0u, layer, &n));
+  for (size_t i = 0; i < n; i++) {
+    all += (double)layer[i].count;
+    most += (double)(layer[i].count - pare_block_least(&layer[i]));
+  }
+  pare_arena_rewind(t->c->scratch, mark);
+  if (most == 0 && t->ratio > 0)
+    return pare_error(t->c, PARE_TARGET, "nothing may go: --floor %g%s keeps every group of every layer", t->o->floor,
+                      t->o->align > 1 ? " and --align" : "");
+  if (most < floor(t->ratio * all))
+    pare_log(t->c, 0, "--floor and --align let %.0f of %.0f groups go, not %g of them", most, all, t->ratio);
   return PARE_OK;
 }
 

@@ -6,6 +6,7 @@
 #include "api/call.h"
 #include "api/checkpoint.h"
 #include "api/forward.h"
+#include "api/idle_options.h"
 #include "api/options.h"
 #include "api/reconstruct.h"
 #include "api/score_obs.h"
@@ -424,11 +425,9 @@ static bool is_idle(const PareTuner *t) {
   return plain && !t->schedule.steps && t->criterion->needs == PARE_NEEDS_NOTHING && !t->o->resume;
 }
 
-PareStatus pare_tuner_init(PareTuner *t, PareCtx *c, PareArena *arena, const PareModel *model, const PareGraph *dense,
-                           PareDims *dims, const PareCompressOptions *o, const PareHooks *h, const PareData *data,
-                           const int64_t *samples, int64_t nsamples, PareDevice *device) {
-  *t = (PareTuner){.c = c, .o = o, .h = h, .model = model, .dense = dense, .data = data, .samples = samples, .nsamples = nsamples,
-                   .arena = arena, .device = device, .dims = dims, .loss = NAN, .mu = NAN};
+/* What goes, how it is scored, and what is tuned. */
+static PareStatus choose_all(PareTuner *t) {
+  const PareCompressOptions *o = t->o;
   t->keeps_all = keeps_all(o);
   t->ratio = t->keeps_all ? 0 : o->sparsity;
   t->ranking = choose_ranking(o);
@@ -450,12 +449,28 @@ PareStatus pare_tuner_init(PareTuner *t, PareCtx *c, PareArena *arena, const Par
   PARE_TRY(choose_precision(t));
   PARE_TRY(choose_trained(t));
   if (o->granularity) PARE_TRY(pare_tuner_choose_elements(t));
-  PARE_TRY(choose_reconstruction(t));
-  if (!data) return stand_in(t);
-  PARE_TRY(pare_find_aside(c, arena, t->dense, data, &t->aside));
-  PARE_TRY(pare_tell_aside(c, t->dense, &t->aside));
+  return choose_reconstruction(t);
+}
+
+/* What losses and scores read of the data. */
+static PareStatus choose_data(PareTuner *t) {
+  if (!t->data) return stand_in(t);
+  PARE_TRY(pare_find_aside(t->c, t->arena, t->dense, t->data, &t->aside));
+  PARE_TRY(pare_tell_aside(t->c, t->dense, &t->aside));
   t->spec.aside = t->aside.of;
   return pare_tuner_choose_teacher(t);
+}
+
+PareStatus pare_tuner_init(PareTuner *t, PareCtx *c, PareArena *arena, const PareModel *model, const PareGraph *dense,
+                           PareDims *dims, const PareCompressOptions *o, const PareHooks *h, const PareData *data,
+                           const int64_t *samples, int64_t nsamples, PareDevice *device) {
+  *t = (PareTuner){.c = c, .o = o, .h = h, .model = model, .dense = dense, .data = data, .samples = samples, .nsamples = nsamples,
+                   .arena = arena, .device = device, .dims = dims, .loss = NAN, .mu = NAN};
+  PARE_TRY(choose_all(t));
+  PARE_TRY(choose_data(t));
+  if (!*o->target && !o->granularity && !t->planned) PARE_TRY(pare_tuner_check_room(t));
+  pare_tuner_tell_idle(t);
+  return PARE_OK;
 }
 
 double pare_tuner_cost(const PareTuner *t, size_t dim) {

@@ -17,6 +17,8 @@ void pare_tuner_count_in(const PareTuner *t, bool *const *keep, int64_t *all, in
  * Scores alone need its outputs only. */
 PARE_MUST_USE PareStatus pare_tuner_choose_teacher(PareTuner *t);
 
+/* That floors and multiples let as much go as is asked for: else the log tells, or PARE_TARGET where they let nothing go. */
+PARE_MUST_USE PareStatus pare_tuner_check_room(PareTuner *t);
 /* Kills groups by their scores, to a share, 0 to 1, of what shall go in the end. */
 PARE_MUST_USE PareStatus pare_tuner_prune(PareTuner *t, double share);
 
