@@ -8,7 +8,8 @@
 Every method has the same samples, steps and batch, and the same four learning rates to choose from, at half of heads and
 channels, with seed 0, on training samples that are held out; the test samples decide nothing. A run's result is a line of
 OUT/paper-DATE.jsonl as soon as it is there, and is not run again; a table is OUT/paper-DATE-tableN.md with a picture
-beside it. A cell that has no meaning (a criterion of groups for single elements) or that pare refuses holds a dash.
+beside it. A cell that has no meaning (a criterion of groups for single elements) or that pare refuses holds a dash, and pare's
+reason is told below the table.
 --jobs N runs are made at a time, cores / N threads each; what table 5 says of time is of runs by themselves. --task is
 one more of texts, under a name of its own, and may be given again. Numbers are judged by Pearson's correlation."""
 import argparse
@@ -27,7 +28,7 @@ import threading
 
 import numpy as np
 
-HELD_OUT = 3000
+HELD_OUT, HELD_OUT_OF = 3000, 5  # samples, and of few the part that they are
 FEW = 64
 QUICK_TEST = 500  # samples: judging takes longer than so short a run
 RATES = (1e-4, 3e-4, 1e-3, 3e-3)
@@ -76,7 +77,7 @@ class Bench:
     """The runs that there are, by what they were run with."""
 
     def __init__(self, args):
-        self.args, self.runs, self.lock = args, {}, threading.Lock()
+        self.args, self.runs, self.refusals, self.lock = args, {}, {}, threading.Lock()
         self.path = pathlib.Path(args.out) / f"paper-{args.date}{'-quick' if args.quick else ''}.jsonl"
         if self.path.exists():
             for line in self.path.read_text().splitlines():
@@ -133,10 +134,11 @@ class Bench:
     def cell(self, task, method, sparsity, kind="test"):
         """The runs of all seeds, or of the first alone where they are timed; none where pare refuses it."""
         rate = f"{self.rate(task, method):g}"
-        rows = []
+        rows, self.refusals[task["name"], method, sparsity] = [], None
         for seed in range(1 if kind == "timed" else self.args.seeds):
             row = self.run(task, (*with_sparsity(method, sparsity), "--lr", rate, "--seed", str(seed)), kind)
             if "refused" in row:
+                self.refusals[task["name"], method, sparsity] = row["refused"]
                 return []
             rows.append(row)
         return rows
@@ -254,19 +256,27 @@ def table(bench, number, tasks):
         svg = stem.with_name(f"{stem.name}-{task['name']}.svg")
         svg.write_text(picture(f"{title}: {task['name']}, {one['metric']}", columns,
                                {METHODS[m][0]: [score(r) if r else None for r in row] for m, row in cells.items()}))
+        reasons = {}
+        for m in methods:
+            for column, s in columns.items():
+                why = bench.refusals[task["name"], m, s]
+                if why:
+                    reasons.setdefault((METHODS[m][0], why.split(": ", 1)[-1]), []).append(column)
+        lines += [""] + [f"{name}, {', '.join(cs)}: refused, \"{why}\"." for (name, why), cs in reasons.items()]
         lines += ["", f"![{title}]({svg.name})", ""]
     stem.with_suffix(".md").write_text("\n".join(lines))
     print("\n".join(lines))
 
 
 def split(train, work, name):
-    """Training samples without labels' order in them: what is tuned on, HELD_OUT that choose the learning rate, and FEW of
-    these."""
+    """Training samples without labels' order in them: what is tuned on, HELD_OUT that choose the learning rate (a fifth of
+    few), and FEW of these."""
     paths = [work / f"{name}-{part}.npz" for part in ("tune", "few", "held")]
     if not all(p.exists() for p in paths):
         data = dict(np.load(train))
         order = np.random.default_rng(0).permutation(len(data["labels"]))
-        for path, rows in zip(paths, (order[HELD_OUT:], order[:FEW], order[:HELD_OUT])):
+        held = min(HELD_OUT, len(order) // HELD_OUT_OF)
+        for path, rows in zip(paths, (order[held:], order[:min(FEW, held)], order[:held])):
             np.savez(path, **{k: v[rows] for k, v in data.items()})
     return map(str, paths)
 
