@@ -20,7 +20,8 @@ typedef struct Bench {
   PareDims *d;
   PareGraph *plain, *g; /* bound: the model, the training graph */
   PareAdapters adapters;
-  bool *pruned, sequential, unfused, elements;
+  bool *pruned, sequential, unfused, elements, normalise;
+  unsigned kinds; /* classes that may lose groups; 0: heads and channels */
   PareTrainSpec spec;
   PareTrainGraph t;
   PareProgram *p;
@@ -38,17 +39,19 @@ static void load_for(Bench *b, const char *path, int64_t samples) {
   PareGraph *probe;
   MUST(f, pare_model_load(&f->c, path, &b->m));
   MUST(f, pare_probe_dims(&f->c, f->arena, b->m->graph, 0, &probe));
-  MUST(f, pare_trace_dims(&f->c, f->arena, probe, &b->d));
+  unsigned kinds = b->kinds ? b->kinds : PARE_KIND_BIT(PARE_KIND_HEADS) | PARE_KIND_BIT(PARE_KIND_FFN);
+  MUST(f, b->kinds ? pare_trace_classes(&f->c, f->arena, probe, kinds, &b->d)
+                   : pare_trace_dims(&f->c, f->arena, probe, &b->d));
   MUST(f, pare_find_adapters(&f->c, f->arena, b->d, &(PareAdapterSpec){.rank = RANK, .scale = 6.0 / RANK, .sequential = b->sequential}, &b->adapters));
   for (size_t i = 0; i < b->adapters.at.n; i++) b->adapters.at.at[i].elementwise = b->elements;
   b->plain = bound_at(f, b->m->graph, 2, sizes);
   b->g = bound_at(f, b->m->graph, 2, sizes);
   b->pruned = PARE_NEW_N(f->arena, b->d->dims.n + 1, bool);
   for (size_t i = 0; i < b->d->dims.n; i++)
-    b->pruned[i] = !b->elements && (b->d->dims.at[i].kind == PARE_KIND_HEADS || b->d->dims.at[i].kind == PARE_KIND_FFN);
+    b->pruned[i] = !b->elements && (kinds & PARE_KIND_BIT(b->d->dims.at[i].kind));
   b->spec = (PareTrainSpec){.loss = PARE_LOSS_KD, .teach_outputs = true, .temperature = 2,
                             .criterion = criterion("loraprune"), .power = 2, .eta = 1, .ema = 0.9,
-                            .pruned = b->pruned, .plain = b->unfused};
+                            .pruned = b->pruned, .plain = b->unfused, .normalise = b->normalise};
 }
 
 static void load(Bench *b, const char *path) { load_for(b, path, 3); }
@@ -314,8 +317,8 @@ Test(training, scores_a_weight_where_its_gradient_merges_it_as_it_does_apart) {
 enum { WIDTH = 64, HEADS = 4, CHANNELS = 128 };
 #define VIT "deit-fashion-ts-op17-dyn"
 
-static void supervised(Bench *b, const char *name, int power, double eta) {
-  load(b, fixture(&b->f, VIT));
+static void supervised_on(Bench *b, const char *model, const char *name, int power, double eta) {
+  load(b, fixture(&b->f, model));
   b->spec.loss = PARE_LOSS_CE;
   b->spec.teach_outputs = false;
   b->spec.labels = (PareType){PARE_I64, 1, {b->g->outputs.at[0]->type.dim[0]}};
@@ -323,10 +326,12 @@ static void supervised(Bench *b, const char *name, int power, double eta) {
   b->spec.power = power;
   b->spec.eta = eta;
   build(b);
-  int64_t *label = pare_program_buffer(b->p, b->t.labels);
-  for (int64_t i = 0; i < b->t.labels->type.dim[0]; i++) label[i] = 3 * i + 1;
+  int64_t *label = pare_program_buffer(b->p, b->t.labels), classes = b->plain->outputs.at[0]->type.dim[1];
+  for (int64_t i = 0; i < b->t.labels->type.dim[0]; i++) label[i] = (3 * i + 1) % classes;
   randomise_adapters(b);
 }
+
+static void supervised(Bench *b, const char *name, int power, double eta) { supervised_on(b, VIT, name, power, eta); }
 
 /* Which head or channel element (k, n) of adapter i belongs to: by its place in the block. */
 static int64_t group_of(size_t i, int64_t k, int64_t n) {
@@ -381,11 +386,24 @@ static void add_importance(const Bench *b, size_t i, double *group) {
     }
 }
 
+/* What one weight says of its groups, of unit L2 norm where scores of weights are to be compared (METHOD 2, "Scale");
+ * movement's are changes of the loss, which compare as they are. */
+static void add_own(const Bench *b, const double own[CHANNELS], double *group) {
+  bool normalise = b->spec.normalise && strcmp(b->spec.criterion->name, "movement");
+  double square = 0;
+  for (int g = 0; g < CHANNELS; g++) square += own[g] * own[g];
+  for (int g = 0; g < CHANNELS; g++) group[g] += normalise ? own[g] / sqrt(square) : own[g];
+}
+
 /* Updates the moving averages average[dim][group]; dimensions come in the order of blocks. */
 static void reference(const Bench *b, double average[8][CHANNELS]) {
   double now[8][CHANNELS] = {{0}};
   cr_assert_eq(b->adapters.at.n, 16);
-  for (size_t i = 0; i < 16; i++) add_importance(b, i, now[i / 2]);
+  for (size_t i = 0; i < 16; i++) {
+    double own[CHANNELS] = {0};
+    add_importance(b, i, own);
+    add_own(b, own, now[i / 2]);
+  }
   for (int d = 0; d < 8; d++)
     for (int g = 0; g < CHANNELS; g++) average[d][g] = b->spec.ema * average[d][g] + (1 - b->spec.ema) * now[d][g];
 }
@@ -404,8 +422,8 @@ static void compare_scores(const Bench *b, double average[8][CHANNELS], const ch
   }
 }
 
-static void check_scores(const char *name, int power, double eta, bool sequential) {
-  Bench b = {.sequential = sequential};
+static void check_scores(const char *name, int power, double eta, bool sequential, bool normalise) {
+  Bench b = {.sequential = sequential, .normalise = normalise};
   double average[8][CHANNELS] = {{0}};
   fix_init(&b.f);
   supervised(&b, name, power, eta);
@@ -422,15 +440,15 @@ static void check_scores(const char *name, int power, double eta, bool sequentia
 }
 
 Test(scores, of_the_adapters_are_those_of_double_arithmetic_over_three_steps) {
-  check_scores("loraprune", 2, 1, false);
-  check_scores("loraprune", 1, 0.5, false);
-  check_scores("loraprune", 2, 0.5, true);
+  check_scores("loraprune", 2, 1, false, false);
+  check_scores("loraprune", 1, 0.5, false, false);
+  check_scores("loraprune", 2, 0.5, true, false);
 }
 
 Test(scores, of_magnitude_are_those_of_the_merged_weights) {
-  check_scores("magnitude", 2, 1, false);
-  check_scores("magnitude", 1, 1, false);
-  check_scores("magnitude", 1, 1, true);
+  check_scores("magnitude", 2, 1, false, false);
+  check_scores("magnitude", 1, 1, false, false);
+  check_scores("magnitude", 1, 1, true, false);
 }
 
 static double loss(Bench *b) {
@@ -455,24 +473,39 @@ static double difference(Bench *b, size_t dim, int64_t g) {
   return (at[1] - at[0]) / (2 * (double)h);
 }
 
-Test(scores, of_the_gate_are_squared_finite_differences_of_the_loss) {
-  Bench b = {0};
+/* Four groups of every dimension of these classes; how many dimensions there are. */
+static size_t check_gate(const char *model, unsigned kinds) {
+  Bench b = {.kinds = kinds};
+  size_t checked = 0;
   fix_init(&b.f);
-  supervised(&b, "gate", 2, 1);
+  supervised_on(&b, model, "gate", 2, 1);
   run(&b, PARE_PHASE_TUNE);
   run(&b, PARE_PHASE_RANK);
   for (size_t i = 0; i < b.d->dims.n; i++) {
     if (!b.pruned[i]) continue;
     const PareDim *d = &b.d->dims.at[i];
     double most = 0;
+    int64_t stride = d->count / 4 ? d->count / 4 : 1;
     for (int64_t g = 0; g < d->count; g++) most = fmax(most, sqrt((double)buffer(&b, b.t.score[i])[g]));
-    for (int64_t g = 0; g < d->count; g += d->count / 4) {
+    for (int64_t g = 0; g < d->count; g += stride) {
       double got = sqrt((double)buffer(&b, b.t.score[i])[g]), want = sqrt(1 - b.spec.ema) * fabs(difference(&b, i, g));
-      cr_assert_leq(fabs(got - want), 0.02 * most + 1e-5, "%s, group %ld: %g, not %g", d->name, (long)g, got, want);
+      cr_assert_leq(fabs(got - want), 0.02 * most + 1e-5, "%s, %s, group %ld: %g, not %g", model, d->name, (long)g, got, want);
     }
+    cr_assert_gt(most, 1e-4, "%s, %s: no group matters", model, d->name);
+    checked++;
   }
   unload(&b);
   fix_free(&b.f);
+  return checked;
+}
+
+Test(scores, of_the_gate_are_squared_finite_differences_of_the_loss) {
+  enum { LAYERS = 2 * 4 };
+  cr_assert_eq(check_gate(VIT, 0), LAYERS);
+  cr_assert_gt(check_gate("tinybert-sst2-ts-op17", 0), 3);
+  cr_assert_gt(check_gate("tinybert-sst2-ts-op17", PARE_KIND_BIT(PARE_KIND_DEPTH)), 0);
+  cr_assert_gt(check_gate(VIT, PARE_KIND_BIT(PARE_KIND_DEPTH)), 0);
+  cr_assert_gt(check_gate(VIT, PARE_KIND_BIT(PARE_KIND_HEAD_DIM)), 0);
 }
 
 Test(training, an_update_moves_every_adapter_and_empties_its_gradient) {
@@ -618,8 +651,8 @@ static void expect_near(const Bench *b, double want[8][CHANNELS], const char *wh
   }
 }
 
-static void check_true_scores(const char *name, int power, bool unfused, bool sequential) {
-  Bench b = {.sequential = sequential, .unfused = unfused};
+static void check_true_scores(const char *name, int power, bool unfused, bool sequential, bool normalise) {
+  Bench b = {.sequential = sequential, .unfused = unfused, .normalise = normalise};
   double want[8][CHANNELS] = {{0}};
   fix_init(&b.f);
   supervised(&b, name, power, 1);
@@ -633,7 +666,12 @@ static void check_true_scores(const char *name, int power, bool unfused, bool se
     for (int r = 0; r < runs; r++) run(&b, PARE_PHASE_TUNE);
     bool sum = !strcmp(name, "movement");
     double now[8][CHANNELS] = {{0}};
-    for (size_t i = 0; i < 16; i++) add_true_scores(&b, &truth, i, runs, now[i / 2]);
+    for (size_t i = 0; i < 16; i++) {
+      double own[CHANNELS] = {0};
+      bool norms = !strcmp(name, "wanda"); /* are added up over runs; others are scores of one run after another */
+      add_true_scores(&b, &truth, i, norms ? runs : 1, own);
+      for (int r = 0; r < (norms ? 1 : runs); r++) add_own(&b, own, now[i / 2]);
+    }
     for (int d = 0; d < 8; d++)
       for (int g = 0; g < CHANNELS; g++)
         want[d][g] = sum ? want[d][g] + now[d][g] : b.spec.ema * want[d][g] + (1 - b.spec.ema) * now[d][g];
@@ -646,19 +684,28 @@ static void check_true_scores(const char *name, int power, bool unfused, bool se
 }
 
 Test(scores, of_grad_are_those_of_the_weights_true_gradients) {
-  check_true_scores("grad", 2, false, false);
-  check_true_scores("grad", 1, false, true);
-  check_true_scores("grad", 2, true, false);
-  check_true_scores("grad", 2, true, true);
+  check_true_scores("grad", 2, false, false, false);
+  check_true_scores("grad", 1, false, true, false);
+  check_true_scores("grad", 2, true, false, false);
+  check_true_scores("grad", 2, true, true, false);
 }
 
 Test(scores, of_movement_add_up_what_the_gradient_does_to_the_weights_over_the_steps) {
-  check_true_scores("movement", 2, false, false);
+  check_true_scores("movement", 2, false, false, false);
 }
 
 Test(scores, of_wanda_are_magnitudes_times_the_norms_of_their_inputs) { 
-  check_true_scores("wanda", 2, false, false);
-  check_true_scores("wanda", 2, false, true);
+  check_true_scores("wanda", 2, false, false, false);
+  check_true_scores("wanda", 2, false, true, false);
+}
+
+Test(scores, of_every_weight_have_unit_norm_where_layers_are_compared_but_those_of_movement) {
+  check_scores("loraprune", 2, 1, false, true);
+  check_scores("loraprune", 1, 0.5, true, true);
+  check_scores("magnitude", 2, 1, false, true);
+  check_true_scores("grad", 2, false, false, true);
+  check_true_scores("movement", 2, false, false, true);
+  check_true_scores("wanda", 2, false, false, true);
 }
 
 /* --- scores of elements --- */
