@@ -30,9 +30,17 @@ void PARE_CPU(product_free)(PareProduct *p) {
 
 static dnnl_data_type_t type_of(PareDtype d) { return d == PARE_BF16 ? dnnl_bf16 : dnnl_f32; }
 
+/* An axis of one element may have any stride, and oneDNN's cache of primitives takes descriptions that differ in that
+ * alone for the same, though it makes other primitives of them, which round otherwise: what a process made before would
+ * show in results. They all get what a row-major view has. */
 static bool describe(dnnl_memory_desc_t *md, const PareView *v, bool any) {
   dnnl_dims_t dims, strides;
-  for (int i = 0; i < v->rank; i++) dims[i] = v->dim[i], strides[i] = v->stride[i];
+  int64_t inner = 1; /* past all that lies behind the axis */
+  for (int i = v->rank - 1; i >= 0; i--) {
+    dims[i] = v->dim[i];
+    strides[i] = v->dim[i] == 1 ? inner : v->stride[i];
+    if (strides[i] * dims[i] > inner) inner = strides[i] * dims[i];
+  }
   dnnl_data_type_t type = type_of(v->dtype);
   if (any) return dnnl_memory_desc_init_by_tag(md, v->rank, dims, type, dnnl_format_tag_any) == dnnl_success;
   return dnnl_memory_desc_init_by_strides(md, v->rank, dims, type, strides) == dnnl_success;
