@@ -103,22 +103,22 @@ static size_t line_length(const char *at, const char *end) {
   return (size_t)((stop ? stop : end) - at);
 }
 
-/* The first option that is another: "--lr 0.01, and was 0.001". NULL: none is, or memory is out. */
-static const char *first_difference(PareTuner *t, const char *was, size_t n) {
+/* Every option that is another: "--lr 0.01 (was 0.001), --rank 4 (was 8)"; "" where none is. NULL: memory is out. */
+static const char *differences(PareTuner *t, const char *was, size_t n) {
   PareBuf now = {.arena = t->c->scratch};
   if (options_text(t, &now) != PARE_OK || now.failed) return NULL;
-  const char *a = was, *a_end = was + n, *b = (const char *)now.at, *b_end = b + now.n;
-  while (a < a_end && b < b_end) {
+  const char *a = was, *a_end = was + n, *b = (const char *)now.at, *b_end = b + now.n, *said = "";
+  while (said && a < a_end && b < b_end) {
     size_t x = line_length(a, a_end), y = line_length(b, b_end), name = 0;
     if ((x != y || memcmp(a, b, x)) && !may_differ(b, y)) {
       while (name < x && name < y && a[name] == b[name] && a[name] != ' ') name++;
-      const char *value = name < x ? a + name + 1 : a + name;
-      return pare_arena_printf(t->c->scratch, "--%.*s, and was%s%.*s", (int)y, b, value < a + x ? " " : " not given",
-                               (int)(a + x - value), value);
+      const char *value = name + 1 < x ? a + name + 1 : "not given";
+      said = pare_arena_printf(t->c->scratch, "%s%s--%.*s (was %.*s)", said, *said ? ", " : "", (int)y, b,
+                               name + 1 < x ? (int)(x - name - 1) : 9, value);
     }
     a += x + 1, b += y + 1;
   }
-  return NULL;
+  return said;
 }
 
 /* One walk over everything that is saved, in a fixed order: it writes or reads. */
@@ -230,14 +230,16 @@ static PareStatus read_state(PareTuner *t, const PareFile *f, const char *path) 
   if (f->len < sizeof h + sizeof sum) return pare_error(t->c, PARE_FORMAT, "'%s' is no checkpoint", path);
   memcpy(&h, f->data, sizeof h);
   memcpy(&sum, f->data + f->len - sizeof sum, sizeof sum);
+  if (memcmp(h.magic, MAGIC, sizeof MAGIC) && !memcmp(h.magic, MAGIC, sizeof MAGIC - 1))
+    return pare_error(t->c, PARE_FORMAT, "'%s' is a checkpoint of another version of pare: start anew", path);
   if (memcmp(h.magic, MAGIC, sizeof MAGIC) || sum != hash(14695981039346656037u, f->data, f->len - sizeof sum))
     return pare_error(t->c, PARE_FORMAT, "'%s' is no checkpoint, or damaged", path);
   if (h.options < 0 || (uint64_t)h.options > f->len - sizeof h - sizeof sum)
     return pare_error(t->c, PARE_FORMAT, "'%s' has the wrong size", path);
   if (h.fingerprint != fingerprint(t)) {
-    const char *other = first_difference(t, (const char *)f->data + sizeof h, (size_t)h.options);
+    const char *other = differences(t, (const char *)f->data + sizeof h, (size_t)h.options);
     return pare_error(t->c, PARE_USAGE, "'%s' belongs to another run: %s", path,
-                      other ? other : "the model, the adapters, the teacher or the data are others");
+                      other && *other ? other : "the model, the adapters, the teacher, the data or the precision are others");
   }
   Walk w = {.in = f->data + sizeof h + h.options, .end = f->data + f->len - sizeof sum, .fits = true};
   PARE_TRY(walk(&w, t));

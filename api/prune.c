@@ -27,24 +27,34 @@ static PareStatus list_layers(const PareTuner *t, unsigned kinds, PareLayer *lay
   return PARE_OK;
 }
 
-PareStatus pare_tuner_check_room(PareTuner *t) {
+/* Of one class: what there is, and what may go. */
+static PareStatus count_room(PareTuner *t, int kind, double *all, double *most) {
   PareMark mark = pare_arena_mark(t->c->scratch);
   PareLayer *layer = PARE_NEW_N(t->c->scratch, t->dims->dims.n + 1, PareLayer);
-  double all = 0, most = 0;
   size_t n;
+  *all = *most = 0;
   if (!layer) return pare_nomem(t->c);
-  PARE_TRY(list_layers(t, ~0u, layer, &n));
+  PARE_TRY(list_layers(t, PARE_KIND_BIT(kind), layer, &n));
   for (size_t i = 0; i < n; i++) {
-    all += (double)layer[i].count;
-    most += (double)(layer[i].count - pare_block_least(&layer[i]));
+    *all += (double)layer[i].count;
+    *most += (double)(layer[i].count - pare_block_least(&layer[i]));
   }
   pare_arena_rewind(t->c->scratch, mark);
-  if (most == 0 && t->ratio > 0)
-    return pare_error(t->c, PARE_TARGET, "nothing may go: --floor %g%s keeps every group of every layer", t->o->floor,
-                      t->o->align > 1 ? " and --align" : "");
-  if (most < floor(t->ratio * all))
-    pare_log(t->c, 0, "--floor and --align let %.0f of %.0f groups go, not %g of them", most, all, t->ratio);
   return PARE_OK;
+}
+
+PareStatus pare_tuner_check_room(PareTuner *t) {
+  double all, most, room = 0;
+  for (int kind = 0; kind < PARE_KIND_COUNT; kind++) {
+    PARE_TRY(count_room(t, kind, &all, &most));
+    room += most;
+    if (most < floor(t->ratio * all))
+      pare_log(t->c, 0, "of %.0f groups of class %s %.4g %% shall go, and %.0f can: one of a layer stays, and what --floor and "
+               "--align keep", all, pare_kind_name((PareKind)kind), 100 * t->ratio, most);
+  }
+  if (room > 0 || t->ratio == 0) return PARE_OK;
+  return pare_error(t->c, PARE_TARGET, "nothing can go: one group of a layer stays, and what --floor %g and --align %lld keep",
+                    t->o->floor, (long long)t->o->align);
 }
 
 /* What all groups cost. */

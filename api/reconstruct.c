@@ -1,6 +1,7 @@
 /* reconstruct.c - see reconstruct.h: what is taken over, and whether it is worth it. */
 #include "api/reconstruct.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "api/call.h"
@@ -11,7 +12,8 @@
 #include "api/tuner_parts.h"
 #include "runtime/obs.h"
 
-enum { HELD_OUT = 128, HELD_OUT_OF = 5 }; /* samples to judge by, and the part of few that they are */
+/* Samples to judge by, the part of few that they are, and how few say nothing. */
+enum { HELD_OUT = 128, HELD_OUT_OF = 5, HELD_OUT_LEAST = 8 };
 
 /* --- what the rest takes over --- */
 
@@ -137,7 +139,7 @@ static PareStatus solve_if_worth(PareTuner *t, PareArena *a, const PareReaders *
   const char *name = pare_ruler_loss_name(&ruler);
   pare_log(t->c, 1, "%s on %lld held-out samples: %.4g, and %.4g where the rest takes over", name,
            (long long)ruler.chosen.n, without, with);
-  *worth = !(with > without);
+  *worth = with < without || isnan(without); /* none of them has a label, say */
   if (*worth) return PARE_OK;
   pare_log(t->c, 0, "what goes at step %lld is not made up for: on held-out samples %s is %.4g without, %.4g with it",
            (long long)t->step, name, without, with);
@@ -150,7 +152,8 @@ static PareStatus solve_if_worth(PareTuner *t, PareArena *a, const PareReaders *
 /* Samples to look at: all, or all but those that are held out. */
 static int64_t looked_at(const PareTuner *t) {
   int64_t n = t->nsamples, part = n / HELD_OUT_OF;
-  return t->reconstruction_judged ? n - (part < HELD_OUT ? part : HELD_OUT) : n;
+  if (!t->reconstruction_judged || part < HELD_OUT_LEAST) return n;
+  return n - (part < HELD_OUT ? part : HELD_OUT);
 }
 
 static PareStatus reconstruct(PareTuner *t, PareArena *a, PareReaders *all) {

@@ -15,7 +15,7 @@ const char *pare_ruler_loss_name(const PareRuler *r) {
     case PARE_JUDGES_SPANS: return "ce";
     case PARE_JUDGES_REFERENCE: break;
   }
-  return r->by.metric == PARE_METRIC_AGREEMENT ? "kl" : "1 - cosine";
+  return r->by.metric == PARE_METRIC_AGREEMENT ? "kl" : r->single ? "mse" : "1 - cosine";
 }
 
 /* log of the sum of exp, shifted by the greatest. */
@@ -96,6 +96,17 @@ static double add_divergences(const PareJudged *b, int64_t *n) {
   return sum;
 }
 
+/* The same of squares. */
+static double add_squares(const PareJudged *b, int64_t *n) {
+  double sum = 0;
+  for (int64_t i = 0; i < b->rows; i++) {
+    if (b->skip && b->skip[i]) continue;
+    sum += ((double)b->x[i] - (double)b->want[i]) * ((double)b->x[i] - (double)b->want[i]);
+    ++*n;
+  }
+  return sum;
+}
+
 static PareStatus compare(PareCtx *c, const PareRuler *r, PareForward *f, PareVerdict *out) {
   int64_t width = pare_forward_width(f, r->by.task.output), n = 0;
   double sum = 0;
@@ -109,9 +120,10 @@ static PareStatus compare(PareCtx *c, const PareRuler *r, PareForward *f, PareVe
                     .x = pare_judge_rows(&r->by, f), .want = r->reference + at * width, .skip = p.skip};
     PARE_TRY(pare_metric_add(c, &m, &b));
     if (r->by.metric == PARE_METRIC_AGREEMENT) sum += add_divergences(&b, &n);
+    else if (r->single) sum += add_squares(&b, &n);
   }
   PARE_TRY(pare_metric_value(c, &m, &out->value));
-  out->loss = r->by.metric == PARE_METRIC_AGREEMENT ? sum / (double)n : 1 - out->value;
+  out->loss = r->by.metric == PARE_METRIC_AGREEMENT || r->single ? sum / (double)n : 1 - out->value;
   return PARE_OK;
 }
 
@@ -127,7 +139,10 @@ static PareStatus set_up(PareCtx *c, PareArena *a, const PareGraph *g, PareRuler
   PareAside aside;
   PARE_TRY(pare_find_aside(c, a, g, r->data, &aside));
   PARE_TRY(pare_judge_choose(c, pare_forward_graph(f), aside.of, r->data, asked, &r->by));
-  if (r->by.what == PARE_JUDGES_REFERENCE) PARE_TRY(remember(c, a, r, f));
+  if (r->by.what == PARE_JUDGES_REFERENCE) {
+    r->single = pare_task_row(&pare_forward_value(f, r->by.task.output)->type) == 1;
+    PARE_TRY(remember(c, a, r, f));
+  }
   return judge(c, r, f, &r->whole);
 }
 

@@ -13,6 +13,7 @@ typedef struct PareRuler {
   const PareHooks *h; /* asked whether to stop; progress is the caller's */
   PareYardstick by;
   float *reference;         /* [chosen.n * width]; NULL with labels */
+  bool single;              /* a row of the reference is one number, whose cosine is its sign alone: squares, then */
   PareVerdict whole;        /* on the model itself */
 } PareRuler;
 
@@ -22,7 +23,7 @@ PARE_MUST_USE PareStatus pare_ruler_new(PareCtx *c, PareArena *a, const PareGrap
                                         const PareHooks *h, PareRuler *out);
 /* Judges a cut of it. */
 PARE_MUST_USE PareStatus pare_ruler_measure(PareCtx *c, const PareRuler *r, const PareGraph *g, PareVerdict *out);
-/* "ce", "bce" or "mse" against labels; else "kl", of the model's distributions, or "1 - cosine". */
+/* "ce", "bce" or "mse" against labels; else "kl", of the model's distributions, "1 - cosine" or, of single numbers, "mse". */
 const char *pare_ruler_loss_name(const PareRuler *r);
 
 #endif

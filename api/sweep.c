@@ -72,6 +72,8 @@ static PareStatus check(Sweep *s) {
   if (pare_option_kinds(&s->o) & PARE_KIND_BIT(PARE_KIND_VOCAB))
     return pare_error(s->c, PARE_USAGE, "what stays of a vocabulary is said, not ranked: leave vocab out of --prune");
   if (*s->o.report) PARE_TRY(pare_dir_make(s->c, s->o.report));
+  if (s->o.sparsity == 0 && !*s->o.target)
+    return pare_error(s->c, PARE_USAGE, "--sparsity 0 ranks nothing: give the share that the proposal is for");
   pare_target_read(&s->o, &s->target);
   if (!strcmp(s->target.kind, "latency"))
     return pare_error(s->c, PARE_USAGE, "a sweep measures losses, not times: give it --target params, macs or bytes, or "
@@ -241,22 +243,23 @@ static PareStatus loss_curve(Sweep *s, const PareSweepCurve *curve, PareLossCurv
   return PARE_OK;
 }
 
+/* Without a target --ranking cost takes a share of what all groups cost, not of the groups of each class. */
+static bool by_cost(const Sweep *s) { return !s->tuner.goal.cost && s->tuner.ranking == PARE_RANK_COST; }
+
 /* Of each class's groups, at first. */
 static void shares_asked(const Sweep *s, double *ratio) {
   const PareGoal *goal = &s->tuner.goal;
-  for (int k = 0; k < PARE_KIND_COUNT; k++) ratio[k] = goal->cost && !goal->overlaps ? goal->ratio[k] : s->tuner.ratio;
+  double all = by_cost(s) ? 0 : s->tuner.ratio;
+  for (int k = 0; k < PARE_KIND_COUNT; k++) ratio[k] = goal->cost && !goal->overlaps ? goal->ratio[k] : all;
 }
 
-/* What is left under the flags is within the goal, if there is one. */
-static PareStatus is_reached(Sweep *s, bool *reached) {
+/* What is left under the flags. */
+static PareStatus cost_left(Sweep *s, double *cost) {
   const PareGoal *goal = &s->tuner.goal;
-  double cost = goal->fixed;
-  if (!(*reached = !goal->cost)) {
-    if (goal->overlaps) PARE_TRY(pare_goal_cost(s->c, goal, s->dims, &cost));
-    for (size_t i = 0; i < s->nlayers && !goal->overlaps; i++)
-      for (int64_t k = 0; k < s->layer[i].count; k++) cost += s->layer[i].keep[k] ? s->layer[i].cost : 0;
-    *reached = cost <= goal->budget;
-  }
+  if (goal->cost && goal->overlaps) return pare_goal_cost(s->c, goal, s->dims, cost);
+  *cost = goal->cost ? goal->fixed : 0;
+  for (size_t i = 0; i < s->nlayers; i++)
+    for (int64_t k = 0; k < s->layer[i].count; k++) *cost += s->layer[i].keep[k] ? s->layer[i].cost : 0;
   return PARE_OK;
 }
 
@@ -270,9 +273,9 @@ static PareStatus cut_by(Sweep *s, const PareLossCurve *curve, const double *rat
   return PARE_OK;
 }
 
-/* Where layers of a class differ in what their groups cost, the shares that reach a goal when they are the same in all
- * layers may fall short of it: then more goes. */
-static PareStatus cut_by_curves(Sweep *s) {
+/* To `budget`, infinite where shares are asked for. Where layers of a class differ in what their groups cost, the shares that
+ * reach a goal when they are the same in all layers may fall short of it: then more goes. *reached: it is enough. */
+static PareStatus cut_by_curves(Sweep *s, double budget, bool *reached) {
   static const double more = 0.005;
   double ratio[PARE_KIND_COUNT];
   PareLossCurve *curve = PARE_NEW_N(s->arena, s->nlayers + 1, PareLossCurve);
@@ -280,10 +283,12 @@ static PareStatus cut_by_curves(Sweep *s) {
   if (!curve || !dead) return pare_nomem(s->c);
   for (size_t i = 0; i < s->nlayers; i++) PARE_TRY(loss_curve(s, &s->curve[s->nclasses + i], &curve[i]));
   shares_asked(s, ratio);
-  bool reached = false;
-  for (double added = 0; !reached && added < 1; added += more) {
+  *reached = false;
+  for (double added = 0; !*reached && added <= 1; added += more) {
+    double left;
     PARE_TRY(cut_by(s, curve, ratio, dead));
-    PARE_TRY(is_reached(s, &reached));
+    PARE_TRY(cost_left(s, &left));
+    *reached = left <= budget;
     for (int k = 0; k < PARE_KIND_COUNT; k++) ratio[k] = fmin(ratio[k] + more, 1);
   }
   return PARE_OK;
@@ -310,11 +315,14 @@ static void count_kept(Sweep *s) {
 /* Curves of layers do not add up: what they say is judged beside what scores alone say, and the better is proposed. */
 static PareStatus propose(Sweep *s) {
   PareSweepResult *r = s->result;
+  double budget = s->tuner.goal.cost ? s->tuner.goal.budget : INFINITY;
+  bool reached;
   PARE_TRY(cut_by_scores(s));
   PARE_TRY(measure(s, &r->ranked_loss, &r->ranked_value));
-  PARE_TRY(cut_by_curves(s));
+  if (by_cost(s)) PARE_TRY(cost_left(s, &budget));
+  PARE_TRY(cut_by_curves(s, budget, &reached));
   PARE_TRY(measure(s, &r->split_loss, &r->split_value));
-  r->by_scores = r->ranked_loss < r->split_loss;
+  r->by_scores = r->ranked_loss < r->split_loss || !reached;
   if (r->by_scores) PARE_TRY(cut_by_scores(s));
   count_kept(s);
   int64_t all = 0;
@@ -377,8 +385,12 @@ static PareStatus judge_whole(Sweep *s) {
   const PareData *d = s->eval ? s->eval : s->train;
   int64_t n = s->eval ? s->eval->nsamples : s->split.nheld;
   PareChoice chosen = {s->eval ? NULL : s->split.held, n < MOST_SAMPLES ? n : MOST_SAMPLES};
-  return pare_ruler_new(s->c, s->arena, s->model->graph, d, chosen, s->o.batch,
-                        (PareAsked){.metric = s->o.metric, .as = pare_option_labels_as(&s->o)}, s->device, s->h, &s->ruler);
+  PARE_TRY(pare_ruler_new(s->c, s->arena, s->model->graph, d, chosen, s->o.batch,
+                          (PareAsked){.metric = s->o.metric, .as = pare_option_labels_as(&s->o)}, s->device, s->h,
+                          &s->ruler));
+  if (!isnan(s->ruler.whole.loss)) return PARE_OK;
+  return pare_data_error(s->c, d, PARE_DATA, "the model cannot be judged on these samples: its loss is not a number, or none of "
+                         "them has a label");
 }
 
 static PareStatus run(Sweep *s) {

@@ -173,7 +173,7 @@ static PareStatus prune_now(PareTuner *t) {
 
 /* For a criterion that appends no scores. Others start at zero: the moving average would keep what stood there. */
 static void draw_scores(PareTuner *t) {
-  if (strcmp(t->criterion->name, "random")) return;
+  if (t->criterion->over_time != PARE_SCORES_DRAWN) return;
   for (size_t i = 0; i < t->dims->dims.n; i++)
     for (int64_t k = 0; t->score[i] && k < t->dims->dims.at[i].count; k++)
       t->score[i][k] = pare_rng_uniform(pare_rng_u64((uint64_t)t->o->seed, 0x5c0 + i), (uint64_t)k);
@@ -433,6 +433,7 @@ static PareStatus choose_all(PareTuner *t) {
   t->ranking = choose_ranking(o);
   t->sequential = o->adapter == 1;
   PARE_TRY(pare_tuner_choose(t));
+  if (!*o->target && !o->granularity && !t->planned) PARE_TRY(pare_tuner_check_room(t));
   t->criterion = t->planned ? pare_criterion_find("random") /* scores nothing */ : choose_criterion(o);
   PARE_TRY(choose_loss(t));
   PARE_TRY(choose_steps(t));
@@ -468,7 +469,6 @@ PareStatus pare_tuner_init(PareTuner *t, PareCtx *c, PareArena *arena, const Par
                    .arena = arena, .device = device, .dims = dims, .loss = NAN, .mu = NAN};
   PARE_TRY(choose_all(t));
   PARE_TRY(choose_data(t));
-  if (!*o->target && !o->granularity && !t->planned) PARE_TRY(pare_tuner_check_room(t));
   pare_tuner_tell_idle(t);
   return PARE_OK;
 }

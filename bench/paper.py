@@ -275,7 +275,7 @@ def split(train, work, name):
     if not all(p.exists() for p in paths):
         data = dict(np.load(train))
         order = np.random.default_rng(0).permutation(len(data["labels"]))
-        held = min(HELD_OUT, len(order) // HELD_OUT_OF)
+        held = min(HELD_OUT, max(1, len(order) // HELD_OUT_OF))
         for path, rows in zip(paths, (order[held:], order[:min(FEW, held)], order[:held])):
             np.savez(path, **{k: v[rows] for k, v in data.items()})
     return map(str, paths)

@@ -37,12 +37,10 @@ static bool is_picture(const char *name) {
 /* Whether what `path` names is a folder, a file that is a picture, or neither. */
 typedef enum What { FOLDER, PICTURE, OTHER } What;
 
-static PareStatus look_at(Folder *f, const char *path, What *what) {
+static What look_at(const char *path) {
   struct stat st;
-  PareData named = {.file = path};
-  if (stat(path, &st) < 0) return pare_data_error(f->c, &named, PARE_IO, "%s", strerror(errno));
-  *what = S_ISDIR(st.st_mode) ? FOLDER : S_ISREG(st.st_mode) && is_picture(path) ? PICTURE : OTHER;
-  return PARE_OK;
+  if (stat(path, &st) < 0) return OTHER; /* a link to nowhere */
+  return S_ISDIR(st.st_mode) ? FOLDER : S_ISREG(st.st_mode) && is_picture(path) ? PICTURE : OTHER;
 }
 
 /* The names in `path` of one kind, sorted, without hidden ones. */
@@ -52,11 +50,9 @@ static PareStatus list(Folder *f, const char *path, What kind, Names *out) {
   if (!dir) return pare_data_error(f->c, &named, PARE_IO, "cannot read the folder: %s", strerror(errno));
   PareStatus s = PARE_OK;
   for (struct dirent *e; s == PARE_OK && (e = readdir(dir));) {
-    What what;
     if (e->d_name[0] == '.') continue;
     char *name = pare_arena_printf(f->names, "%s/%s", path, e->d_name);
-    s = name ? look_at(f, name, &what) : pare_nomem(f->c);
-    if (s == PARE_OK && what == kind && !pare_vec_push(f->names, out, name)) s = pare_nomem(f->c);
+    if (!name || (look_at(name) == kind && !pare_vec_push(f->names, out, name))) s = pare_nomem(f->c);
   }
   closedir(dir);
   if (s == PARE_OK && out->n) qsort(out->at, out->n, sizeof *out->at, by_name);
@@ -101,8 +97,10 @@ static PareStatus find_pictures(Folder *f, const char *path) {
   Names classes = {0}, others = {0};
   PARE_TRY(list(f, path, FOLDER, &classes));
   if (!classes.n) return pare_data_error(f->c, f->d, PARE_DATA, "no sub-folders: one per class is wanted");
+  PARE_TRY(list(f, path, PICTURE, &others)); /* of no class */
+  PARE_TRY(list(f, path, OTHER, &others));
   for (size_t k = 0; k < classes.n; k++) PARE_TRY(find_class(f, classes.at[k], (int64_t)k, &others));
-  if (others.n) pare_log(f->c, 0, "%zu files are passed over, neither .jpg, .jpeg nor .png: %s%s", others.n, others.at[0],
+  if (others.n) pare_log(f->c, 0, "%zu files are passed over, beside the class folders or neither .jpg, .jpeg nor .png: %s%s", others.n, others.at[0],
                          others.n > 1 ? " .." : "");
   return PARE_OK;
 }

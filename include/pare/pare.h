@@ -225,7 +225,7 @@ typedef struct PareSweepResult {
   const char *model, *method;
   const char *metric; /* as compress judges: "accuracy", "agreement", ... */
   bool share;             /* it is printed in % */
-  const char *loss_name;  /* "ce", "bce", "mse" against labels; else of the whole model's outputs: "kl", "1 - cosine" */
+  const char *loss_name;  /* "ce", "bce", "mse" against labels; else of the whole model's outputs: "kl", "mse", "1 - cosine" */
   double loss, value;     /* of the whole model */
   const char *target;     /* that the proposal is for: "sparsity" of each class, "params", "macs" or "bytes" that stay */
   double requested;

@@ -32,13 +32,19 @@ static dnnl_data_type_t type_of(PareDtype d) { return d == PARE_BF16 ? dnnl_bf16
 
 /* An axis of one element may have any stride, and oneDNN's cache of primitives takes descriptions that differ in that
  * alone for the same, though it makes other primitives of them, which round otherwise: what a process made before would
- * show in results. They all get what a row-major view has. */
+ * show in results. Each gets the one stride that follows from the others: a matrix is row-major unless its columns say no. */
+static int64_t stride_of_one(const PareView *v, int axis, int64_t inner) {
+  int last = v->rank - 1;
+  bool column_major = axis == last - 1 && v->dim[last] > 1 && v->stride[last] != 1;
+  return column_major ? 1 : inner;
+}
+
 static bool describe(dnnl_memory_desc_t *md, const PareView *v, bool any) {
   dnnl_dims_t dims, strides;
   int64_t inner = 1; /* past all that lies behind the axis */
   for (int i = v->rank - 1; i >= 0; i--) {
     dims[i] = v->dim[i];
-    strides[i] = v->dim[i] == 1 ? inner : v->stride[i];
+    strides[i] = v->dim[i] == 1 ? stride_of_one(v, i, inner) : v->stride[i];
     if (strides[i] * dims[i] > inner) inner = strides[i] * dims[i];
   }
   dnnl_data_type_t type = type_of(v->dtype);

@@ -4,13 +4,16 @@
 #include <string.h>
 
 PareCollectFn pare_collect_grad, pare_collect_fisher, pare_collect_movement, pare_collect_wanda;
-#define CRITERION(id, name, needs, over_time, collect) PareCriterionFn pare_criterion_##id;
+#define CRITERION(id, name, needs, over_time, options, collect) PareCriterionFn pare_criterion_##id;
 #include "passes/criteria/criteria.def"
 #undef CRITERION
 
+#define NONE PARE_SCORE_NONE
+#define POWER PARE_SCORE_POWER
+#define ETA PARE_SCORE_ETA
 const PareCriterion pare_criteria[] = {
-#define CRITERION(id, name, needs, over_time, collect) \
-  {name, PARE_NEEDS_##needs, PARE_SCORES_##over_time, pare_criterion_##id, collect},
+#define CRITERION(id, name, needs, over_time, options, collect) \
+  {name, PARE_NEEDS_##needs, PARE_SCORES_##over_time, options, pare_criterion_##id, collect},
 #include "passes/criteria/criteria.def"
 #undef CRITERION
 };

@@ -76,8 +76,15 @@ enum {
   PARE_NEEDS_APART = PARE_NEEDS_MASKS | PARE_NEEDS_SAMPLES, /* masks may not be fused away */
 };
 
-/* What becomes of the scores of one step after another. */
-typedef enum PareOverTime { PARE_SCORES_AVERAGE, PARE_SCORES_SUM } PareOverTime;
+/* What becomes of the scores of one step after another; some are drawn once and for all. */
+typedef enum PareOverTime { PARE_SCORES_AVERAGE, PARE_SCORES_SUM, PARE_SCORES_DRAWN } PareOverTime;
+
+/* Which of PareScoreInputs' numbers change its scores. */
+typedef enum PareScoreOptions {
+  PARE_SCORE_NONE = 0,
+  PARE_SCORE_POWER = 1, /* --importance */
+  PARE_SCORE_ETA = 2,   /* --eta */
+} PareScoreOptions;
 
 /* Sets score[i] to a value of the type of like[i] wherever that is given, i < nscored; one
  * that leaves it NULL has its scores drawn by the loop. */
@@ -89,6 +96,7 @@ typedef struct PareCriterion {
   const char *name; /* on the command line */
   unsigned needs;
   PareOverTime over_time;
+  unsigned options; /* PARE_SCORE_* */
   PareCriterionFn *append;
   PareCollectFn *collect; /* NULL: nothing is read during a run */
 } PareCriterion;

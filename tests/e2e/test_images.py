@@ -89,15 +89,16 @@ def test_folders_in_a_class_are_walked_and_what_is_passed_over_is_said(tmp_path)
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.full((4, 4), 10 * i + 5, np.uint8)).save(path, "png")
         shade[str(path)] = 10 * i + 5
-    for name in ("a/x.bmp", "b/in.txt", "b/.hidden.png"):
+    for name in ("a/x.bmp", "b/in.txt", "b/.hidden.png", "stray.png"):
         (tmp_path / "set" / name).write_bytes(b"?")
+    (tmp_path / "set" / "b" / "gone.png").symlink_to(tmp_path / "nowhere")
     want = [shade[os.path.join(root, f)] for c in "ab" for root, _, files in sorted(os.walk(tmp_path / "set" / c)) for f in sorted(files)
             if os.path.join(root, f) in shade]
     said = run("data", "images", tmp_path / "set", "-o", tmp_path / "o.npz", "--channels", 1).stderr
     got = np.load(tmp_path / "o.npz")
     assert np.rint(255 * got["pixel_values"][:, 0, 0, 0]).astype(int).tolist() == want
     assert got["labels"].tolist() == [0, 0, 0, 0, 1, 1]
-    assert "2 files are passed over" in said and "x.bmp" in said, said
+    assert "4 files are passed over" in said and "x.bmp .." in said, said
     (tmp_path / "set" / "a" / "round").symlink_to(tmp_path / "set" / "a")
     assert "folders in each other" in run("data", "images", tmp_path / "set", "-o", tmp_path / "p.npz", code=4).stderr
 

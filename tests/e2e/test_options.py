@@ -15,7 +15,9 @@ from conftest import ROOT, run
     (["--method", "loraprune", "--steps", 2, "--train", "d.npz", "--eta", 0.5, "--ema", 0.9, "--temperature", 3, "--prune-every", 1,
       "--lr-decay", "cosine"], []),
     (["--method", "gate", "--schedule", "one-shot", "--steps", 2, "--train", "d.npz", "--ema", 0.9, "--prune-cooldown", 0.2], ["ema", "prune-cooldown"]),
-    (["--sparsity", 0, "--steps", 0, "--ema", 0.9], ["ema"])], ids=["untuned", "movement", "loraprune", "one-shot", "nothing goes"])
+    (["--method", "wanda", "--steps", 0, "--train", "d.npz", "--importance", "abs"], ["importance"]),
+    (["--sparsity", 0, "--steps", 0, "--ema", 0.9, "--floor", 0.2], ["ema", "floor"])],
+    ids=["untuned", "movement", "loraprune", "one-shot", "wanda", "nothing goes"])
 def test_options_that_change_nothing_are_told_and_no_others(options, says, tmp_path):
     """They are no errors: scripts that try several methods give the same options to all."""
     x = np.random.default_rng(0).standard_normal((32, 1, 28, 28)).astype(np.float32)
@@ -36,6 +38,10 @@ def test_a_rank_that_says_no_more_than_a_smaller_one_is_told(tmp_path):
 def test_floors_that_let_less_go_than_is_asked_for_are_told_and_those_that_let_nothing_go_refused(tmp_path):
     args = [ROOT / "examples" / "fashion-vit" / "model.onnx", tmp_path / "o.onnx", "--method", "magnitude", "--steps", 0]
     said = run("compress", *args, "--floor", 1, code=6).stderr
-    assert "nothing may go: --floor 1 keeps every group" in said and not (tmp_path / "o.onnx").exists()
-    assert "let 152 of 1560 groups go, not 0.5" in run("compress", *args, "--floor", 0.9).stderr  # of 6 and 384 a layer 0 and 38
-    assert "groups go, not" not in run("compress", *args, "--floor", 0.5, "--overwrite").stderr
+    assert "nothing can go: one group of a layer stays, and what --floor 1 " in said and not (tmp_path / "o.onnx").exists()
+    said = run("compress", *args, "--floor", 0.9).stderr
+    assert "of 24 groups of class heads 50 % shall go, and 0 can" in said, said
+    assert "of 1536 groups of class ffn 50 % shall go, and 152 can" in said, said
+    assert " can: one of a layer" not in run("compress", *args, "--floor", 0.5, "--overwrite").stderr
+    said = run("compress", *args, "--sparsity", 0.9, "--overwrite").stderr
+    assert "of 24 groups of class heads 90 % shall go, and 20 can" in said and "class ffn" not in said, said

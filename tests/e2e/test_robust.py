@@ -129,14 +129,14 @@ def test_a_checkpoint_of_other_options_data_or_weights_is_refused(tmp_path):
     again = ["--resume", *args]
     (tmp_path / "d3.npz").write_bytes((tmp_path / "d2.npz").read_bytes())
     (tmp_path / "d2.npz").rename(tmp_path / "d.npz")
-    for path, train, more, says in [(model(VIT), "d3.npz", ["--steps", 100001], "--train "),
-                                    (model(VIT), "d.npz", ["--steps", 100001], "--steps 100001, and was 100000"),
-                                    (model(VIT), "d.npz", ["--steps", 100000, "--rank", 4], "--rank 4, and was 8"),
+    for path, train, more, says in [(model(VIT), "d3.npz", ["--steps", 100001], "--steps 100001 (was 100000)"),
+                                    (model(VIT), "d.npz", ["--steps", 100001], "another run: --steps 100001 (was 100000)"),
+                                    (model(VIT), "d.npz", ["--steps", 100000, "--rank", 4], "--rank 4 (was 8)"),
                                     (model(VIT), "d.npz", ["--steps", 100000, "--prune", "ffn", "--threads", 1],
-                                     "--prune ffn, and was heads,ffn"),
-                                    (model(VIT), "d.npz", ["--steps", 100000, "--include", "q"], "--include q, and was"),
+                                     "another run: --prune ffn (was heads,ffn)"),
+                                    (model(VIT), "d.npz", ["--steps", 100000, "--include", "q"], "--include q (was not given)"),
                                     (tmp_path / "tuned.onnx", "d.npz", ["--steps", 100000], "the model, the adapters"),
-                                    (model(VIT), "d.npz", ["--steps", 100000], "or the data are others")]:
+                                    (model(VIT), "d.npz", ["--steps", 100000], "the data or the precision are others")]:
         said = run("compress", path, tmp_path / "o.onnx", "--train", tmp_path / train, *more, *again, code=2).stderr
         assert "belongs to another run: " in said and says in said, said
     for broken in (state[:-9], state[:40] + b"\xff" + state[41:], b""):

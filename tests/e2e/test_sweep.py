@@ -174,7 +174,8 @@ def test_the_table_names_every_layer(files):
     (["--train", "t.npz", "--prune", "vocab"], "vocabulary"),
     (["--train", "t.npz", "--steps", "3"], "unknown option --steps"),
     (["--train", "t.npz", "--target", "latency=0.5"], "not times"),
-], ids=["no data", "twice", "vocab", "not an option of it", "latency"])
+    (["--train", "t.npz", "--sparsity", "0"], "ranks nothing"),
+], ids=["no data", "twice", "vocab", "not an option of it", "latency", "nothing goes"])
 def test_mistakes_of_usage_exit_2(args, says):
     assert says in run("sweep", "m.onnx", *args, code=2).stderr
 
@@ -188,3 +189,47 @@ def test_a_plan_that_cannot_be_written_is_refused_before_the_sweep(files):
 def test_a_model_with_nothing_to_prune_exits_6(files):
     folder, model, _, _ = files
     assert "nothing to prune" in run("sweep", model, "--train", folder / "train.npz", "--include", "no-such", code=6).stderr
+
+
+def test_of_single_numbers_without_labels_the_loss_is_the_squared_difference(tmp_path):
+    """A cosine of one number is its sign."""
+    model, rng = tmp_path / "model.onnx", np.random.default_rng(4)
+    onnx.save(tiny.for_task("number"), str(model))
+    x = rng.standard_normal((SAMPLES, 6, tiny.STREAM)).astype(np.float32)
+    mask = np.ones((SAMPLES, 6), np.int64)
+    for name in ("train-bare", "eval-bare"):
+        np.savez(tmp_path / f"{name}.npz", x=x, attention_mask=mask)
+
+    def number(path):
+        return ort.InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(["y"], {"x": x, "attention_mask": mask})[0].astype(float)
+
+    s = sweep(tmp_path, model, "--method", "magnitude", "--prune", "ffn", bare=True)
+    assert (s["loss"], s["dense"]["loss"]) == ("mse", 0)
+    for p in s["classes"][0]["points"][1:-1]:
+        cut = number(masked(tmp_path, model, "--method", "magnitude", "--prune", "ffn", "--sparsity", p["share"], bare=True))
+        want = ((cut - number(model)) ** 2).mean()
+        assert want > 0 and p["loss"] == pytest.approx(want, abs=CLOSE), (p, want)
+
+
+def test_samples_without_any_label_cannot_judge(tmp_path):
+    model = tmp_path / "model.onnx"
+    onnx.save(tiny.for_task("tokens"), str(model))
+    x = np.random.default_rng(4).standard_normal((24, 6, tiny.STREAM)).astype(np.float32)
+    rest = {"x": x, "attention_mask": np.ones((24, 6), np.int64)}
+    np.savez(tmp_path / "train.npz", labels=np.zeros((24, 6), np.int64), **rest)
+    np.savez(tmp_path / "eval.npz", labels=np.full((24, 6), -100), **rest)
+    said = run("sweep", model, "--train", tmp_path / "train.npz", "--eval", tmp_path / "eval.npz", "--method", "magnitude", "-q", code=4).stderr
+    assert "none of them has a label" in said, said
+
+
+@pytest.mark.parametrize("method", ["gate", "magnitude", "random"])
+def test_by_cost_the_curves_leave_as_little_as_the_scores(files, method):
+    folder, model, _, _ = files
+    report, params = folder / "report", {}
+    s = sweep(folder, model, "--method", method, "--ranking", "cost", "--sparsity", 0.4, "--save-plan", folder / "plan.json")
+    for name, how in (("plan", ["--plan", folder / "plan.json"]), ("scores", ["--method", method, "--ranking", "cost", "--sparsity", 0.4])):
+        run("compress", model, folder / "out.onnx", *how, "--train", folder / "train.npz", "--eval", folder / "eval.npz", "--steps", 0, "--reconstruct", "off",
+            "--report", report, "--overwrite", "-q")
+        params[name] = json.loads((report / "report.json").read_text())["output"]["params"]
+    print(params, s["proposal"])
+    assert params["plan"] <= params["scores"]
