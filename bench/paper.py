@@ -312,7 +312,7 @@ def main():
     p.add_argument("--columns", help="these columns alone, by their titles")
     p.add_argument("--steps", type=int, default=0, help="of every run, instead of the usual")
     p.add_argument("--seeds", type=int, default=0, help="3, or 1 if quick")
-    p.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    p.add_argument("--jobs", type=int, default=0, help="runs at a time; 1, or 2 if quick")
     p.add_argument("--device", default="auto")
     p.add_argument("--out", default=str(pathlib.Path(__file__).resolve().parent / "results"))
     p.add_argument("--date", default=str(datetime.date.today()), help="of the files' names: to go on with an earlier run")
@@ -320,6 +320,7 @@ def main():
     args.methods = listed(p, "methods", args.methods, METHODS)
     args.columns = listed(p, "columns", args.columns, {**ELEMENTS, **STRUCTURED})
     args.seeds = args.seeds or (1 if args.quick else 3)
+    args.jobs = args.jobs or (2 if args.quick else 1)
     work = pathlib.Path(args.work)
     bench, tasks = Bench(args), []
     given = [(kind, kind, *getattr(args, kind)) for kind in BUDGET if getattr(args, kind)] + [("text", *t) for t in args.task]
