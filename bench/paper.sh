@@ -6,8 +6,8 @@
 #
 # Images: the demo's vision transformer on Fashion-MNIST (Debian's dataset-fashion-mnist). Text: a model and its samples
 # as examples/minilm-sst2 makes them, given by TEXT_MODEL, TEXT_TRAIN and TEXT_TEST; without them, images alone.
-# All of it takes a night on a CPU of 2 cores; --quick takes 3 minutes and a half there for images, and with text longer than
-# ten (half of the runs, one at a time, took ten).
+# All of it takes a night on a CPU of 2 cores; --quick takes 3 minutes and a half there for images, and 7 more with text
+# (MiniLM).
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 images=/usr/share/datasets/fashion-mnist
