@@ -86,11 +86,12 @@ static PareStatus options_text(PareTuner *t, PareBuf *out) {
 
 /* Of those that may be others when a run goes on. */
 static bool may_differ(const char *line, size_t n) {
-  static const int free_to[] = {PARE_OPTION_ID_threads, PARE_OPTION_ID_device, PARE_OPTION_ID_checkpoint, PARE_OPTION_ID_resume,
-                                PARE_OPTION_ID_report, PARE_OPTION_ID_overwrite, PARE_OPTION_ID_time_limit,
-                                PARE_OPTION_ID_eval, PARE_OPTION_ID_metric, PARE_OPTION_ID_max_drop, PARE_OPTION_ID_dump_after,
-                                PARE_OPTION_ID_save_masked, PARE_OPTION_ID_save_plan, PARE_OPTION_ID_save_adapters,
-                                PARE_OPTION_ID_save_base};
+  static const int free_to[] = {
+      PARE_OPTION_ID_threads,     PARE_OPTION_ID_device,    PARE_OPTION_ID_checkpoint,    PARE_OPTION_ID_resume,
+      PARE_OPTION_ID_report,      PARE_OPTION_ID_overwrite, PARE_OPTION_ID_time_limit,    PARE_OPTION_ID_eval,
+      PARE_OPTION_ID_metric,      PARE_OPTION_ID_max_drop,  PARE_OPTION_ID_dump_after,    PARE_OPTION_ID_save_masked,
+      PARE_OPTION_ID_save_plan,   PARE_OPTION_ID_save_base, PARE_OPTION_ID_save_adapters,
+  };
   for (size_t i = 0; i < sizeof free_to / sizeof *free_to; i++) {
     const char *name = pare_option_name(free_to[i]);
     if (strlen(name) <= n && !memcmp(line, name, strlen(name)) && line[strlen(name)] == ' ') return true;

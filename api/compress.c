@@ -218,7 +218,8 @@ static PareStatus choose_yardstick(Compress *k) {
   if (!(g = pare_graph_clone(k->c, k->arena, k->dense))) return k->c->diag.code;
   PARE_TRY(pare_feed_bind(k->c, g, d, &batch));
   PARE_TRY(pare_find_aside(k->c, k->arena, k->dense, d, &aside));
-  return pare_judge_choose(k->c, g, aside.of, d, (PareAsked){.metric = k->o->metric, .as = pare_option_labels_as(k->o)}, &k->by);
+  PareAsked asked = {.metric = k->o->metric, .as = pare_option_labels_as(k->o)};
+  return pare_judge_choose(k->c, g, aside.of, d, asked, &k->by);
 }
 
 /* What is to be reached, in the units of the target. */

@@ -205,14 +205,13 @@ double pare_reader_weight(const PareReader *r, int64_t k, int64_t n) {
 }
 
 PareStatus pare_readers_look(PareTuner *t, PareArena *a, bool may, PareReaders *all) {
-  PareGraph *now;
-  PARE_TRY(pare_readers_model(t, a, &now));
-  PARE_TRY(find_readers(t, a, now, may, all));
+  PARE_TRY(pare_readers_model(t, a, &all->model));
+  PARE_TRY(find_readers(t, a, all->model, may, all));
   if (!all->at.n) return PARE_OK;
-  PARE_TRY(read_weights(t, a, now, all));
+  PARE_TRY(read_weights(t, a, all->model, all));
   for (size_t i = 0; i < all->at.n; i++)
     PARE_TRY(pare_second_moments_new(t->c, all->at.at[i].k, &all->at.at[i].moments));
-  return observe(t, a, now, all);
+  return observe(t, a, all->model, all);
 }
 
 void pare_readers_free(PareReaders *r) {

@@ -24,14 +24,15 @@ typedef struct PareReader {
 typedef struct PareReaders {
   PARE_VEC(PareReader) at;
   PARE_VEC(uint32_t) result, input; /* by site, over all readers: value ids */
+  PareGraph *model;                 /* as it is, which pare_readers_look makes */
   int64_t nsamples;                 /* to look at: the first that the seed draws of the tuner's */
 } PareReaders;
 
 /* The model on the host, cut to what the leaves' flags say, with all that was tuned and reconstructed. Lives in a. */
 PARE_MUST_USE PareStatus pare_readers_model(PareTuner *t, PareArena *a, PareGraph **out);
 /* Weights of the model as it is whose inputs lose groups now (by keep[]) or, with `may`, that may do so, and what they
- * read on the first 512 of out->nsamples samples (the caller sets it), the same ones for the same seed. What is found lives in a; pair:
- * pare_readers_free, whatever came of it. */
+ * read on the first 512 of out->nsamples samples (the caller sets it), the same ones for the same seed. What is found
+ * lives in a; pair: pare_readers_free, whatever came of it. */
 PARE_MUST_USE PareStatus pare_readers_look(PareTuner *t, PareArena *a, bool may, PareReaders *out);
 void pare_readers_free(PareReaders *r);
 /* Sample number i of those that the seed draws from the tuner's. */

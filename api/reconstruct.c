@@ -10,7 +10,6 @@
 #include "api/ruler.h"
 #include "api/trained.h"
 #include "api/tuner_parts.h"
-#include "runtime/obs.h"
 
 /* Samples to judge by, the part of few that they are, and how few say nothing. */
 enum { HELD_OUT = 128, HELD_OUT_OF = 5, HELD_OUT_LEAST = 8 };
@@ -80,7 +79,7 @@ static PareStatus remember(PareTuner *t, PareArena *a, const PareReaders *all, B
   return PARE_OK;
 }
 
-/* The tuner's own arrays stay where they are: they are as large again if they are needed again. */
+/* Arrays that this cut has made stay, as zeros: the next cut may need them. */
 static void put_back(float *now, const float *was, int64_t n) {
   if (now && was) memcpy(now, was, (size_t)n * sizeof(float));
   if (now && !was) memset(now, 0, (size_t)n * sizeof(float));
@@ -112,13 +111,11 @@ static PareStatus loss_of_cut(PareTuner *t, const PareRuler *ruler, double *loss
 /* By labels or, where they are not followed, by what the model said before, on samples that were not looked at. */
 static PareStatus new_ruler(PareTuner *t, PareArena *a, const PareReaders *all, PareRuler *out) {
   int64_t n = t->nsamples - all->nsamples, *held = PARE_NEW_N(a, n, int64_t);
-  PareGraph *now;
   if (!held) return pare_nomem(t->c);
   n = n < HELD_OUT ? n : HELD_OUT;
   for (int64_t i = 0; i < n; i++) held[i] = pare_readers_sample(t, all->nsamples + i);
   PareAsked asked = {.as = pare_option_labels_as(t->o), .reference = t->spec.loss == PARE_LOSS_KD};
-  PARE_TRY(pare_readers_model(t, a, &now));
-  return pare_ruler_new(t->c, a, now, t->data, (PareChoice){held, n}, t->batch, asked, t->device, t->h, out);
+  return pare_ruler_new(t->c, a, all->model, t->data, (PareChoice){held, n}, t->batch, asked, t->device, t->h, out);
 }
 
 static PareStatus solve_all(PareTuner *t, const PareReaders *all) {

@@ -7,7 +7,8 @@
 
 /* The leaves' flags say what the model on the host holds, keep[] what of it shall stay. Adds to the params' `dense`
  * and `bias` and makes t->base anew; with reconstruction_judged only if that lowers the loss of the model without what
- * goes on 128 samples (of few, a fifth; of less than 40 none, and nothing is judged) that the least squares do not see. The same samples for the same seed, whatever came before. */
+ * goes on 128 samples (of few, a fifth; of less than 40 none, and nothing is judged) that the least squares do not see.
+ * The same samples for the same seed, whatever came before. */
 PARE_MUST_USE PareStatus pare_tuner_reconstruct(PareTuner *t);
 /* t->base <- the model with what the params say was reconstructed, less what their adapters began with. */
 PARE_MUST_USE PareStatus pare_tuner_make_base(PareTuner *t);

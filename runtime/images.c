@@ -100,8 +100,9 @@ static PareStatus find_pictures(Folder *f, const char *path) {
   PARE_TRY(list(f, path, PICTURE, &others)); /* of no class */
   PARE_TRY(list(f, path, OTHER, &others));
   for (size_t k = 0; k < classes.n; k++) PARE_TRY(find_class(f, classes.at[k], (int64_t)k, &others));
-  if (others.n) pare_log(f->c, 0, "%zu files are passed over, beside the class folders or neither .jpg, .jpeg nor .png: %s%s", others.n, others.at[0],
-                         others.n > 1 ? " .." : "");
+  if (others.n)
+    pare_log(f->c, 0, "%zu files are passed over, beside the class folders or neither .jpg, .jpeg nor .png: %s%s",
+             others.n, others.at[0], others.n > 1 ? " .." : "");
   return PARE_OK;
 }
 

@@ -5,6 +5,9 @@
 
 #include "base/ctx.h"
 
+/* Of second moments, relative to their mean diagonal, as is usual (Frantar et al. 2022). */
+#define PARE_DAMPING 1e-2
+
 /* H = sum of w·x·x', m = sum of w·x over weighted rows x [K], summed in f32 by blocks of rows and in f64 over blocks. */
 typedef struct PareSecondMoments PareSecondMoments;
 

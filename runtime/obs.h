@@ -5,9 +5,6 @@
 
 #include "base/ctx.h"
 
-/* Of second moments, relative to their mean diagonal, as is usual (Frantar et al. 2022). */
-#define PARE_DAMPING 1e-2
-
 /* score[g] += sum over the columns of W_S'·((H^-1)_SS)^-1·W_S, S the inputs of group g: the least sum of
  * |x·W - x_rest·V|² over all V, H [K, K] the moments of x with `ridge` added to their diagonal.
  * W [K, n]; group[K]: of each input, or -1. PARE_DATA when H is not positive definite. */

@@ -47,8 +47,8 @@ static PareStatus split_kind(PareCtx *c, size_t n, const PareLayer *layer, const
   return PARE_OK;
 }
 
-PareStatus pare_split_by_loss(PareCtx *c, size_t n, const PareLayer *layer, const PareLossCurve *curve, const double *ratio,
-                              int64_t *dead) {
+PareStatus pare_split_by_loss(PareCtx *c, size_t n, const PareLayer *layer, const PareLossCurve *curve,
+                              const double *ratio, int64_t *dead) {
   PareMark mark = pare_arena_mark(c->scratch);
   for (size_t i = 0; i < n; i++) dead[i] = -1;
   for (size_t i = 0; i < n; i++)
