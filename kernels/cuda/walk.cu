@@ -1,4 +1,4 @@
-/* walk.cu - how an output's positions become elements of operands that are broadcast or strided; Expand; the table. */
+/* walk.cu - how an output's positions become elements of operands that are broadcast or strided; Expand. */
 #include "kernels/cuda/cuda.cuh"
 
 void pare_walk_add(PareWalk *w, int64_t dim, const int64_t stride[PARE_OPERANDS]) {
@@ -60,18 +60,3 @@ PareStatus pare_cuda_expand(PareKernelArgs *a, const PareTensor *out, const Pare
 }
 
 PareStatus pare_cuda_EXPAND(PareKernelArgs *a) { return pare_cuda_expand(a, &a->out[0], &a->in[0]); }
-
-void pare_cuda_table(PareKernel *table) {
-#define X(id) table[PARE_OP_##id].run = pare_cuda_##id;
-  PARE_CUDA_PLAIN(X)
-#undef X
-#define X(id, planned, freed)                       \
-  table[PARE_OP_##id].plan = pare_cuda_plan_##planned; \
-  table[PARE_OP_##id].run = pare_cuda_##id;         \
-  table[PARE_OP_##id].release = freed;
-  PARE_CUDA_PLANNED(X)
-#undef X
-#define X(id) table[PARE_OP_##id].run_many = pare_cuda_many_##id;
-  PARE_CUDA_MANY(X)
-#undef X
-}
