@@ -152,7 +152,7 @@ static PareStatus run(const Bench *b, Watch *w, PareCompressOptions opt[2], Pare
   static const volatile sig_atomic_t at_once = 1;
   const PareHooks compiled = {.stop = &at_once}, hooks = {.progress = after_step, .arg = w, .stop = &w->stop};
   if (w->plain) PARE_TRY(tune(b, "random", &compiled, &opt[1], w->plain));
-  PARE_TRY(tune(b, "loraprune", &hooks, &opt[0], &w->tuner));
+  PARE_TRY(tune(b, b->options->method ? b->options->method : "loraprune", &hooks, &opt[0], &w->tuner));
   PARE_TRY(w->status);
   PARE_TRY(add_rows(w));
   fill(w, b->data->nsamples, r);

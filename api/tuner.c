@@ -446,6 +446,7 @@ static PareStatus choose_all(PareTuner *t) {
   t->spec.sum = !t->schedule.steps || t->schedule.kind != PARE_GRADUAL;
   t->spec.normalise = t->ranking != PARE_RANK_UNIFORM;
   t->spec.pruned = t->pruned;
+  t->spec.regrow = t->o->regrow;
   t->spec.dump_after = o->dump_after;
   PARE_TRY(choose_precision(t));
   PARE_TRY(choose_trained(t));

@@ -84,6 +84,7 @@ int cli_bench(int argc, char **argv, const volatile sig_atomic_t *stop) {
       {"shape", 0, CLI_TEXT, "NAME:DIMS", "", "sizes of dynamic axes, input_ids:1x128; 1 unless given", &o.shape},
       {"train", 0, CLI_FLAG, "", "", "time a LoRAPrune step instead: forward, backward, importance, update", &o.train},
       {"importance", 0, CLI_FLAG, "", "", "with --train, on the CPU: what scores take", &o.importance},
+      {"method", 0, CLI_TEXT, "WORD", "loraprune", "with --train: how groups are scored, as compress takes it", &o.method},
       {"precision", 0, CLI_TEXT, "WORD", "auto", "of matrix products in tuning: auto, fp32, bf16 or tf32", &precision},
       {"device", 0, CLI_TEXT, "DEVICE", "auto", "where to run: auto, cpu, cuda or cuda:N", &o.device},
       {"io", 0, CLI_FLAG, "", "", "time reading the file, and writing it with nothing changed (in $TMPDIR)", &o.io},
@@ -104,6 +105,7 @@ int cli_bench(int argc, char **argv, const volatile sig_atomic_t *stop) {
   if (o.precision == 4) return cli_usage_error("--precision is auto, fp32, bf16 or tf32");
   if (o.io && o.train) return cli_usage_error("--io and --train are two measurements: give one");
   if (o.importance && !o.train) return cli_usage_error("--importance is a part of a step: give --train too");
+  if (o.method && !o.train) return cli_usage_error("--method is how a step scores groups: give --train too");
   o.batch = batch;
   o.threads = (int)threads;
   o.runs = (int)runs;

@@ -22,7 +22,8 @@ typedef struct PareActivation {
 
 #define X(id, p_attr, p_dflt, q_attr, q_dflt)                                                           \
   static inline PareActivation pare_activation_##id(const PareAttrs *a) {                               \
-    return (PareActivation){pare_attr_get(a, p_attr, p_dflt), pare_attr_get(a, q_attr, q_dflt)};        \
+    PareActivation n = {pare_attr_get(a, p_attr, p_dflt), pare_attr_get(a, q_attr, q_dflt)};            \
+    return n;                                                                                           \
   }
 PARE_ACTIVATIONS(X)
 #undef X

@@ -156,21 +156,26 @@ static PareStatus linear_dbias(PareCtx *c, PareGraph *g, PareNode *n, PareValue 
   return sum_to(c, g, n, dy, n->in[2], out);
 }
 
-/* The mask is frozen. W and the bias are most of the time: what they take is summed for apart. */
+/* W and the bias are frozen most of the time: what they take is summed for apart. The gradient of a mask is so where it is
+ * one, and zero where it is zero: from dx, which has the mask in it. */
 RULE(linear) {
-  if (n->nin > 5 && want[5]) return pare_fail(c, n, PARE_UNSUPPORTED, "no gradient for the mask of a fused layer");
+  bool masked = n->nin > 5 && want[5];
   if (want[1]) PARE_TRY(linear_dw(c, g, n, dout[0], &din[1]));
   if (n->nin > 2 && want[2]) PARE_TRY(linear_dbias(c, g, n, dout[0], &din[2]));
   bool lora = n->nin > 4 && (want[3] || want[4]);
-  if (!want[0] && !lora) return PARE_OK;
+  if (!want[0] && !lora && !masked) return PARE_OK;
   PareValue *in[6] = {n->in[0], n->in[1], dout[0]};
   for (int i = 3; i < n->nin; i++) in[i] = n->in[i];
   PareNode *d = pare_node_add(c, g, NULL, PARE_OP_LINEARGRAD, n->name, n->nin > 3 ? n->nin : 3, in, lora ? 3 : 1);
   if (!d) return c->diag.code;
   d->attr = n->attr;
-  if (!want[0]) d->out[0]->def = NULL, d->out[0] = NULL;
+  if (!want[0] && !masked) d->out[0]->def = NULL, d->out[0] = NULL;
   PARE_TRY(pare_infer(c, d));
-  din[0] = d->out[0];
+  if (want[0]) din[0] = d->out[0];
+  if (masked) {
+    EMIT(dmask, MASKGRAD, NULL, n->in[0], d->out[0], n->in[5]);
+    din[5] = dmask;
+  }
   for (int i = 3; lora && i < 5; i++)
     if (want[i]) din[i] = d->out[i - 2];
   return PARE_OK;

@@ -134,6 +134,12 @@ PareStatus pare_infer_like1(PareCtx *c, PareNode *n) {
 }
 
 PareStatus pare_infer_like2(PareCtx *c, PareNode *n) { return like(c, n, 2); }
+/* With a mask, the mask's gradient beside the activation's. */
+PareStatus pare_infer_gelugrad(PareCtx *c, PareNode *n) {
+  PARE_TRY(like(c, n, 0));
+  if ((n->nout > 1) != (n->nin > 2)) return pare_fail(c, n, PARE_FORMAT, "a mask and its gradient come together");
+  return n->nout > 1 ? set_out(c, n, 1, n->in[2]->type) : PARE_OK;
+}
 PareStatus pare_infer_like5(PareCtx *c, PareNode *n) { return like(c, n, 5); }
 
 /* Ops that only write states: what they write and read element by element has one shape. */

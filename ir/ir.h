@@ -253,7 +253,8 @@ enum {
 typedef enum PareKernelKind {
   PARE_KERNEL_NONE, /* never run */
   PARE_KERNEL_VIEW, /* output 0 is input 0 under another type */
-  PARE_KERNEL_CPU,  /* pare_cpu_ID */
+  PARE_KERNEL_ANY,  /* pare_cpu_ID, pare_cuda_ID */
+  PARE_KERNEL_CPU,  /* pare_cpu_ID alone */
 } PareKernelKind;
 
 typedef struct PareOpInfo {

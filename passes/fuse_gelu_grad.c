@@ -34,7 +34,7 @@ static void make_x(PareGraph *g, PareNode *n) {
 static PareStatus make_dy(PareCtx *c, PareGraph *g, PareNode *n) {
   PareValue *dy = n->in[DY];
   PareNode *grad = dy->type.dtype == PARE_BF16 ? pare_made_by(dy, PARE_OP_GELUGRAD) : NULL;
-  if (!grad || grad->phase != n->phase || pare_is_read_between(dy, n) || n->in[X] == dy) return PARE_OK;
+  if (!grad || grad->nout > 1 || grad->phase != n->phase || pare_is_read_between(dy, n) || n->in[X] == dy) return PARE_OK;
   for (int i = 0; i < 2; i++)
     if (grad->in[i]->role != PARE_RESULT) return PARE_OK;
   PARE_TRY(pare_node_widen(c, g, n, H + 1, MADE + 1, 0));

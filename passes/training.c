@@ -129,7 +129,7 @@ static PareStatus check_dump(PareBuild *b) {
   return pare_error(b->c, PARE_USAGE, "--dump-after: there is no pass '%s'; there are train-constants, widen, "
                     "float-products, insert-masks, insert-lora, fold-constants, fake-quantize, drop-noops, "
                     "fuse-layernorm, fuse-gelu, fuse-linear, fuse-attention, fetch-weights, fuse-masks, "
-                    "narrow-rows, lower-precision, loss, autodiff, scores, fuse-sums, renorm, fuse-gelu-grad, "
+                    "narrow-rows, lower-precision, loss, autodiff, scores, fuse-sums, fuse-mask-grad, renorm, fuse-gelu-grad, "
                     "fuse-importance, update, recompute, merge-weights", name);
 }
 
@@ -157,12 +157,17 @@ static PareStatus check_quantized(PareBuild *b) {
   return PARE_OK;
 }
 
-/* Speed alone: nothing that is scored may be fused away, so masks stay apart where their gradients are read, and rows
- * stay that outputs do not feel where what layers read is scored by itself. */
+/* What a mask multiplies is read sample by sample, or its gradient where it is zero, which a layer's does not have. */
+static bool masks_stay_apart(const PareBuild *b) {
+  return build_needs(b) & PARE_NEEDS_SAMPLES || (build_needs(b) & PARE_NEEDS_MASKS && b->spec->regrow);
+}
+
+/* Speed alone: nothing that is scored may be fused away, so masks may have to stay apart, and rows stay that outputs do
+ * not feed where what layers read is scored by itself. */
 static PareStatus fuse(PareBuild *b) {
   const char *dump = b->spec->dump_after;
   PARE_TRY(pare_run_passes(b->c, b->g, "drop-noops,fuse-layernorm,fuse-gelu,fuse-linear,fuse-attention", dump));
-  if (!(build_needs(b) & PARE_NEEDS_APART)) PARE_TRY(pare_run_passes(b->c, b->g, "fuse-masks", dump));
+  if (!masks_stay_apart(b)) PARE_TRY(pare_run_passes(b->c, b->g, "fuse-masks", dump));
   return build_needs(b) & PARE_NEEDS_INPUTS ? PARE_OK : pare_run_passes(b->c, b->g, "narrow-rows", dump);
 }
 
@@ -250,6 +255,7 @@ PareStatus pare_build_training(PareCtx *c, PareGraph *g, const PareDims *d, cons
   PARE_TRY(done(&b, "scores"));
   set_phase(g, last, PARE_PHASE_RANK);
   if (!spec->plain) PARE_TRY(pare_run_passes(c, g, "fuse-sums", spec->dump_after));
+  if (!spec->plain) PARE_TRY(pare_run_passes(c, g, "fuse-mask-grad", spec->dump_after));
   if (!spec->plain && spec->renorm) PARE_TRY(pare_run_passes(c, g, "renorm", spec->dump_after));
   if (!spec->plain && spec->reread) PARE_TRY(pare_run_passes(c, g, "fuse-gelu-grad", spec->dump_after));
   if (!spec->plain && spec->one_run) PARE_TRY(pare_run_passes(c, g, "fuse-importance", spec->dump_after));

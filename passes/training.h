@@ -39,6 +39,7 @@ typedef struct PareTrainSpec {
   bool sum;                  /* scores of one RANK after another add up, whatever the criterion says */
   bool normalise;
   const bool *pruned;        /* by dimension: scored at all */
+  bool regrow;               /* what is masked is scored too, as what may come back */
   const PareTrainedSet *trained; /* initializers that are tuned themselves; NULL: none */
   bool bf16;                 /* products of layers and attention in bf16 */
   bool renorm;               /* norms in f32 are made again rather than written: a GPU computes faster than it stores */

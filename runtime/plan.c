@@ -12,7 +12,8 @@ static const unsigned type_only[PARE_OP_COUNT] = {
   [PARE_OP_SHAPE] = 1u << 0,      [PARE_OP_SUMTO] = 1u << 1,    [PARE_OP_GATHERGRAD] = 1u << 2,
   [PARE_OP_SLICEGRAD] = 1u << 5,  [PARE_OP_GROUPSUM] = 1u << 2, [PARE_OP_SAMPLESUM] = 1u << 3,
   [PARE_OP_SIZE] = 1u << 0,       [PARE_OP_EYELIKE] = 1u << 0,  [PARE_OP_CASTLIKE] = 1u << 1,
-  [PARE_OP_CONVGRAD] = 1u << 2,   [PARE_OP_AVERAGEPOOLGRAD] = 1u << 0,
+  [PARE_OP_CONVGRAD] = 1u << 2,   [PARE_OP_AVERAGEPOOLGRAD] = 1u << 0, [PARE_OP_MASKGRAD] = 1u << 2,
+  [PARE_OP_GELUGRAD] = 1u << 2,
   /* views know their type */
   [PARE_OP_RESHAPE] = 1u << 1,    [PARE_OP_SQUEEZE] = 1u << 1,  [PARE_OP_UNSQUEEZE] = 1u << 1,
   [PARE_OP_DROPOUT] = 6u,

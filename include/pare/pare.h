@@ -302,6 +302,7 @@ typedef struct PareBenchOptions {
   const char *shape;
   bool train;    /* a LoRAPrune step instead of a forward run */
   bool importance; /* train, on the CPU: what scores take, beside the same step without them */
+  const char *method; /* train: as --method; NULL: loraprune */
   bool io;       /* reading and writing the file instead */
   int precision; /* as --precision */
   const char *device; /* as --device; NULL: auto */

@@ -27,7 +27,8 @@
 #define PARE_CPU_PASTE(level, name) PARE_CPU_PASTE_(level, name)
 #define PARE_CPU(name) PARE_CPU_PASTE(PARE_CPU_LEVEL, name)
 
-#define DECLARE_CPU(id) PareKernelFn PARE_CPU(id);
+#define DECLARE_ANY(id) PareKernelFn PARE_CPU(id);
+#define DECLARE_CPU(id) DECLARE_ANY(id)
 #define DECLARE_VIEW(id)
 #define DECLARE_NONE(id)
 #define OP(id, name, domain, in_lo, in_hi, out_lo, out_hi, infer, grad, cost, cut, want, rows, kernel, writes) \
@@ -49,6 +50,8 @@
   X(LAYERNORMGRAD, PARE_CPU(plan_LAYERNORMGRAD), NULL)               \
   X(IMPORTANCE, PARE_CPU(plan_IMPORTANCE), NULL)                     \
   X(WEIGHTSCORE, PARE_CPU(plan_WEIGHTSCORE), NULL)                   \
+  X(MASKGRAD, PARE_CPU(plan_MASKGRAD), NULL)                         \
+  X(GELUGRAD, PARE_CPU(plan_GELUGRAD), NULL)                         \
   X(LINEAR, PARE_CPU(plan_LINEAR), PARE_CPU(release_LINEAR))         \
   X(LINEARGRAD, PARE_CPU(plan_LINEARGRAD), PARE_CPU(release_LINEAR)) \
   X(MERGEDWEIGHT, PARE_CPU(plan_MERGEDWEIGHT), NULL)                 \

@@ -3,7 +3,8 @@
 #include "kernels/cpu/cpu.h"
 
 #pragma GCC diagnostic ignored "-Woverride-init" /* rows of the second list replace rows of the first */
-#define SLOT_CPU(id) {.run = PARE_CPU(id)}
+#define SLOT_ANY(id) {.run = PARE_CPU(id)}
+#define SLOT_CPU(id) SLOT_ANY(id)
 #define SLOT_VIEW(id) {.run = NULL}
 #define SLOT_NONE(id) {.run = NULL}
 const PareKernel PARE_CPU(table)[PARE_OP_COUNT] = {

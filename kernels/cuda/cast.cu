@@ -139,3 +139,4 @@ PareStatus pare_cuda_CAST(PareKernelArgs *a) {
   return pare_cuda_cast(a, pare_count(&a->in[0]), a->in[0].type.dtype, a->in[0].data, a->out[0].type.dtype,
                         a->out[0].data);
 }
+PareStatus pare_cuda_CASTLIKE(PareKernelArgs *a) { return pare_cuda_CAST(a); }

@@ -1,18 +1,18 @@
-/* conv.cu - Conv in one to three spatial axes: the patches of some images and one group are laid out as a matrix
- * (im2col) in the workspace and multiplied. Where patches do not overlap (a transformer's first layer) a patch is a row
- * of that matrix, made of 16 bytes at a time: one pass over the images. */
-#include "kernels/cuda/cuda.cuh"
+/* conv.cu - Conv in one to three spatial axes and its gradient by x: the patches of some images and one group are laid
+ * out as a matrix (im2col) in the workspace and multiplied; the gradient's product is laid back. Where patches do not
+ * overlap (a transformer's first layer) a patch is a row of that matrix, made of 16 bytes at a time: one pass over the
+ * images. */
+#include "kernels/cuda/window.cuh"
 
 extern "C" {
 #include "base/arena.h"
 }
 
-enum { SPACE = 3, UNIT = 16, SPACE_BYTES = 256 << 20 }; /* what the patches may take, more than one image's only */
+enum { SPACE = PARE_SPACE, UNIT = 16, SPACE_BYTES = 256 << 20 }; /* what patches may take, more than one image's only */
 
-/* x[n, c, in] * w[m, c/groups, k] -> y[n, m, out]; fewer spatial axes have ones in front. */
-struct Conv {
+/* x[n, c, in] * w[m, c/groups, k] -> y[n, m, out] */
+struct Conv : PareWindow {
   int64_t n, c, m, groups, rows, cols; /* patches: [rows = c/groups · k, cols = out] */
-  int64_t in[SPACE], k[SPACE], out[SPACE], stride[SPACE], dilation[SPACE], pad[SPACE];
 };
 struct ConvState {
   PareArena *arena;
@@ -21,36 +21,16 @@ struct ConvState {
   PareGemm *most, *last; /* for so many, and for those at the end */
 };
 
-/* Padding before the axis: explicit, or half of what SAME needs. */
-static int64_t pad_before(const PareAttrs *attr, const Conv *c, int axis, int i) {
-  int mode = attr->auto_pad; /* NOTSET SAME_UPPER SAME_LOWER VALID */
-  if (mode == 0) return attr->pads.n ? attr->pads.at[axis] : 0;
-  if (mode == 3) return 0;
-  int64_t need = (c->out[i] - 1) * c->stride[i] + (c->k[i] - 1) * c->dilation[i] + 1 - c->in[i];
-  need = pare_max(need, 0);
-  return mode == 1 ? need / 2 : need - need / 2;
-}
-
-/* False when there are more axes than we do. */
-static bool conv_of(const PareKernelArgs *a, Conv *c) {
-  const PareType *x = &a->in[0].type, *w = &a->in[1].type, *y = &a->out[0].type;
-  int space = x->rank - 2;
-  if (space < 1 || space > SPACE) return false;
+static PareStatus conv_of(PareKernelArgs *a, const PareType *x, const PareType *w, const PareType *y, Conv *c) {
   *c = {};
   c->n = x->dim[0], c->c = x->dim[1], c->m = w->dim[0], c->groups = pare_attr_get(a->attr, group, 1);
-  for (int i = 0; i < SPACE; i++) {
-    int axis = i - (SPACE - space);
-    bool there = axis >= 0;
-    c->in[i] = there ? x->dim[axis + 2] : 1;
-    c->k[i] = there ? w->dim[axis + 2] : 1;
-    c->out[i] = there ? y->dim[axis + 2] : 1;
-    c->stride[i] = there && a->attr->strides.n ? a->attr->strides.at[axis] : 1;
-    c->dilation[i] = there && a->attr->dilations.n ? a->attr->dilations.at[axis] : 1;
-    c->pad[i] = there ? pad_before(a->attr, c, axis, i) : 0;
-  }
-  c->rows = w->dim[1] * c->k[0] * c->k[1] * c->k[2];
-  c->cols = c->out[0] * c->out[1] * c->out[2];
-  return true;
+  PARE_TRY(pare_window_of(a, x, w->dim + 2, y, c));
+  c->rows = w->dim[1] * pare_places(c->k);
+  c->cols = pare_places(c->out);
+  return PARE_OK;
+}
+static PareStatus forward_of(PareKernelArgs *a, Conv *c) {
+  return conv_of(a, &a->in[0].type, &a->in[1].type, &a->out[0].type, c);
 }
 
 /* Patches cover the images' axes without overlap, and so do packs of so many elements their last axis. */
@@ -78,7 +58,7 @@ template <class T> static __global__ void tiles(Conv c, int64_t packs, const T *
 
 /* col[image][row][position], or by patch; x: the first image's first channel of the group, c.c channels an image. */
 template <class T> static __global__ void patches(Conv c, int by_patch, int64_t images, const T *x, T *col) {
-  int64_t taps = c.k[0] * c.k[1] * c.k[2], plane = c.in[0] * c.in[1] * c.in[2];
+  int64_t taps = pare_places(c.k), plane = pare_places(c.in);
   PARE_EACH(i, images * c.rows * c.cols) {
     int64_t at = by_patch ? i / c.rows % c.cols : i % c.cols, r = by_patch ? i % c.rows : i / c.cols % c.rows;
     int64_t image = i / (c.cols * c.rows), t = r % taps;
@@ -112,19 +92,26 @@ static PareStatus product_new(PareKernelArgs *a, const Conv *c, bool by_patch, i
   return pare_gemm_new(a, &s, out);
 }
 
-PareStatus pare_cuda_plan_CONV(PareKernelArgs *a) {
-  Conv c;
-  PareDtype d = a->in[0].type.dtype;
-  if (!conv_of(a, &c)) return pare_why(a, PARE_UNSUPPORTED, "Conv has one to three spatial axes here");
-  if (d != PARE_F32 && d != PARE_F64 && d != PARE_BF16) return pare_bad_type(a);
+/* Images at a time, whose patches have this type; makes a->state. */
+static PareStatus plan_images(PareKernelArgs *a, const Conv *c, PareDtype d, ConvState **out) {
   PareArena *arena = pare_arena_new(sizeof(ConvState) + 64);
   ConvState *s = arena ? PARE_NEW(arena, ConvState) : NULL;
   if (!s) return pare_arena_free(arena), PARE_NOMEM;
   s->arena = arena;
-  a->state = s;
-  int64_t each = c.rows * c.cols * (int64_t)pare_dtype_size(d);
-  s->images = pare_max(1, pare_min(c.n, each ? SPACE_BYTES / each : c.n));
+  a->state = *out = s;
+  int64_t each = c->rows * c->cols * (int64_t)pare_dtype_size(d);
+  s->images = pare_max(1, pare_min(c->n, each ? SPACE_BYTES / each : c->n));
   a->workspace_bytes = (size_t)(s->images * each);
+  return PARE_OK;
+}
+
+PareStatus pare_cuda_plan_CONV(PareKernelArgs *a) {
+  Conv c;
+  ConvState *s;
+  PareDtype d = a->in[0].type.dtype;
+  if (d != PARE_F32 && d != PARE_F64 && d != PARE_BF16) return pare_bad_type(a);
+  PARE_TRY(forward_of(a, &c));
+  PARE_TRY(plan_images(a, &c, d, &s));
   s->by_patch = is_tiling(&c, UNIT / (int64_t)pare_dtype_size(d));
   PARE_TRY(product_new(a, &c, s->by_patch, s->images, &s->most));
   return c.n % s->images ? product_new(a, &c, s->by_patch, c.n % s->images, &s->last) : PARE_OK;
@@ -158,14 +145,14 @@ static PareStatus patches_run(PareKernelArgs *a, const Conv *c, bool by_patch, i
 
 PareStatus pare_cuda_CONV(PareKernelArgs *a) {
   Conv c;
-  conv_of(a, &c);
+  PARE_TRY(forward_of(a, &c));
   ConvState *s = (ConvState *)a->state;
   if (!pare_count(&a->out[0])) return PARE_OK;
   PARE_TRY(start_outputs(a, &c));
   if (!c.rows) return PARE_OK;
   return pare_by_float(a, a->in[0].type.dtype, [&](auto zero) {
     typedef decltype(zero) T;
-    int64_t plane = c.in[0] * c.in[1] * c.in[2], part = c.m / c.groups;
+    int64_t plane = pare_places(c.in), part = c.m / c.groups;
     for (int64_t i = 0; i < c.n; i += s->images)
       for (int64_t g = 0; g < c.groups; g++) {
         int64_t images = pare_min(s->images, c.n - i);
@@ -174,6 +161,88 @@ PareStatus pare_cuda_CONV(PareKernelArgs *a) {
         PARE_TRY(patches_run(a, &c, s->by_patch, images, x));
         PARE_TRY(pare_gemm_run(a, images == s->images ? s->most : s->last, (const T *)a->in[1].data + g * part * c.rows,
                                a->workspace, NULL, y, y));
+      }
+    return PARE_OK;
+  });
+}
+
+/* --- the gradient by x: dy, w, like x -> dx --- */
+
+/* The output along an axis that reads this place by this tap; -1: none does. */
+static __device__ inline int64_t output_of(const Conv &c, int axis, int64_t place, int64_t tap) {
+  int64_t from = place + c.pad[axis] - tap * c.dilation[axis], o = from / c.stride[axis];
+  return from >= 0 && from % c.stride[axis] == 0 && o < c.out[axis] ? o : -1;
+}
+
+/* dx: the first image's first channel of the group; col[image][row][position]: the gradient of its patches. */
+template <class T> static __global__ void lay_back(Conv c, int64_t images, const PARE_C *col, T *dx) {
+  int64_t taps = pare_places(c.k), plane = pare_places(c.in), channels = c.c / c.groups;
+  PARE_EACH(i, images * channels * plane) {
+    int64_t at = i % plane, channel = i / plane % channels, image = i / (plane * channels);
+    const PARE_C *from = col + (image * c.rows + channel * taps) * c.cols;
+    PARE_C sum = 0;
+    for (int64_t tz = 0; tz < c.k[0]; tz++) {
+      int64_t z = output_of(c, 0, at / (c.in[1] * c.in[2]), tz);
+      for (int64_t ty = 0; z >= 0 && ty < c.k[1]; ty++) {
+        int64_t y = output_of(c, 1, at / c.in[2] % c.in[1], ty);
+        for (int64_t tx = 0; y >= 0 && tx < c.k[2]; tx++) {
+          int64_t x = output_of(c, 2, at % c.in[2], tx), tap = (tz * c.k[1] + ty) * c.k[2] + tx;
+          if (x >= 0) sum += from[tap * c.cols + (z * c.out[1] + y) * c.out[2] + x];
+        }
+      }
+    }
+    dx[(image * c.c + channel) * plane + at] = pare_store<T>(sum);
+  }
+}
+
+static PareStatus backward_of(PareKernelArgs *a, Conv *c) {
+  return conv_of(a, &a->out[0].type, &a->in[1].type, &a->in[0].type, c);
+}
+
+/* patches[image][rows, cols] = wᵀ[rows, m/groups]·dy[image][m/groups, cols] */
+static PareStatus back_product_new(PareKernelArgs *a, const Conv *c, PareDtype sums, int64_t images, PareGemm **out) {
+  PareGemmSpec s = {};
+  s.m = c->rows, s.n = c->cols, s.k = c->m / c->groups;
+  s.in = a->in[0].type.dtype, s.out = sums;
+  s.ta = true;
+  s.lda = c->rows, s.ldb = s.ldc = c->cols;
+  s.batch = images, s.bstep = c->m * c->cols, s.cstep = c->rows * c->cols;
+  if (c->groups > 1) s.abegin = s.k * s.m;
+  s.bbegin = s.k * s.n; /* of a group of an image */
+  s.alpha = 1;
+  return pare_gemm_new(a, &s, out);
+}
+
+PareStatus pare_cuda_plan_CONVGRAD(PareKernelArgs *a) {
+  Conv c;
+  ConvState *s;
+  PareDtype d = a->in[0].type.dtype, sums = d == PARE_F64 ? d : PARE_F32;
+  if (d != PARE_F32 && d != PARE_F64 && d != PARE_BF16) return pare_bad_type(a);
+  PARE_TRY(backward_of(a, &c));
+  PARE_TRY(plan_images(a, &c, sums, &s));
+  PARE_TRY(back_product_new(a, &c, sums, s->images, &s->most));
+  return c.n % s->images ? back_product_new(a, &c, sums, c.n % s->images, &s->last) : PARE_OK;
+}
+
+PareStatus pare_cuda_CONVGRAD(PareKernelArgs *a) {
+  Conv c;
+  PARE_TRY(backward_of(a, &c));
+  ConvState *s = (ConvState *)a->state;
+  size_t bytes = (size_t)pare_count(&a->out[0]) * pare_esize(&a->out[0]);
+  if (!bytes) return PARE_OK;
+  if (!c.rows || !c.cols || !c.m)
+    return pare_cuda_status(a, cudaMemsetAsync(a->out[0].data, 0, bytes, pare_cuda(a)->stream));
+  return pare_by_float(a, a->in[0].type.dtype, [&](auto zero) {
+    typedef decltype(zero) T;
+    int64_t plane = pare_places(c.in), part = c.m / c.groups, channels = c.c / c.groups;
+    for (int64_t i = 0; i < c.n; i += s->images)
+      for (int64_t g = 0; g < c.groups; g++) {
+        int64_t images = pare_min(s->images, c.n - i), n = images * channels * plane;
+        PARE_TRY(pare_gemm_run(a, images == s->images ? s->most : s->last, (const T *)a->in[1].data + g * part * c.rows,
+                               (const T *)a->in[0].data + (i * c.m + g * part) * c.cols, NULL, NULL, a->workspace));
+        PARE_LAUNCH(lay_back<T>, pare_blocks(a, n, PARE_THREADS), PARE_THREADS, 0, pare_cuda(a)->stream, c, images,
+                    (const PARE_C *)a->workspace, (T *)a->out[0].data + (i * c.c + g * channels) * plane);
+        PARE_TRY(pare_launched(a));
       }
     return PARE_OK;
   });

@@ -174,8 +174,25 @@ static __device__ inline void pare_put_float(void *p, int dtype, int64_t i, doub
   else if (dtype == PARE_BF16) ((PareBf16 *)p)[i] = pare_store<PareBf16>((float)v);
   else ((float *)p)[i] = (float)v;
 }
+/* Element i of a tensor of integers or of bools, widened; u64 keeps its bits. */
 static __device__ inline int64_t pare_get_int(const void *p, int dtype, int64_t i) {
-  return dtype == PARE_I64 ? ((const int64_t *)p)[i] : ((const int32_t *)p)[i];
+  switch (dtype) {
+    case PARE_I64: return ((const int64_t *)p)[i];
+    case PARE_I32: return ((const int32_t *)p)[i];
+    case PARE_I16: return ((const int16_t *)p)[i];
+    case PARE_I8: return ((const int8_t *)p)[i];
+    case PARE_U64: return (int64_t)((const uint64_t *)p)[i];
+    case PARE_U32: return ((const uint32_t *)p)[i];
+    case PARE_U16: return ((const uint16_t *)p)[i];
+  }
+  return ((const uint8_t *)p)[i];
+}
+/* The low bits of v, of `size` bytes. */
+static __device__ inline void pare_put_int(void *p, int size, int64_t i, int64_t v) {
+  if (size == 8) ((int64_t *)p)[i] = v;
+  else if (size == 4) ((int32_t *)p)[i] = (int32_t)v;
+  else if (size == 2) ((int16_t *)p)[i] = (int16_t)v;
+  else ((int8_t *)p)[i] = (int8_t)v;
 }
 
 /* Calls f(T()) for the type that d names. */
@@ -267,8 +284,15 @@ template <int N> static __device__ inline void pare_walk_at(const PareWalk &w, i
 }
 
 /* --- work that several families share --- */
+/* What an attribute makes another function of an op. */
+enum { PARE_OP_FMOD = PARE_OP_COUNT, PARE_OP_SHIFT_LEFT, PARE_OP_SHIFT_RIGHT };
+/* z = x op y, broadcast, of any one type of integers (eltwise_int.cu). */
+PareStatus pare_cuda_integers(PareKernelArgs *a, int op, const PareTensor *x, const PareTensor *y);
+/* z = op x, of any type of integers. */
+PareStatus pare_cuda_integer(PareKernelArgs *a, int op);
 /* out = x broadcast to out's shape. */
 PareStatus pare_cuda_expand(PareKernelArgs *a, const PareTensor *out, const PareTensor *x);
+PareKernelFn pare_cuda_GELU, pare_cuda_GELUGRAD;
 /* n numbers from one float type to another. */
 PareStatus pare_cuda_cast(PareKernelArgs *a, int64_t n, PareDtype from, const void *x, PareDtype to, void *z);
 
@@ -326,7 +350,7 @@ bool pare_cuda_lora_fits(const PareKernelArgs *a, const PareLora *l);
 size_t pare_cuda_lora_bytes(const PareKernelArgs *a, const PareLora *l);
 PareStatus pare_cuda_lora_grad(PareKernelArgs *a, const PareLora *l, void *work);
 
-/* table[PARE_OP_COUNT] gets the kernels of table.cu; other rows are left as they are. */
+/* table[PARE_OP_COUNT] gets what there is in table.cu. */
 void pare_cuda_table(PareKernel *table);
 
 #endif

@@ -2,12 +2,16 @@
  * tables; the row is chosen inside of the kernel, since all wait for memory alike. */
 #include "kernels/cuda/rows.cuh"
 
-/* op, of floats, of integers (which wrap around). Min and Max pass a NaN on. */
+/* op, of floats, of integers (which wrap around; other types than i64 and i32 are eltwise_int.cu's). Min and Max pass a NaN
+ * on; Mod has the divisor's sign, FMod the dividend's. */
 #define ARITHMETIC(X)                                    \
   X(ADD, x + y, (C)((U)x + (U)y))                        \
   X(SUB, x - y, (C)((U)x - (U)y))                        \
   X(MUL, x * y, (C)((U)x * (U)y))                        \
   X(DIV, x / y, y == -1 ? (C)(0 - (U)x) : y ? x / y : 0) \
+  X(MOD, float_modulo(x, y), int_modulo(x, y))           \
+  X(FMOD, fmod(x, y), y == -1 || !y ? 0 : x % y)         \
+  X(PRELU, x < 0 ? x * y : x, x < 0 ? (C)((U)x * (U)y) : x) \
   X(MIN, x < y || x != x ? x : y, x < y ? x : y)         \
   X(MAX, x > y || x != x ? x : y, x > y ? x : y)
 #define COMPARE(X)        \
@@ -17,8 +21,17 @@
   X(GREATER, x > y)       \
   X(GREATEREQ, x >= y)    \
   X(AND, x && y)          \
-  X(OR, x || y)
+  X(OR, x || y)           \
+  X(XOR, !x != !y)
 
+template <class C> static __device__ inline C float_modulo(C x, C y) {
+  C r = fmod(x, y);
+  return r != 0 && (r < 0) != (y < 0) ? r + y : r;
+}
+template <class C> static __device__ inline C int_modulo(C x, C y) {
+  C r = y == -1 || !y ? 0 : x % y;
+  return r != 0 && (r < 0) != (y < 0) ? r + y : r;
+}
 template <class T> static __device__ inline PARE_C arithmetic_of(int op, PARE_C x, PARE_C y) {
   typedef PARE_C C;
   if constexpr (PareNum<T>::integer) {
@@ -38,6 +51,9 @@ template <class T> static __device__ inline PARE_C arithmetic_of(int op, PARE_C 
     }
   }
   return (C)0;
+}
+static __host__ __device__ inline bool divides(int op) {
+  return op == PARE_OP_DIV || op == PARE_OP_MOD || op == PARE_OP_FMOD;
 }
 template <class C> static __device__ inline uint8_t compare_of(int op, C x, C y) {
   switch (op) {
@@ -71,7 +87,7 @@ static __global__ void arithmetic(int op, PareWalk w, int64_t n, const T *x, con
     int64_t off[2] = {0, 0};
     pare_walk_at<2>(w, i, off);
     PARE_C u = pare_load(x[off[0]]), v = pare_load(y[off[1]]);
-    if (PareNum<T>::integer && op == PARE_OP_DIV && v == 0) *fault = PARE_FAULT_DIVISION;
+    if (PareNum<T>::integer && divides(op) && v == 0) *fault = PARE_FAULT_DIVISION;
     z[i] = pare_store<T>(arithmetic_of<T>(op, u, v));
   }
 }
@@ -110,8 +126,12 @@ static bool walk_packs(PareWalk *w, int64_t n, int64_t each) {
   return true;
 }
 
-static PareStatus binary(PareKernelArgs *a, PareOp op, const PareTensor *x, const PareTensor *y) {
+/* Integers of other types than an index's. */
+static bool is_other_integer(const PareTensor *t) { return pare_dtype_is_int(t->type.dtype) && !pare_is_index(t); }
+
+static PareStatus binary(PareKernelArgs *a, int op, const PareTensor *x, const PareTensor *y) {
   const PareTensor *z = &a->out[0];
+  if (is_other_integer(x)) return pare_cuda_integers(a, op, x, y);
   PareTensor in[2] = {*x, *y};
   int64_t n = pare_count(z);
   cudaStream_t stream = pare_cuda(a)->stream;
@@ -121,15 +141,15 @@ static PareStatus binary(PareKernelArgs *a, PareOp op, const PareTensor *x, cons
   return pare_by_number(a, x->type.dtype, [&](auto zero) {
     typedef decltype(zero) T;
     PareWalk packs = w;
-    bool checked = PareNum<T>::integer && op == PARE_OP_DIV; /* for division by zero */
+    bool checked = PareNum<T>::integer && divides(op); /* for division by zero */
     if (aligned && !checked && !alike(&w) && walk_packs(&packs, n, ParePack<T>::N))
       PARE_LAUNCH(arithmetic_packs<T>, pare_blocks(a, n, PARE_THREADS * ParePack<T>::N), PARE_THREADS, 0, stream,
-                  (int)op, packs, n / ParePack<T>::N, (const T *)x->data, (const T *)y->data, (T *)z->data);
+                  op, packs, n / ParePack<T>::N, (const T *)x->data, (const T *)y->data, (T *)z->data);
     else if (aligned && !checked && alike(&w))
       PARE_LAUNCH(arithmetic_flat<T>, pare_blocks(a, n, PARE_THREADS * ParePack<T>::N), PARE_THREADS, 0, stream,
-                  (int)op, n, (const T *)x->data, (const T *)y->data, (T *)z->data);
+                  op, n, (const T *)x->data, (const T *)y->data, (T *)z->data);
     else
-      PARE_LAUNCH(arithmetic<T>, pare_blocks(a, n, PARE_THREADS), PARE_THREADS, 0, stream, (int)op, w, n,
+      PARE_LAUNCH(arithmetic<T>, pare_blocks(a, n, PARE_THREADS), PARE_THREADS, 0, stream, op, w, n,
                   (const T *)x->data, (const T *)y->data, (T *)z->data, a->fault);
     return pare_launched(a);
   });
@@ -176,6 +196,10 @@ PareStatus pare_cuda_ADD(PareKernelArgs *a) { return binary(a, PARE_OP_ADD, &a->
 PareStatus pare_cuda_SUB(PareKernelArgs *a) { return binary(a, PARE_OP_SUB, &a->in[0], &a->in[1]); }
 PareStatus pare_cuda_MUL(PareKernelArgs *a) { return binary(a, PARE_OP_MUL, &a->in[0], &a->in[1]); }
 PareStatus pare_cuda_DIV(PareKernelArgs *a) { return binary(a, PARE_OP_DIV, &a->in[0], &a->in[1]); }
+PareStatus pare_cuda_MOD(PareKernelArgs *a) {
+  return binary(a, a->attr->fmod ? (int)PARE_OP_FMOD : (int)PARE_OP_MOD, &a->in[0], &a->in[1]);
+}
+PareStatus pare_cuda_PRELU(PareKernelArgs *a) { return binary(a, PARE_OP_PRELU, &a->in[0], &a->in[1]); }
 
 /* Any number of operands, folded from the left into the output. */
 static PareStatus fold(PareKernelArgs *a, PareOp op) {
@@ -186,6 +210,23 @@ static PareStatus fold(PareKernelArgs *a, PareOp op) {
 }
 PareStatus pare_cuda_MIN(PareKernelArgs *a) { return fold(a, PARE_OP_MIN); }
 PareStatus pare_cuda_MAX(PareKernelArgs *a) { return fold(a, PARE_OP_MAX); }
+PareStatus pare_cuda_SUM(PareKernelArgs *a) { return fold(a, PARE_OP_ADD); }
+
+/* The output, a sum of `parts` operands, becomes their mean. */
+template <class T> static __global__ void part_of(int64_t n, int parts, T *z) {
+  PARE_EACH(i, n) z[i] = pare_store<T>(pare_load(z[i]) / (PARE_C)parts);
+}
+PareStatus pare_cuda_MEAN(PareKernelArgs *a) {
+  int64_t n = pare_count(&a->out[0]);
+  PARE_TRY(fold(a, PARE_OP_ADD));
+  if (!n) return PARE_OK;
+  return pare_by_float(a, a->out[0].type.dtype, [&](auto zero) {
+    typedef decltype(zero) T;
+    PARE_LAUNCH(part_of<T>, pare_blocks(a, n, PARE_THREADS), PARE_THREADS, 0, pare_cuda(a)->stream, n, a->nin,
+                (T *)a->out[0].data);
+    return pare_launched(a);
+  });
+}
 
 /* --- comparison and logic --- */
 
@@ -203,11 +244,12 @@ template <class T> static PareStatus compare_run(PareKernelArgs *a, PareOp op) {
   int64_t n = pare_count(&a->out[0]);
   if (!n) return PARE_OK;
   PareWalk w = pare_walk_broadcast(&a->out[0], 2, a->in);
-  PARE_LAUNCH(compare<T>, pare_blocks(a, n, PARE_THREADS), PARE_THREADS, 0, pare_cuda(a)->stream, (int)op, w, n,
+  PARE_LAUNCH(compare<T>, pare_blocks(a, n, PARE_THREADS), PARE_THREADS, 0, pare_cuda(a)->stream, op, w, n,
               (const T *)a->in[0].data, (const T *)a->in[1].data, (uint8_t *)a->out[0].data);
   return pare_launched(a);
 }
 static PareStatus comparison(PareKernelArgs *a, PareOp op) {
+  if (is_other_integer(&a->in[0])) return pare_cuda_integers(a, op, &a->in[0], &a->in[1]);
   return pare_by_number(a, a->in[0].type.dtype, [&](auto zero) { return compare_run<decltype(zero)>(a, op); });
 }
 static PareStatus logic(PareKernelArgs *a, PareOp op) {
@@ -222,6 +264,7 @@ PareStatus pare_cuda_GREATER(PareKernelArgs *a) { return comparison(a, PARE_OP_G
 PareStatus pare_cuda_GREATEREQ(PareKernelArgs *a) { return comparison(a, PARE_OP_GREATEREQ); }
 PareStatus pare_cuda_AND(PareKernelArgs *a) { return logic(a, PARE_OP_AND); }
 PareStatus pare_cuda_OR(PareKernelArgs *a) { return logic(a, PARE_OP_OR); }
+PareStatus pare_cuda_XOR(PareKernelArgs *a) { return logic(a, PARE_OP_XOR); }
 
 /* --- Where: elements of any type, told apart by size alone --- */
 

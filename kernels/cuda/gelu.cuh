@@ -1,4 +1,4 @@
-/* gelu.cuh - GELU and its slope for results that are rounded to bf16, which errs by up to 2^-8: relative errors of at most
+/* gelu.cuh - GELU and its slope: in the type of the arithmetic, and for results that are rounded to bf16, which errs by up to 2^-8: relative errors of at most
  * 2^-12, and of 2^-10 where |x| > 5 and gelu(-|x|) is less than 2^-19. One exponential and straight code, so that memory is
  * what is waited for. */
 #ifndef PARE_KERNELS_CUDA_GELU_CUH
@@ -46,5 +46,35 @@ struct GELUGRAD_TANH_LOW {
     return dy * (s + x * 1.5957691f * (1 + 0.134145f * x * x) * (e * s) * s);
   }
 };
+
+/* --- in full --- */
+/* d/dx of x·Phi(x): Phi(x) + x·phi(x). */
+template <class C> static __device__ inline C gelu_slope(C x) {
+  return (C)0.5 * (1 + erf(x * (C)0.70710678118654752440)) + x * (C)0.39894228040143267794 * exp(-(C)0.5 * x * x);
+}
+/* Of its approximation by tanh(u), u = sqrt(2/pi)·(x + 0.044715·x³). */
+template <class C> static __device__ inline C gelu_tanh_slope(C x) {
+  C k = (C)0.79788456080286535588, t = tanh(k * (x + (C)0.044715 * x * x * x));
+  return (C)0.5 * (1 + t) + (C)0.5 * x * (1 - t * t) * k * (1 + (C)0.134145 * x * x);
+}
+struct GELU_ERF {
+  template <class C> static __device__ inline C of(C x) {
+    return x * (C)0.5 * (1 + erf(x * (C)0.70710678118654752440));
+  }
+};
+struct GELU_TANH {
+  template <class C> static __device__ inline C of(C x) {
+    return x * (C)0.5 * (1 + tanh((C)0.79788456080286535588 * (x + (C)0.044715 * x * x * x)));
+  }
+};
+struct GELUGRAD_ERF {
+  template <class C> static __device__ inline C of(C x, C dy) { return dy * gelu_slope(x); }
+};
+struct GELUGRAD_TANH {
+  template <class C> static __device__ inline C of(C x, C dy) { return dy * gelu_tanh_slope(x); }
+};
+
+/* GeluGrad with the gradient of a mask (mask_grad.cu). */
+PareStatus pare_cuda_gelu_mask_grad(PareKernelArgs *a);
 
 #endif

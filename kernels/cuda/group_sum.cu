@@ -1,4 +1,5 @@
-/* group_sum.cu - GroupSum: out[g] = sum of vec_k over gid_k = g; -1 belongs to no group. */
+/* group_sum.cu - GroupSum: out[g] = sum of vec_k over gid_k = g; -1 belongs to no group. SampleSum: the same of each sample's
+ * products v·dv along an axis. */
 #include "kernels/cuda/rows.cuh"
 
 enum { FEW = 8 }; /* members of a group, on average, that one thread adds up */
@@ -86,3 +87,72 @@ PareStatus pare_cuda_many_GROUPSUM(PareKernelArgs *const *a, int n) {
       });
 }
 PareStatus pare_cuda_GROUPSUM(PareKernelArgs *a) { return pare_cuda_many_GROUPSUM(&a, 1); }
+
+/* --- SampleSum --- */
+struct Samples {
+  int64_t samples, rows, run, k, rest, groups; /* v [rows, k, rest]; `run` rows one after another are of one sample */
+};
+
+/* part[i, j] = sum of v·dv of sample i over what stands before and behind place j of the axis: a warp each. */
+template <class T> static __global__ void sum_places(Samples s, const T *v, const T *dv, PARE_C *part) {
+  int64_t warps = (int64_t)gridDim.x * blockDim.x / PARE_WARP, lane = threadIdx.x % PARE_WARP;
+  int64_t each = s.rows / s.samples * s.rest; /* numbers of a sample at a place */
+  for (int64_t p = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) / PARE_WARP; p < s.samples * s.k; p += warps) {
+    int64_t i = p / s.k, j = p % s.k;
+    PARE_C sum = 0;
+    for (int64_t e = lane; e < each; e += PARE_WARP) {
+      int64_t nth = e / s.rest, row = (nth / s.run * s.samples + i) * s.run + nth % s.run;
+      int64_t at = (row * s.k + j) * s.rest + e % s.rest;
+      sum += pare_load(v[at]) * pare_load(dv[at]);
+    }
+    sum = pare_warp_sum(sum);
+    if (lane == 0) part[p] = sum;
+  }
+}
+/* out[i, g] = sum of part[i, j] over gid_j = g: a warp each. */
+template <class T>
+static __global__ void sum_members(Samples s, const PARE_C *part, const void *gid, int type, T *out, uint32_t *fault) {
+  int64_t warps = (int64_t)gridDim.x * blockDim.x / PARE_WARP, lane = threadIdx.x % PARE_WARP;
+  for (int64_t p = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) / PARE_WARP; p < s.samples * s.groups; p += warps) {
+    int64_t i = p / s.groups, g = p % s.groups;
+    PARE_C sum = 0;
+    for (int64_t j = lane; j < s.k; j += PARE_WARP) {
+      int64_t at = pare_get_int(gid, type, j);
+      if (at < -1 || at >= s.groups) *fault = PARE_FAULT_GROUP;
+      if (at == g) sum += part[i * s.k + j];
+    }
+    sum = pare_warp_sum(sum);
+    if (lane == 0) out[p] = pare_store<T>(sum);
+  }
+}
+static Samples samples_of(const PareKernelArgs *a) {
+  const PareType *t = &a->in[0].type;
+  int axis = pare_axis(a->attr->axis, t->rank);
+  return {a->out[0].type.dim[0], pare_span(t, 0, axis), (int64_t)pare_attr_get(a->attr, block_size, 1), t->dim[axis],
+          pare_span(t, axis + 1, t->rank), a->out[0].type.dim[1]};
+}
+PareStatus pare_cuda_plan_SAMPLESUM(PareKernelArgs *a) {
+  Samples s = samples_of(a);
+  a->workspace_bytes = (size_t)(s.samples * s.k) * sizeof(double);
+  return PARE_OK;
+}
+/* Inputs: v, dv, gid, like. Output [samples, groups]. */
+PareStatus pare_cuda_SAMPLESUM(PareKernelArgs *a) {
+  Samples s = samples_of(a);
+  cudaStream_t stream = pare_cuda(a)->stream;
+  enum { WARPS = PARE_THREADS / PARE_WARP };
+  if (!pare_is_index(&a->in[2])) return pare_bad_type(a);
+  if (!s.samples) return PARE_OK;
+  return pare_by_float(a, a->in[0].type.dtype, [&](auto zero) {
+    typedef decltype(zero) T;
+    typedef PARE_C C;
+    C *part = (C *)a->workspace;
+    if (s.k)
+      PARE_LAUNCH(sum_places<T>, pare_blocks(a, s.samples * s.k, WARPS), PARE_THREADS, 0, stream, s,
+                  (const T *)a->in[0].data, (const T *)a->in[1].data, part);
+    if (s.groups)
+      PARE_LAUNCH(sum_members<T>, pare_blocks(a, s.samples * s.groups, WARPS), PARE_THREADS, 0, stream, s,
+                  (const C *)part, (const void *)a->in[2].data, (int)a->in[2].type.dtype, (T *)a->out[0].data, a->fault);
+    return pare_launched(a);
+  });
+}

@@ -8,29 +8,21 @@
  *   W[K,N], line k:  P = dB, Q = B,   u = A_k - eta·dA_k, v = dA_k, w = A_k
  *   W[N,K], line n:  P = dA', Q = A', u = B_n - eta·dB_n, v = dB_n, w = B_n   (A' is A transposed)
  * With dA and dB left out G is 1: the magnitude of the merged weights. */
+#include "kernels/cuda/factor.cuh"
 #include "kernels/cuda/mma.cuh"
 #include "kernels/cuda/rows.cuh"
 
 /* --- any types, rank and address --- */
 enum { CHUNK = 8, LINES = 64, COLUMNS = 128 };
 
-/* Element [i, j] of a factor is at[i·step + j·rank_step]. */
-struct Factor {
-  const void *at;
-  int type;
-  int64_t step, rank_step;
-};
 struct Scores {
   int64_t lines, width, r, strips; /* strips of LINES lines */
   int64_t line_parts;              /* sums that make up one of a line */
   int square, gradient;
   double scale, eta;
-  Factor line, dline, across, dacross;
+  PareFactor line, dline, across, dacross;
 };
 
-static Factor factor_of(const PareTensor *t, int64_t step, int64_t rank_step) {
-  return {t->data, (int)t->type.dtype, step, rank_step};
-}
 static Scores scores_of(const PareKernelArgs *a) {
   const PareType *w = &a->in[0].type;
   bool t = a->attr->transB;
@@ -41,15 +33,12 @@ static Scores scores_of(const PareKernelArgs *a) {
   s.square = a->attr->power == 2, s.gradient = pare_given(a, 4);
   s.scale = pare_attr_get(a->attr, scale, 1.0), s.eta = pare_attr_get(a->attr, alpha, 1.0);
   int64_t n = t ? s.lines : s.width; /* B is [r, n] */
-  Factor A = factor_of(&a->in[1], s.r, 1), B = factor_of(&a->in[2], 1, n);
+  PareFactor A = pare_factor(&a->in[1], s.r, 1), B = pare_factor(&a->in[2], 1, n);
   s.line = t ? B : A, s.across = t ? A : B;
   if (!s.gradient) return s;
-  Factor dA = factor_of(&a->in[3], s.r, 1), dB = factor_of(&a->in[4], 1, n);
+  PareFactor dA = pare_factor(&a->in[3], s.r, 1), dB = pare_factor(&a->in[4], 1, n);
   s.dline = t ? dB : dA, s.dacross = t ? dA : dB;
   return s;
-}
-template <class C> static __device__ inline C get(const Factor &f, int64_t i, int64_t j) {
-  return (C)pare_get_float(f.at, f.type, i * f.step + j * f.rank_step);
 }
 
 /* A block has LINES lines of COLUMNS positions, a thread a position, whose numbers of up to CHUNK ranks stay in
@@ -66,21 +55,21 @@ static __global__ void score(Scores s, const T *x, PARE_C *by_line, PARE_C *by_p
     PARE_C p[CHUNK], q[CHUNK], sum = 0;
     for (int j = 0; j < CHUNK; j++) {
       bool there = inside && j < s.r;
-      p[j] = there && s.gradient ? get<PARE_C>(s.dacross, i, j) : 0;
-      q[j] = there ? get<PARE_C>(s.across, i, j) : 0;
+      p[j] = there && s.gradient ? pare_factor_at<PARE_C>(s.dacross, i, j) : 0;
+      q[j] = there ? pare_factor_at<PARE_C>(s.across, i, j) : 0;
     }
     for (int64_t k = strip * LINES; k < hi; k++) {
       PARE_C g = s.gradient ? 0 : 1, d = 0;
       for (int j = 0; j < CHUNK; j++) {
         if (j >= s.r) break;
-        PARE_C w = get<PARE_C>(s.line, k, j), v = s.gradient ? get<PARE_C>(s.dline, k, j) : 0;
+        PARE_C w = pare_factor_at<PARE_C>(s.line, k, j), v = s.gradient ? pare_factor_at<PARE_C>(s.dline, k, j) : 0;
         if (s.gradient) g += (w - (PARE_C)s.eta * v) * p[j] + v * q[j];
         d += w * q[j];
       }
       for (int64_t j = CHUNK; inside && j < s.r; j++) { /* higher ranks are read again for each line */
-        PARE_C w = get<PARE_C>(s.line, k, j), v = s.gradient ? get<PARE_C>(s.dline, k, j) : 0;
-        PARE_C qj = get<PARE_C>(s.across, i, j);
-        if (s.gradient) g += (w - (PARE_C)s.eta * v) * get<PARE_C>(s.dacross, i, j) + v * qj;
+        PARE_C w = pare_factor_at<PARE_C>(s.line, k, j), v = s.gradient ? pare_factor_at<PARE_C>(s.dline, k, j) : 0;
+        PARE_C qj = pare_factor_at<PARE_C>(s.across, i, j);
+        if (s.gradient) g += (w - (PARE_C)s.eta * v) * pare_factor_at<PARE_C>(s.dacross, i, j) + v * qj;
         d += w * qj;
       }
       PARE_C e = inside ? fabs(g * (pare_load(x[k * s.width + i]) + (PARE_C)s.scale * d)) : 0;

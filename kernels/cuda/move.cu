@@ -329,20 +329,24 @@ PareStatus pare_cuda_RANGE(PareKernelArgs *a) {
   return pare_launched(a);
 }
 
-/* Dims start..end-1 of input 0; the output's length says how many. */
 struct Numbers {
   int64_t at[PARE_MAX_RANK];
 };
 static __global__ void write_numbers(Numbers v, int64_t n, int64_t *y) {
   PARE_EACH(i, n) y[i] = v.at[i];
 }
+static PareStatus give(PareKernelArgs *a, const Numbers &v, int64_t n) {
+  if (!n) return PARE_OK;
+  PARE_LAUNCH(write_numbers, 1, PARE_WARP, 0, pare_cuda(a)->stream, v, n, (int64_t *)a->out[0].data);
+  return pare_launched(a);
+}
+/* Dims start..end-1 of input 0; the output's length says how many. */
 PareStatus pare_cuda_SHAPE(PareKernelArgs *a) {
   const PareType *t = &a->in[0].type;
   int64_t start = a->attr->start, n = pare_count(&a->out[0]);
   start = pare_min(pare_max(start < 0 ? start + t->rank : start, 0), t->rank);
   Numbers v = {};
   for (int64_t i = 0; i < n; i++) v.at[i] = t->dim[start + i];
-  if (!n) return PARE_OK;
-  PARE_LAUNCH(write_numbers, 1, PARE_WARP, 0, pare_cuda(a)->stream, v, n, (int64_t *)a->out[0].data);
-  return pare_launched(a);
+  return give(a, v, n);
 }
+PareStatus pare_cuda_SIZE(PareKernelArgs *a) { return give(a, {{pare_count(&a->in[0])}}, 1); }

@@ -2,43 +2,61 @@
  * x or output y. One row an op in the tables. */
 #include "kernels/cuda/gelu.cuh"
 
+extern "C" {
+#include "ir/activation.h"
+}
+
 /* op, value at x; C is the type of the arithmetic */
 #define UNARY(X)                                                           \
   X(FLOOR, floor(x))                                                       \
   X(CEIL, ceil(x))                                                         \
+  X(ROUND, rint(x))                                                        \
   X(SQRT, sqrt(x))                                                         \
   X(RECIPROCAL, 1 / x)                                                     \
   X(EXP, exp(x))                                                           \
   X(LOG, log(x))                                                           \
   X(SIN, sin(x))                                                           \
   X(COS, cos(x))                                                           \
+  X(TAN, tan(x))                                                           \
+  X(ASIN, asin(x))                                                         \
+  X(ACOS, acos(x))                                                         \
+  X(ATAN, atan(x))                                                         \
+  X(SINH, sinh(x))                                                         \
+  X(COSH, cosh(x))                                                         \
+  X(ASINH, asinh(x))                                                       \
+  X(ACOSH, acosh(x))                                                       \
+  X(ATANH, atanh(x))                                                       \
   X(ERF, erf(x))                                                           \
   X(TANH, tanh(x))                                                         \
   X(SIGMOID, 1 / (1 + exp(-x)))                                            \
-  X(RELU, x > 0 || x != x ? x : 0)                                         \
-  X(GELU_ERF, x * (C)0.5 * (1 + erf(x * (C)0.70710678118654752440)))       \
-  X(GELU_TANH, x * (C)0.5 * (1 + tanh((C)0.79788456080286535588 * (x + (C)0.044715 * x * x * x))))
+  X(SOFTPLUS, softplus(x))                                                 \
+  X(SOFTSIGN, x / (1 + fabs(x)))                                           \
+  X(HARDSWISH, x * (x < -3 ? 0 : x > 3 ? 1 : x / 6 + (C)0.5))              \
+  X(MISH, x * tanh(softplus(x)))
 /* op, of floats, of integers */
-#define UNARY_NUMBER(X)         \
-  X(NEG, -x, (C)(0 - (U)x))     \
-  X(ABS, fabs(x), x < 0 ? (C)(0 - (U)x) : x)
-/* op, gradient at x with dy; slopes are d/dx of x·Phi(x), Phi(x) + x·phi(x), and of its approximation by tanh */
+#define UNARY_NUMBER(X)                                                  \
+  X(NEG, -x, (C)(0 - (U)x))                                              \
+  X(ABS, fabs(x), x < 0 ? (C)(0 - (U)x) : x)                             \
+  X(SIGN, x != x ? x : (C)((x > 0) - (x < 0)), (C)((x > 0) - (x < 0)))   \
+  X(RELU, x > 0 || x != x ? x : 0, x > 0 ? x : 0)
+/* op, value at x with the numbers p and q (ir/activation.h) */
+#define UNARY_WITH(X)                                                    \
+  X(LEAKYRELU, x < 0 ? p * x : x)                                        \
+  X(ELU, x < 0 ? p * expm1(x) : x)                                       \
+  X(SELU, q *(x < 0 ? p * expm1(x) : x))                                 \
+  X(CELU, x < 0 ? p * expm1(x / p) : x)                                  \
+  X(HARDSIGMOID, p *x + q < 0 ? 0 : p * x + q > 1 ? 1 : p * x + q)       \
+  X(THRESHOLDEDRELU, x > p || x != x ? x : 0)                            \
+  X(SHRINK, x < -p ? x + q : x > p ? x - q : x != x ? x : 0)             \
+  X(SWISH, x / (1 + exp(-p * x)))
+/* op, gradient at x with dy */
 #define GRADS(X)                                                             \
   X(RELUGRAD, x > 0 ? dy : 0)                                                \
   X(ERFGRAD, dy *(C)1.12837916709551257390 * exp(-x * x))                    \
   X(TANHGRAD, dy *(1 - x * x))                                               \
-  X(SIGMOIDGRAD, dy *x *(1 - x))                                             \
-  X(GELUGRAD_ERF, dy *gelu_slope(x))                                         \
-  X(GELUGRAD_TANH, dy *gelu_tanh_slope(x))
+  X(SIGMOIDGRAD, dy *x *(1 - x))
 
-template <class C> static __device__ inline C gelu_slope(C x) {
-  return (C)0.5 * (1 + erf(x * (C)0.70710678118654752440)) + x * (C)0.39894228040143267794 * exp(-(C)0.5 * x * x);
-}
-/* u = sqrt(2/pi)·(x + 0.044715·x³) */
-template <class C> static __device__ inline C gelu_tanh_slope(C x) {
-  C k = (C)0.79788456080286535588, t = tanh(k * (x + (C)0.044715 * x * x * x));
-  return (C)0.5 * (1 + t) + (C)0.5 * x * (1 - t * t) * k * (1 + (C)0.134145 * x * x);
-}
+template <class C> static __device__ inline C softplus(C x) { return log1p(exp(-fabs(x))) + (x < 0 ? 0 : x); }
 
 #define X(id, f)                                                         \
   struct id {                                                            \
@@ -51,15 +69,41 @@ template <> struct Unsigned<int64_t> { typedef uint64_t U; };
 template <> struct Unsigned<int32_t> { typedef uint32_t U; };
 #define X(id, f, i)                                                        \
   struct id {                                                              \
-    static __device__ inline float of(float x) { return f; }               \
-    static __device__ inline double of(double x) { return f; }             \
-    template <class C> static __device__ inline C of(C x) {                \
-      typedef typename Unsigned<C>::U U;                                   \
+    template <class C> static __device__ inline C of_float(C x) { return f; } \
+    static __device__ inline float of(float x) { return of_float(x); }     \
+    static __device__ inline double of(double x) { return of_float(x); }   \
+    template <class C, class U = typename Unsigned<C>::U>                  \
+    static __device__ inline C of(C x) {                                   \
       return i;                                                            \
     }                                                                      \
   };
 UNARY_NUMBER(X)
 #undef X
+#define X(id, f)                                     \
+  struct id {                                        \
+    PareActivation numbers;                          \
+    template <class C> __device__ inline C of(C x) { \
+      C p = (C)numbers.p, q = (C)numbers.q;          \
+      (void)p, (void)q;                              \
+      return f;                                      \
+    }                                                \
+  };
+UNARY_WITH(X)
+#undef X
+/* Bounds that are left out hold nothing, the upper one wins where they cross; they may be of another float type than x. */
+struct CLIP {
+  const void *lo, *hi;
+  int lo_type, hi_type;
+  template <class C> static __device__ inline C bound(const void *b, int type) {
+    if constexpr (PareNum<C>::integer) return (C)pare_get_int(b, type, 0);
+    else return (C)pare_get_float(b, type, 0);
+  }
+  template <class C> __device__ inline C of(C x) {
+    if (lo && x < bound<C>(lo, lo_type)) x = bound<C>(lo, lo_type);
+    if (hi && x > bound<C>(hi, hi_type)) x = bound<C>(hi, hi_type);
+    return x;
+  }
+};
 #define X(id, f)                                                                \
   struct id {                                                                   \
     template <class C> static __device__ inline C of(C x, C dy) { return f; }   \
@@ -67,8 +111,8 @@ UNARY_NUMBER(X)
 GRADS(X)
 #undef X
 
-template <class F, class T> static __device__ inline ParePack<T> unary_pack(ParePack<T> p) {
-  for (int k = 0; k < ParePack<T>::N; k++) p.at[k] = pare_store<T>(F::of(pare_load(p.at[k])));
+template <class F, class T> static __device__ inline ParePack<T> unary_pack(F f, ParePack<T> p) {
+  for (int k = 0; k < ParePack<T>::N; k++) p.at[k] = pare_store<T>(f.of(pare_load(p.at[k])));
   return p;
 }
 template <class F, class T> static __device__ inline ParePack<T> gradient_pack(ParePack<T> p, ParePack<T> q) {
@@ -77,18 +121,18 @@ template <class F, class T> static __device__ inline ParePack<T> gradient_pack(P
 }
 
 /* `packs` packs of 16 bytes, two at once so that enough are on their way, then the elements behind them. */
-template <class F, class T> static __global__ void unary(int64_t packs, int64_t n, const T *x, T *z) {
+template <class F, class T> static __global__ void unary(F f, int64_t packs, int64_t n, const T *x, T *z) {
   typedef ParePack<T> Pack;
   int64_t step = (int64_t)gridDim.x * blockDim.x;
   for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < packs; i += 2 * step) {
     int64_t j = i + step < packs ? i + step : i;
     Pack p = ((const Pack *)x)[i], q = ((const Pack *)x)[j];
-    ((Pack *)z)[i] = unary_pack<F, T>(p);
-    if (j != i) ((Pack *)z)[j] = unary_pack<F, T>(q);
+    ((Pack *)z)[i] = unary_pack<F, T>(f, p);
+    if (j != i) ((Pack *)z)[j] = unary_pack<F, T>(f, q);
   }
   PARE_EACH(i, n - packs * Pack::N) {
     int64_t k = packs * Pack::N + i;
-    z[k] = pare_store<T>(F::of(pare_load(x[k])));
+    z[k] = pare_store<T>(f.of(pare_load(x[k])));
   }
 }
 template <class F, class T>
@@ -107,21 +151,24 @@ static __global__ void gradient(int64_t packs, int64_t n, const T *x, const T *d
   }
 }
 
-template <class F, class T> static PareStatus unary_run(PareKernelArgs *a) {
+static bool is_other_integer(const PareKernelArgs *a) {
+  return pare_dtype_is_int(a->in[0].type.dtype) && !pare_is_index(&a->in[0]);
+}
+template <class T, class F> static PareStatus unary_run(PareKernelArgs *a, F f) {
   int64_t n = pare_count(&a->out[0]), N = ParePack<T>::N;
   const T *x = (const T *)a->in[0].data;
   T *z = (T *)a->out[0].data;
   if (!n) return PARE_OK;
   int64_t packs = pare_aligned(x) && pare_aligned(z) ? n / N : 0;
   PARE_LAUNCH((unary<F, T>), pare_blocks(a, packs ? packs : n, PARE_THREADS), PARE_THREADS, 0, pare_cuda(a)->stream,
-              packs, n, x, z);
+              f, packs, n, x, z);
   return pare_launched(a);
 }
-template <class F> static PareStatus unary_float(PareKernelArgs *a) {
-  return pare_by_float(a, a->in[0].type.dtype, [&](auto zero) { return unary_run<F, decltype(zero)>(a); });
+template <class F> static PareStatus unary_float(PareKernelArgs *a, F f) {
+  return pare_by_float(a, a->in[0].type.dtype, [&](auto zero) { return unary_run<decltype(zero)>(a, f); });
 }
-template <class F> static PareStatus unary_number(PareKernelArgs *a) {
-  return pare_by_number(a, a->in[0].type.dtype, [&](auto zero) { return unary_run<F, decltype(zero)>(a); });
+template <class F> static PareStatus unary_number(PareKernelArgs *a, F f) {
+  return pare_by_number(a, a->in[0].type.dtype, [&](auto zero) { return unary_run<decltype(zero)>(a, f); });
 }
 template <class F, class T> static PareStatus gradient_run(PareKernelArgs *a) {
   int64_t n = pare_count(&a->out[0]), N = ParePack<T>::N;
@@ -137,28 +184,39 @@ template <class F> static PareStatus gradient_float(PareKernelArgs *a) {
   return pare_by_float(a, a->in[0].type.dtype, [&](auto zero) { return gradient_run<F, decltype(zero)>(a); });
 }
 
-#define FLOAT(id) \
-  PareStatus pare_cuda_##id(PareKernelArgs *a) { return unary_float<id>(a); }
-FLOAT(FLOOR)
-FLOAT(CEIL)
-FLOAT(SQRT)
-FLOAT(RECIPROCAL)
-FLOAT(EXP)
-FLOAT(LOG)
-FLOAT(SIN)
-FLOAT(COS)
-FLOAT(ERF)
-FLOAT(TANH)
-FLOAT(SIGMOID)
-FLOAT(RELU)
-PareStatus pare_cuda_NEG(PareKernelArgs *a) { return unary_number<NEG>(a); }
-PareStatus pare_cuda_ABS(PareKernelArgs *a) { return unary_number<ABS>(a); }
+#define FLOAT(id, f) \
+  PareStatus pare_cuda_##id(PareKernelArgs *a) { return unary_float(a, id()); }
+UNARY(FLOAT)
+#define NUMBER(id, f, i)                                                                                      \
+  PareStatus pare_cuda_##id(PareKernelArgs *a) {                                                              \
+    return is_other_integer(a) ? pare_cuda_integer(a, PARE_OP_##id) : unary_number(a, id());                  \
+  }
+UNARY_NUMBER(NUMBER)
+#define WITH(id, ...) \
+  PareStatus pare_cuda_##id(PareKernelArgs *a) { return unary_float(a, id{pare_activation_##id(a->attr)}); }
+PARE_ACTIVATIONS(WITH)
+
+/* Of other types of integers one bound after the other. */
+static PareStatus clip_integers(PareKernelArgs *a) {
+  const PareTensor *x = &a->in[0];
+  if (!pare_given(a, 1) && !pare_given(a, 2)) return pare_cuda_expand(a, &a->out[0], x);
+  if (pare_given(a, 1)) PARE_TRY(pare_cuda_integers(a, PARE_OP_MAX, x, &a->in[1]));
+  if (pare_given(a, 1)) x = &a->out[0];
+  return pare_given(a, 2) ? pare_cuda_integers(a, PARE_OP_MIN, x, &a->in[2]) : PARE_OK;
+}
+PareStatus pare_cuda_CLIP(PareKernelArgs *a) {
+  if (is_other_integer(a)) return clip_integers(a);
+  CLIP f = {};
+  if (pare_given(a, 1)) f.lo = a->in[1].data, f.lo_type = (int)a->in[1].type.dtype;
+  if (pare_given(a, 2)) f.hi = a->in[2].data, f.hi_type = (int)a->in[2].type.dtype;
+  return unary_number(a, f);
+}
 /* approximate: 0 none (erf), 1 tanh. */
 PareStatus pare_cuda_GELU(PareKernelArgs *a) {
   bool tanh = a->attr->approximate != 0;
   if (a->in[0].type.dtype == PARE_BF16)
-    return tanh ? unary_run<GELU_TANH_LOW, PareBf16>(a) : unary_run<GELU_ERF_LOW, PareBf16>(a);
-  return tanh ? unary_float<GELU_TANH>(a) : unary_float<GELU_ERF>(a);
+    return tanh ? unary_run<PareBf16>(a, GELU_TANH_LOW()) : unary_run<PareBf16>(a, GELU_ERF_LOW());
+  return tanh ? unary_float(a, GELU_TANH()) : unary_float(a, GELU_ERF());
 }
 
 #define GRADIENT(id) \
@@ -169,6 +227,7 @@ GRADIENT(TANHGRAD)
 GRADIENT(SIGMOIDGRAD)
 PareStatus pare_cuda_GELUGRAD(PareKernelArgs *a) {
   bool tanh = a->attr->approximate != 0;
+  if (a->nout > 1) return pare_cuda_gelu_mask_grad(a);
   if (a->in[0].type.dtype == PARE_BF16)
     return tanh ? gradient_run<GELUGRAD_TANH_LOW, PareBf16>(a) : gradient_run<GELUGRAD_ERF_LOW, PareBf16>(a);
   return tanh ? gradient_float<GELUGRAD_TANH>(a) : gradient_float<GELUGRAD_ERF>(a);
@@ -184,4 +243,36 @@ PareStatus pare_cuda_NOT(PareKernelArgs *a) {
   PARE_LAUNCH(negate, pare_blocks(a, n, PARE_THREADS), PARE_THREADS, 0, pare_cuda(a)->stream, n,
               (const uint8_t *)a->in[0].data, (uint8_t *)a->out[0].data);
   return pare_launched(a);
+}
+
+/* --- floats of a kind --- */
+template <class T> static __global__ void is_nan(int64_t n, const T *x, uint8_t *z) {
+  PARE_EACH(i, n) z[i] = pare_load(x[i]) != pare_load(x[i]);
+}
+template <class T> static __global__ void is_inf(int64_t n, int up, int down, const T *x, uint8_t *z) {
+  PARE_EACH(i, n) {
+    PARE_C v = pare_load(x[i]);
+    z[i] = (up && v == (PARE_C)INFINITY) || (down && v == -(PARE_C)INFINITY);
+  }
+}
+PareStatus pare_cuda_ISNAN(PareKernelArgs *a) {
+  int64_t n = pare_count(&a->out[0]);
+  if (!n) return PARE_OK;
+  return pare_by_float(a, a->in[0].type.dtype, [&](auto zero) {
+    typedef decltype(zero) T;
+    PARE_LAUNCH(is_nan<T>, pare_blocks(a, n, PARE_THREADS), PARE_THREADS, 0, pare_cuda(a)->stream, n,
+                (const T *)a->in[0].data, (uint8_t *)a->out[0].data);
+    return pare_launched(a);
+  });
+}
+PareStatus pare_cuda_ISINF(PareKernelArgs *a) {
+  int64_t n = pare_count(&a->out[0]);
+  int up = pare_attr_get(a->attr, detect_positive, 1) != 0, down = pare_attr_get(a->attr, detect_negative, 1) != 0;
+  if (!n) return PARE_OK;
+  return pare_by_float(a, a->in[0].type.dtype, [&](auto zero) {
+    typedef decltype(zero) T;
+    PARE_LAUNCH(is_inf<T>, pare_blocks(a, n, PARE_THREADS), PARE_THREADS, 0, pare_cuda(a)->stream, n, up, down,
+                (const T *)a->in[0].data, (uint8_t *)a->out[0].data);
+    return pare_launched(a);
+  });
 }

@@ -73,7 +73,6 @@ typedef enum PareNeeds {
 } PareNeeds;
 enum {
   PARE_NEEDS_GRADIENTS = PARE_NEEDS_ADAPTERS | PARE_NEEDS_MASKS | PARE_NEEDS_PRODUCTS | PARE_NEEDS_SAMPLES,
-  PARE_NEEDS_APART = PARE_NEEDS_MASKS | PARE_NEEDS_SAMPLES, /* masks may not be fused away */
 };
 
 /* What becomes of the scores of one step after another; some are drawn once and for all. */

@@ -70,7 +70,7 @@ static PareStatus run_once(Copies *c, PareOp op, PareKernelArgs *a) {
   for (int i = 0; i < a->nin + a->nout; i++) {
     const PareTensor *t = i < a->nin ? &a->in[i] : &a->out[i - a->nin];
     tensor[i] = (PareTensor){copy_of(c, t), t->type};
-    if (i < a->nin && t->type.rank <= 1 && !pare_dtype_is_float(t->type.dtype)) known[i] = t->data;
+    if (i < a->nin && t->type.rank <= 1) known[i] = t->data;
   }
   PareKernelArgs g = *a;
   g.in = tensor, g.out = tensor + a->nin, g.known = known, g.queue = c->d->queue;

@@ -88,6 +88,12 @@ static inline double get(const PareTensor *t, int64_t i) {
       return (double)((int64_t *)t->data)[i];
     case PARE_I32:
       return (double)((int32_t *)t->data)[i];
+    case PARE_I16:
+      return (double)((int16_t *)t->data)[i];
+    case PARE_I8:
+      return (double)((int8_t *)t->data)[i];
+    case PARE_U16:
+      return (double)((uint16_t *)t->data)[i];
     default:
       return (double)((uint8_t *)t->data)[i];
   }
@@ -111,6 +117,15 @@ static inline void put(const PareTensor *t, int64_t i, double v) {
       break;
     case PARE_I32:
       ((int32_t *)t->data)[i] = (int32_t)v;
+      break;
+    case PARE_I16:
+      ((int16_t *)t->data)[i] = (int16_t)v;
+      break;
+    case PARE_I8:
+      ((int8_t *)t->data)[i] = (int8_t)v;
+      break;
+    case PARE_U16:
+      ((uint16_t *)t->data)[i] = (uint16_t)v;
       break;
     default:
       ((uint8_t *)t->data)[i] = (uint8_t)v;

@@ -176,6 +176,51 @@ Test(scores, of_the_gate_are_squared_finite_differences_of_the_loss) {
   cr_assert_gt(check_gate(VIT, PARE_KIND_BIT(PARE_KIND_HEAD_DIM)), 0);
 }
 
+/* How far the scores of the gate of a step are from those of the step as it is written, in norms; with a mask on group 0
+ * of every dimension, whose score is none of the fused step's business unless it may come back. */
+static double gate_apart(const char *model, Bench b, bool dead) {
+  Bench plain = {.unfused = true};
+  double apart = 0, size = 0;
+  Bench *both[] = {&plain, &b};
+  for (int k = 0; k < 2; k++) {
+    fix_init(&both[k]->f);
+    supervised_on(both[k], model, "gate", 2, 1);
+    for (size_t i = 0; dead && i < both[k]->t.masks.at.n; i++) {
+      const PareMask *m = &both[k]->t.masks.at.at[i];
+      for (int64_t j = 0; j < m->k; j++) buffer(both[k], m->mask)[j] = m->group[j] != 0;
+    }
+    run(both[k], PARE_PHASE_TUNE);
+    run(both[k], PARE_PHASE_RANK);
+  }
+  for (size_t i = 0; i < b.d->dims.n; i++)
+    for (int64_t g = dead && !b.regrow; b.pruned[i] && g < b.d->dims.at[i].count; g++) {
+      double want = (double)buffer(&plain, plain.t.score[i])[g], got = (double)buffer(&b, b.t.score[i])[g];
+      apart += (got - want) * (got - want), size += want * want;
+    }
+  for (int k = 0; k < 2; k++) unload(both[k]), fix_free(&both[k]->f);
+  return sqrt(apart / size);
+}
+
+/* Squares: twice what gradients err by, in bf16 a tenth (test_fuse). */
+Test(scores, of_the_gate_are_those_of_the_plain_step_however_it_is_fused) {
+  static const char *const model[] = {VIT, "tinybert-sst2-ts-op17"};
+  for (int m = 0; m < 2; m++) {
+    Bench b = {0};
+    fix_init(&b.f);
+    load(&b, fixture(&b.f, model[m]));
+    double limit = 4 * rounding_tolerance(b.plain);
+    pare_model_free(b.m), fix_free(&b.f);
+    const struct { Bench b; bool dead; double limit; } all[] = {
+        {{.sequential = false}, false, limit}, {{.sequential = false}, true, limit}, {{.regrow = true}, true, limit},
+        {{.bf16 = true}, false, 0.2},          {{.bf16 = true, .reread = true}, true, 0.2}};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+      double far = gate_apart(model[m], all[i].b, all[i].dead);
+      cr_log_info("%s, way %zu: %g apart, limit %g", model[m], i, far, all[i].limit);
+      cr_assert_leq(far, all[i].limit, "%s, way %zu: scores are %g apart, more than %g", model[m], i, far, all[i].limit);
+    }
+  }
+}
+
 /* --- scores from the true gradient and from inputs: against autodiff on the plain model with merged weights --- */
 
 /* By adapter: dL/dW [K, N] and Σ x² [K]. */

@@ -517,6 +517,38 @@ Test(fuse, gelus_and_gradients_that_must_be_made_anyway_are_left) {
                   "%dh = pare.GeluGrad(%h, %dg)\n%dx, _, _ = pare.LinearGrad(%x, %w, %dh, %A, %B)\noutput %dx\n", 1, 0);
 }
 
+/* --- a mask's gradient where a GELU's is made --- */
+
+/* The pass leaves so many MaskGrads; results are apart by the rounding of sums of six. */
+static void check_mask_grad(const char *text, int left) {
+  Fix f;
+  fix_init(&f);
+  PareGraph *plain = fix_parse(&f, text), *fused = fix_parse(&f, text);
+  MUST(&f, pare_run_passes(&f.c, fused, "fuse-mask-grad", NULL));
+  cr_expect_eq(count_op(fused, PARE_OP_MASKGRAD), left, "%d MaskGrads instead of %d in\n%s",
+               count_op(fused, PARE_OP_MASKGRAD), left, text);
+  PareTensor *a = run_graph(&f, plain, 5), *b = run_graph(&f, fused, 5);
+  for (size_t i = 0; i < plain->outputs.n; i++)
+    cr_expect_leq(distance(&a[i], &b[i]), 0x1p-21, "output %zu '%s' is %g away in\n%s", i, plain->outputs.at[i]->name,
+                  distance(&a[i], &b[i]), text);
+  fix_free(&f);
+}
+
+#define GATED "opset 17\ninput %h : f32[2,3,8]\ninput %d : f32[2,3,8]\nstate %m : f32[8] = random(4)\n"
+#define SUMMED "%s = pare.MaskGrad(%g, %d, %m)\n"
+
+Test(fuse, the_gradient_of_a_mask_is_summed_where_the_gelu_s_is_made) {
+  check_mask_grad(GATED "%g = Gelu(%h)\n" SUMMED "%dh = pare.GeluGrad(%h, %d)\noutput %s\noutput %dh\n", 0);
+  check_mask_grad(GATED "%g = Gelu(%h) {approximate=tanh}\n" SUMMED
+                  "%dh = pare.GeluGrad(%h, %d) {approximate=tanh}\noutput %dh\noutput %s\n", 0);
+  /* no GELU, another's gradient, of another kind, of something else; sums that are read before */
+  check_mask_grad(GATED "%g = Relu(%h)\n" SUMMED "%dh = pare.GeluGrad(%h, %d)\noutput %s\noutput %dh\n", 1);
+  check_mask_grad(GATED "%g = Gelu(%h)\n" SUMMED "%dh = pare.GeluGrad(%d, %h)\noutput %s\noutput %dh\n", 1);
+  check_mask_grad(GATED "%g = Gelu(%h)\n" SUMMED "%dh = pare.GeluGrad(%h, %d) {approximate=tanh}\noutput %s\noutput %dh\n", 1);
+  check_mask_grad(GATED "%g = Gelu(%h)\n" SUMMED "%z = Neg(%d)\n%dh = pare.GeluGrad(%h, %z)\noutput %s\noutput %dh\n", 1);
+  check_mask_grad(GATED "%g = Gelu(%h)\n" SUMMED "%z = Neg(%s)\n%dh = pare.GeluGrad(%h, %d)\noutput %z\noutput %dh\n", 1);
+}
+
 /* --- whole models --- */
 
 typedef struct Step {

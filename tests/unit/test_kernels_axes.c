@@ -1,5 +1,5 @@
-/* test_kernels_axes.c - kernels along axes: Softmax, norms, reductions, sums that run (kernel_call.h). Truth comes from
- * formulas in double. */
+/* test_kernels_axes.c - kernels along axes: Softmax, norms, reductions, sums that run, order (kernel_call.h). Truth
+ * comes from formulas in double. */
 #include "kernel_call.h"
 
 Test(norm, softmax_normalises_exponentials_along_any_axis) {
@@ -197,11 +197,52 @@ Test(norm, layernorm_takes_its_gradient_in_two_parts_and_adds_to_the_result) {
   }
 }
 
+/* y = (x - mean)·scale/sqrt(var + eps) + bias by the channels of axis 1, given or of each plane's own. */
+Test(norm, channels_have_their_mean_and_deviation) {
+  const PareDtype types[] = {PARE_F64, PARE_F32, PARE_BF16};
+  static const struct {
+    int rank;
+    int64_t dim[4], channels, n;
+  } all[] = {{4, {2, 3, 5, 7}, 3, 35}, {3, {2, 2, 600}, 2, 600}, {2, {7, 5}, 5, 1},
+             {1, {9}, 1, 1},           {3, {0, 3, 4}, 3, 4},     {3, {2, 3, 0}, 3, 0}};
+  EACH_LEVEL(c) for (int k = 0; k < 6; k++) for (int d = 0; d < 3; d++) for (int own = 0; own < 2; own++) {
+    int64_t n = all[k].n, C = all[k].channels;
+    PareDtype stats = d == 2 && !own ? PARE_F32 : types[d]; /* a model may keep them wide */
+    if (own && all[k].rank < 3) continue;
+    clear(&c);
+    pare_attr_set(&c.attr, epsilon, 1e-3);
+    PareTensor *x = filled(input(&c, types[d], all[k].rank, all[k].dim), 1, -1, 5);
+    PareTensor *scale = filled(input(&c, stats, DIMS(C)), 2, -2, 2);
+    PareTensor *bias = filled(input(&c, stats, DIMS(C)), 3, -2, 2);
+    PareTensor *mean = own ? NULL : filled(input(&c, stats, DIMS(C)), 4, -2, 2);
+    PareTensor *var = own ? NULL : filled(input(&c, stats, DIMS(C)), 5, 0.5, 2);
+    PareTensor *y = like(&c, x), want = tensor(&c, PARE_F64, all[k].rank, all[k].dim);
+    must(&c, own ? PARE_OP_INSTANCENORM : PARE_OP_BATCHNORM);
+    for (int64_t i = 0; i < count(x); i++) {
+      int64_t channel = i / n % C, first = i / n * n;
+      double m = own ? 0 : get(mean, channel), v = own ? 0 : get(var, channel);
+      for (int64_t j = 0; own && j < n; j++) m += get(x, first + j) / (double)n;
+      for (int64_t j = 0; own && j < n; j++) v += (get(x, first + j) - m) * (get(x, first + j) - m) / (double)n;
+      put(&want, i, (get(x, i) - m) / sqrt(v + 1e-3) * get(scale, channel) + get(bias, channel));
+    }
+    near(y, &want, d ? 2 : 64, own ? "InstanceNormalization" : "BatchNormalization"); /* sums of n numbers in double */
+  }
+}
+
+/* op, of floats alone, the numbers' range, start, step by an element, what is made of s, the sum of `each` */
+#define REDUCERS(X)                                                           \
+  X(REDUCESUM, false, -9, 9, 0, s + v, s)                                     \
+  X(REDUCEMEAN, true, -9, 9, 0, s + v, s / (double)each)                      \
+  X(REDUCEPROD, false, 1, 1.0078125, 1, s *v, s)                              \
+  X(REDUCEMAX, false, -9, 9, -INFINITY, fmax(s, v), s)                        \
+  X(REDUCEMIN, false, -9, 9, INFINITY, fmin(s, v), s)                         \
+  X(REDUCEL1, false, -9, 9, 0, s + fabs(v), s)                                \
+  X(REDUCEL2, true, -9, 9, 0, s + v * v, sqrt(s))                             \
+  X(REDUCELOGSUM, true, 2, 9, 0, s + v, log(s))                               \
+  X(REDUCELOGSUMEXP, true, -9, 9, 0, s + exp(v), log(s))                      \
+  X(REDUCESUMSQUARE, false, -9, 9, 0, s + v * v, s)
+
 Test(reduce, folds_every_choice_of_axes_in_every_type) {
-#define REDUCERS(X)                                                                  \
-  X(REDUCESUM, 0, s + v)                                                             \
-  X(REDUCEMEAN, 0, s + v) X(REDUCEPROD, 1, s *v) X(REDUCEMAX, -INFINITY, fmax(s, v)) \
-      X(REDUCEMIN, INFINITY, fmin(s, v))
   const PareDtype types[] = {PARE_F64, PARE_F32, PARE_BF16, PARE_I64, PARE_I32};
   const int64_t dim[] = {3, 4, 2, 150};
   EACH_LEVEL(c) for (int mask = 0; mask < 16; mask++) for (int d = 0; d < 5; d++) {
@@ -211,27 +252,62 @@ Test(reduce, folds_every_choice_of_axes_in_every_type) {
       kept[i] = fold ? 1 : dim[i];
       if (fold) axes[n++] = i % 2 ? i - 4 : i, each *= dim[i];
     }
-#define X(id, start, step)                                                                                            \
-  if (pare_dtype_is_float(types[d]) || PARE_OP_##id != PARE_OP_REDUCEMEAN) {                                          \
-    clear(&c);                                                                                                        \
-    pare_attr_set(&c.attr, noop_with_empty_axes, 1);                                                                  \
-    double hi = PARE_OP_##id == PARE_OP_REDUCEPROD ? 1.0078125 : 9, lo = PARE_OP_##id == PARE_OP_REDUCEPROD ? 1 : -9; \
-    PareTensor *x = filled(input(&c, types[d], 4, dim), 8, lo, hi), *a = input(&c, PARE_I64, 1, &n);                  \
-    for (int64_t i = 0; i < n; i++) put(a, i, (double)axes[i]);                                                       \
-    PareTensor *y = output(&c, types[d], 4, kept), want = tensor(&c, PARE_F64, 4, kept);                              \
-    must(&c, PARE_OP_##id);                                                                                           \
-    for (int64_t i = 0; i < count(&want); i++) put(&want, i, start);                                                  \
-    for (int64_t i = 0; i < count(x); i++) {                                                                          \
-      int64_t o = broadcast(&want.type, &x->type, i);                                                                 \
-      double s = get(&want, o), v = get(x, i);                                                                        \
-      put(&want, o, step);                                                                                            \
-    }                                                                                                                 \
-    for (int64_t i = 0; PARE_OP_##id == PARE_OP_REDUCEMEAN && i < count(&want); i++)                                  \
-      put(&want, i, get(&want, i) / (double)each);                                                                    \
-    near(y, &want, pare_dtype_is_int(types[d]) ? 0 : types[d] == PARE_F64 ? (double)each : 2, #id);                   \
+#define X(id, floats, lo, hi, start, step, end)                                                   \
+  if (pare_dtype_is_float(types[d]) || !floats) {                                                 \
+    clear(&c);                                                                                    \
+    pare_attr_set(&c.attr, noop_with_empty_axes, 1);                                              \
+    PareTensor *x = filled(input(&c, types[d], 4, dim), 8, lo, hi), *a = input(&c, PARE_I64, 1, &n); \
+    for (int64_t i = 0; i < n; i++) put(a, i, (double)axes[i]);                                   \
+    PareTensor *y = output(&c, types[d], 4, kept), want = tensor(&c, PARE_F64, 4, kept);          \
+    must(&c, PARE_OP_##id);                                                                       \
+    for (int64_t i = 0; i < count(&want); i++) put(&want, i, start);                              \
+    for (int64_t i = 0; i < count(x); i++) {                                                      \
+      int64_t o = broadcast(&want.type, &x->type, i);                                             \
+      double s = get(&want, o), v = get(x, i);                                                    \
+      put(&want, o, step);                                                                        \
+    }                                                                                             \
+    for (int64_t i = 0; i < count(&want); i++) {                                                  \
+      double s = get(&want, i);                                                                   \
+      put(&want, i, end);                                                                         \
+    }                                                                                             \
+    near(y, &want, pare_dtype_is_int(types[d]) ? 0 : types[d] == PARE_F64 ? (double)each : 2, #id); \
   }
     REDUCERS(X)
 #undef X
+  }
+}
+
+/* v as an integer of type d holds it. */
+static double cut(PareDtype d, uint64_t v) {
+  return d == PARE_I8 ? (double)(int8_t)v : d == PARE_I16 ? (double)(int16_t)v : (double)(uint8_t)v;
+}
+Test(reduce, and_cumsum_of_small_integers_wrap_around) {
+  enum { N = 41 };
+  const PareDtype types[] = {PARE_I8, PARE_I16, PARE_U8};
+  const PareOp ops[] = {PARE_OP_REDUCESUM, PARE_OP_REDUCEPROD, PARE_OP_REDUCEL1, PARE_OP_REDUCESUMSQUARE,
+                        PARE_OP_REDUCEMAX, PARE_OP_REDUCEMIN,  PARE_OP_CUMSUM,   PARE_OP_CUMPROD};
+  EACH_LEVEL(c) for (int d = 0; d < 3; d++) for (int k = 0; k < 8; k++) {
+    clear(&c);
+    PareTensor *x = input(&c, types[d], DIMS(N));
+    for (int i = 0; i < N; i++) put(x, i, cut(types[d], pare_rng_u64(3, (uint64_t)i) | 1));
+    put(x, 7, d == 2 ? 255 : d ? -32768 : -128);
+    bool runs = k >= 6;
+    if (runs) listed(input(&c, PARE_I64, SCALAR), LIST(0));
+    PareTensor *y = runs ? output(&c, types[d], DIMS(N)) : output(&c, types[d], DIMS(1));
+    int64_t most = INT64_MIN, least = INT64_MAX;
+    uint64_t sum = 0, product = 1, l1 = 0, squares = 0;
+    must(&c, ops[k]);
+    for (int i = 0; i < N; i++) {
+      int64_t v = (int64_t)get(x, i);
+      most = v > most ? v : most, least = v < least ? v : least;
+      sum += (uint64_t)v, product *= (uint64_t)v, l1 += (uint64_t)(v < 0 ? -v : v), squares += (uint64_t)(v * v);
+      if (!runs) continue;
+      double want = cut(types[d], k == 6 ? sum : product);
+      cr_assert_eq(get(y, i), want, "op %d at %d: got %g, want %g", k, i, get(y, i), want);
+    }
+    double want[] = {cut(types[d], sum), cut(types[d], product), cut(types[d], l1), cut(types[d], squares),
+                     (double)most, (double)least};
+    if (!runs) cr_assert_eq(get(y, 0), want[k], "op %d, type %d: got %g, want %g", k, d, get(y, 0), want[k]);
   }
 }
 
@@ -243,8 +319,10 @@ Test(reduce, of_nothing_gives_the_neutral_element_and_nan_stays) {
       PareOp op;
       double want;
     } all[] = {
-        {PARE_OP_REDUCESUM, 0}, {PARE_OP_REDUCEPROD, 1}, {PARE_OP_REDUCEMAX, -INFINITY}, {PARE_OP_REDUCEMIN, INFINITY}};
-    for (int i = 0; i < 4; i++) {
+        {PARE_OP_REDUCESUM, 0}, {PARE_OP_REDUCEPROD, 1}, {PARE_OP_REDUCEMAX, -INFINITY}, {PARE_OP_REDUCEMIN, INFINITY},
+        {PARE_OP_REDUCEL1, 0}, {PARE_OP_REDUCEL2, 0}, {PARE_OP_REDUCELOGSUM, -INFINITY},
+        {PARE_OP_REDUCELOGSUMEXP, -INFINITY}, {PARE_OP_REDUCESUMSQUARE, 0}};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
       must(&c, all[i].op);
       cr_assert_eq(get(y, 0), all[i].want, "op %d: got %g, want %g", (int)all[i].op, get(y, 0), all[i].want);
     }
@@ -256,20 +334,125 @@ Test(reduce, of_nothing_gives_the_neutral_element_and_nan_stays) {
     cr_assert(isnan(get(y, 0)), "max: got %g", get(y, 0));
     must(&c, PARE_OP_REDUCEMIN);
     cr_assert(isnan(get(y, 0)), "min: got %g", get(y, 0));
+    must(&c, PARE_OP_REDUCELOGSUMEXP);
+    cr_assert(isnan(get(y, 0)), "log of the sum of exponentials: got %g", get(y, 0));
+    clear(&c);
+    input(&c, PARE_I32, DIMS(2, 0)), y = output(&c, PARE_I32, DIMS(1, 1));
+    must(&c, PARE_OP_REDUCEMAX);
+    cr_assert_eq(get(y, 0), INT32_MIN, "max of no integers: got %g", get(y, 0));
+    must(&c, PARE_OP_REDUCEMIN);
+    cr_assert_eq(get(y, 0), INT32_MAX, "min of no integers: got %g", get(y, 0));
   }
 }
 
-Test(reduce, cumsum_runs_both_ways) {
-  const double want[4][6] = {{1, 3, 6, 4, 9, 15}, {0, 1, 3, 0, 4, 9}, {6, 5, 3, 15, 11, 6}, {5, 3, 0, 11, 6, 0}};
+Test(reduce, log_of_a_sum_of_exponentials_neither_overflows_nor_vanishes) {
+  EACH_LEVEL(c) for (int k = 0; k < 4; k++) {
+    static const double at[] = {1000, -1000, -INFINITY, INFINITY};
+    clear(&c);
+    PareTensor *x = input(&c, PARE_F32, DIMS(4096)), *y = output(&c, PARE_F32, DIMS(1));
+    for (int64_t i = 0; i < 4096; i++) put(x, i, at[k]);
+    must(&c, PARE_OP_REDUCELOGSUMEXP);
+    double want = at[k] + log(4096);
+    cr_assert(get(y, 0) == want || fabs(get(y, 0) - want) < 1e-3, "of 4096 times %g: got %g", at[k], get(y, 0));
+  }
+}
+
+/* Does x come before y? NaN is larger than any number. */
+static bool larger(double x, double y) { return isnan(x) ? !isnan(y) : x > y; }
+
+/* Lines of few different numbers, of which one may be a NaN; the reference sorts by insertion. */
+Test(order, argmax_argmin_topk_and_hardmax_take_the_first_of_equal_elements) {
+  static const PareDtype types[] = {PARE_F64, PARE_F32, PARE_BF16, PARE_I64, PARE_I32, PARE_U8, PARE_I8};
+  static const int64_t dims[][3] = {{3, 5, 4}, {2, 1, 7}, {1, 300, 3}, {2, 90, 1}, {0, 4, 3}};
+  static const int64_t ks[] = {0, 1, 4, 70, 300};
+  int64_t order[300];
+  EACH_LEVEL(c) for (int s = 0; s < 5; s++) for (int d = 0; d < 7; d++) for (int mode = 0; mode < 8; mode++) {
+    const int64_t *dim = dims[s], n = dim[1], inner = dim[2], lines = dim[0] * inner, kept[] = {dim[0], 1, inner};
+    bool most = mode & 1, last = mode & 2, nan = (mode & 4) && d < 3;
+    clear(&c);
+    pare_attr_set(&c.attr, axis, mode & 4 ? -2 : 1);
+    pare_attr_set(&c.attr, largest, most);
+    PareTensor *x = input(&c, types[d], 3, dim);
+    for (int64_t i = 0; i < count(x); i++) put(x, i, (double)(pare_rng_u64(8, (uint64_t)i) % 90));
+    for (int64_t l = 0; nan && l < lines; l += 2) put(x, l / inner * n * inner + (l * 5 % n) * inner + l % inner, NAN);
+    PareTensor chosen = *output(&c, PARE_I64, 3, kept), hard = tensor(&c, types[d], 3, dim), top[5], at[5];
+    pare_attr_set(&c.attr, select_last_index, last);
+    must(&c, most ? PARE_OP_ARGMAX : PARE_OP_ARGMIN);
+    c.nout = 2;
+    listed(input(&c, PARE_I64, DIMS(1)), LIST(0));
+    for (int i = 0; i < 5; i++) {
+      int64_t to[] = {dim[0], ks[i], inner};
+      if (ks[i] > n) continue;
+      put(&c.in[1], 0, (double)ks[i]);
+      c.out[0] = top[i] = tensor(&c, types[d], 3, to), c.out[1] = at[i] = tensor(&c, PARE_I64, 3, to);
+      must(&c, PARE_OP_TOPK);
+    }
+    c.nin = c.nout = 1, c.out[0] = hard;
+    if (d < 3) must(&c, PARE_OP_HARDMAX);
+    for (int64_t l = 0; l < lines; l++) {
+      int64_t from = l / inner * n * inner + l % inner, hot = 0, best;
+      for (int64_t j = 0; j < n; j++) {
+        double v = get(x, from + j * inner);
+        int64_t i = j;
+        for (; i > 0; i--) {
+          double u = get(x, from + order[i - 1] * inner);
+          if (!(most ? larger(v, u) : larger(u, v))) break;
+          order[i] = order[i - 1];
+        }
+        order[i] = j;
+        if (v > get(x, from + hot * inner)) hot = j;
+      }
+      best = order[0];
+      for (int64_t j = 0; last && j < n; j++)
+        if (get(x, from + j * inner) == get(x, from + best * inner)) best = j;
+      cr_assert_eq(get(&chosen, l), (double)best, "shape %d type %d mode %d line %" PRId64 ": got %g, want %" PRId64, s,
+                   d, mode, l, get(&chosen, l), best);
+      for (int i = 0; i < 5; i++)
+        for (int64_t r = 0; ks[i] <= n && r < ks[i]; r++) {
+          int64_t o = l / inner * ks[i] * inner + r * inner + l % inner;
+          double v = get(&top[i], o), want = get(x, from + order[r] * inner);
+          cr_assert(get(&at[i], o) == (double)order[r] && (v == want || isnan(want)),
+                    "shape %d type %d mode %d line %" PRId64 ": number %" PRId64 " is %g at %g, want %g at %" PRId64, s,
+                    d, mode, l, r, v, get(&at[i], o), want, order[r]);
+        }
+      for (int64_t j = 0; d < 3 && j < n; j++)
+        cr_assert_eq(get(&hard, from + j * inner), j == hot, "Hardmax: shape %d, line %" PRId64, s, l);
+    }
+  }
+}
+
+Test(order, argmax_of_an_empty_axis_is_refused_unless_there_are_no_lines) {
+  EACH_LEVEL(c) {
+    input(&c, PARE_F32, DIMS(2, 0)), output(&c, PARE_I64, DIMS(2, 1));
+    pare_attr_set(&c.attr, axis, 1);
+    cr_assert_eq(run(&c, PARE_OP_ARGMAX), PARE_DATA);
+    clear(&c);
+    input(&c, PARE_F32, DIMS(0, 3)), output(&c, PARE_I64, DIMS(0, 1));
+    pare_attr_set(&c.attr, axis, 1);
+    must(&c, PARE_OP_ARGMAX);
+    clear(&c);
+    listed(input(&c, PARE_F32, SCALAR), LIST(3));
+    PareTensor *y = filled(output(&c, PARE_I64, SCALAR), 1, 4, 5);
+    must(&c, PARE_OP_ARGMIN);
+    cr_assert_eq(get(y, 0), 0, "of a scalar: got %g", get(y, 0));
+  }
+}
+
+Test(reduce, cumsum_and_cumprod_run_both_ways) {
+  static const PareOp ops[] = {PARE_OP_CUMSUM, PARE_OP_CUMPROD};
+  static const double want[2][4][6] = {
+      {{1, 3, 6, 4, 9, 15}, {0, 1, 3, 0, 4, 9}, {6, 5, 3, 15, 11, 6}, {5, 3, 0, 11, 6, 0}},
+      {{1, 2, 6, 4, 20, 120}, {1, 1, 2, 1, 4, 20}, {6, 6, 3, 120, 30, 6}, {6, 3, 1, 30, 6, 1}}};
   const PareDtype types[] = {PARE_F64, PARE_F32, PARE_BF16, PARE_I64, PARE_I32};
-  EACH_LEVEL(c) for (int mode = 0; mode < 4; mode++) for (int d = 0; d < 5; d++) {
+  EACH_LEVEL(c) for (int op = 0; op < 2; op++) for (int mode = 0; mode < 4; mode++) for (int d = 0; d < 5; d++) {
     clear(&c);
     pare_attr_set(&c.attr, exclusive, mode & 1);
     pare_attr_set(&c.attr, reverse, mode >> 1);
     listed(input(&c, types[d], DIMS(2, 3)), LIST(1, 2, 3, 4, 5, 6));
     listed(input(&c, PARE_I64, SCALAR), LIST(-1));
     PareTensor *y = output(&c, types[d], DIMS(2, 3));
-    must(&c, PARE_OP_CUMSUM);
-    for (int i = 0; i < 6; i++) cr_assert_eq(get(y, i), want[mode][i], "mode %d at %d: got %g", mode, i, get(y, i));
+    must(&c, ops[op]);
+    for (int i = 0; i < 6; i++)
+      cr_assert_eq(get(y, i), want[op][mode][i], "op %d mode %d at %d: got %g", op, mode, i, get(y, i));
   }
 }

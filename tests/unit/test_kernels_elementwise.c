@@ -72,6 +72,29 @@ Test(eltwise, unary_ops_follow_their_formulas) {
   X(TANH, tanh(x), -4, 4)              \
   X(SIGMOID, 1 / (1 + exp(-x)), -8, 8) \
   X(RELU, x > 0 ? x : 0, -4, 4)        \
+  X(ROUND, nearbyint(x), -4, 4)        \
+  X(TAN, tan(x), -1, 1)                \
+  X(ASIN, asin(x), -0.9, 0.9)          \
+  X(ACOS, acos(x), -0.9, 0.9)          \
+  X(ATAN, atan(x), -4, 4)              \
+  X(SINH, sinh(x), -3, 3)              \
+  X(COSH, cosh(x), -3, 3)              \
+  X(ASINH, asinh(x), -4, 4)            \
+  X(ACOSH, acosh(x), 1.1, 9)           \
+  X(ATANH, atanh(x), -0.9, 0.9)        \
+  X(SOFTPLUS, log1p(exp(x)), -8, 8)    \
+  X(SOFTSIGN, x / (1 + fabs(x)), -4, 4) \
+  X(HARDSWISH, x * fmax(0, fmin(1, x / 6 + 0.5)), -5, 5) \
+  X(MISH, x * tanh(log1p(exp(x))), -4, 4) \
+  X(SIGN, (x > 0) - (x < 0), -4, 4)    \
+  X(LEAKYRELU, x < 0 ? 0.01 * x : x, -4, 4) \
+  X(ELU, x < 0 ? expm1(x) : x, -4, 4)  \
+  X(SELU, 1.05070102214813232 * (x < 0 ? 1.67326319217681885 * expm1(x) : x), -4, 4) \
+  X(CELU, x < 0 ? expm1(x) : x, -4, 4) \
+  X(HARDSIGMOID, fmax(0, fmin(1, 0.2 * x + 0.5)), -4, 4) \
+  X(THRESHOLDEDRELU, x > 1 ? x : 0, -4, 4) \
+  X(SHRINK, fabs(x) > 0.5 ? x : 0, -4, 4) \
+  X(SWISH, x / (1 + exp(-x)), -8, 8)   \
   X(GELU, x / 2 * (1 + erf(x / sqrt(2))), -6, 6)
   const PareDtype types[] = {PARE_F64, PARE_F32, PARE_BF16};
   EACH_LEVEL(c) for (int d = 0; d < 3; d++) {
@@ -158,13 +181,15 @@ Test(eltwise, binary_ops_broadcast_like_numpy_in_every_type) {
   X(DIV, is_int ? trunc(x / y) : x / y, 0) \
   X(MIN, fmin(x, y), 0)                    \
   X(MAX, fmax(x, y), 0)                    \
+  X(MOD, x - floor(x / y) * y, 0)          \
+  X(PRELU, x < 0 ? x * y : x, 0)           \
   X(EQUAL, x == y, 1)                      \
   X(LESS, x < y, 1)                        \
   X(LESSEQ, x <= y, 1)                     \
   X(GREATER, x > y, 1)                     \
   X(GREATEREQ, x >= y, 1)
-  const PareDtype types[] = {PARE_F64, PARE_F32, PARE_BF16, PARE_I64, PARE_I32};
-  EACH_LEVEL(c) for (size_t k = 0; k < sizeof shapes / sizeof *shapes; k++) for (int d = 0; d < 5; d++) {
+  const PareDtype types[] = {PARE_F64, PARE_F32, PARE_BF16, PARE_I64, PARE_I32, PARE_I16, PARE_I8};
+  EACH_LEVEL(c) for (size_t k = 0; k < sizeof shapes / sizeof *shapes; k++) for (int d = 0; d < 7; d++) {
     const Shapes *s = &shapes[k];
     bool is_int = pare_dtype_is_int(types[d]);
 #define X(id, formula, compare)                                                                              \
@@ -183,6 +208,80 @@ Test(eltwise, binary_ops_broadcast_like_numpy_in_every_type) {
   }
     BINARY(X)
 #undef X
+  }
+}
+
+/* All pairs of bytes, with C's own integers as the truth. */
+Test(eltwise, binary_ops_of_bytes_wrap_around) {
+#define BYTES(X)                                                     \
+  X(ADD, x + y)                                                      \
+  X(SUB, x - y)                                                      \
+  X(MUL, x *y)                                                       \
+  X(DIV, x / y)                                                      \
+  X(MOD, x % y + (x % y != 0 && (x < 0) != (y < 0) ? y : 0))         \
+  X(PRELU, x < 0 ? x * y : x)                                        \
+  X(MIN, x < y ? x : y)                                              \
+  X(MAX, x > y ? x : y)                                              \
+  X(BITAND, x &y)                                                    \
+  X(BITOR, x | y)                                                    \
+  X(BITXOR, x ^ y)                                                   \
+  X(BITSHIFT, y < 0 || y > 7 ? 0 : x << y)
+  EACH_LEVEL(c) for (int is_signed = 0; is_signed < 2; is_signed++) {
+    PareDtype d = is_signed ? PARE_I8 : PARE_U8;
+    clear(&c);
+    PareTensor *a = input(&c, d, DIMS(1 << 16)), *b = input(&c, d, DIMS(1 << 16)), *z = output(&c, d, DIMS(1 << 16));
+    uint8_t *first = a->data, *second = b->data, *got = z->data;
+    for (int i = 0; i < 1 << 16; i++) first[i] = (uint8_t)i, second[i] = (uint8_t)(i >> 8 ? i >> 8 : 1);
+#define X(id, formula)                                                                              \
+  must(&c, PARE_OP_##id);                                                                           \
+  for (int i = 0; i < 1 << 16; i++) {                                                               \
+    int x = is_signed ? (int8_t)first[i] : first[i], y = is_signed ? (int8_t)second[i] : second[i]; \
+    uint8_t want = (uint8_t)(formula);                                                              \
+    cr_assert_eq(got[i], want, #id " of %d and %d: got %d, want %d", x, y, got[i], want);           \
+  }
+    BYTES(X)
+#undef X
+  }
+}
+
+/* Above 2^63, where a number is not its signed self. */
+Test(eltwise, the_widest_integers_have_no_sign) {
+  const uint64_t x = UINT64_C(1) << 63 | 5, y = 3;
+  EACH_LEVEL(c) {
+    const struct { PareOp op; uint64_t want; } all[] = {{PARE_OP_DIV, x / y}, {PARE_OP_MOD, x % y}, {PARE_OP_MIN, y},
+                                                        {PARE_OP_MAX, x}, {PARE_OP_ADD, x + y}, {PARE_OP_PRELU, x}};
+    clear(&c);
+    *(uint64_t *)input(&c, PARE_U64, DIMS(1))->data = x;
+    *(uint64_t *)input(&c, PARE_U64, DIMS(1))->data = y;
+    PareTensor *z = output(&c, PARE_U64, DIMS(1));
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+      must(&c, all[i].op);
+      uint64_t got = *(uint64_t *)z->data;
+      cr_assert_eq(got, all[i].want, "%s: got %" PRIu64 ", want %" PRIu64, pare_op_info[all[i].op].name, got, all[i].want);
+    }
+    z->type.dtype = PARE_BOOL;
+    must(&c, PARE_OP_LESS);
+    cr_assert_eq(*(uint8_t *)z->data, 0);
+  }
+}
+
+/* Bounds of any type of numbers, one, both or none, and a lower one above the upper one. */
+Test(eltwise, clip_holds_to_the_bounds_that_are_given) {
+  const PareDtype types[] = {PARE_F64, PARE_F32, PARE_BF16, PARE_I64, PARE_I32, PARE_I8};
+  EACH_LEVEL(c) for (int d = 0; d < 6; d++) for (int mode = 0; mode < 5; mode++) {
+    double lo = mode == 4 ? 3 : -2, hi = mode == 4 ? 1 : 2;
+    clear(&c);
+    PareTensor *x = filled(input(&c, types[d], DIMS(101)), 3, -5, 5), *z = like(&c, x);
+    if (mode & 1 || mode == 4) listed(input(&c, types[d], SCALAR), &lo);
+    else left_out(&c);
+    if (mode & 2 || mode == 4) listed(input(&c, types[d], SCALAR), &hi);
+    must(&c, PARE_OP_CLIP);
+    for (int i = 0; i < 101; i++) {
+      double want = get(x, i);
+      if ((mode & 1 || mode == 4) && want < lo) want = lo;
+      if ((mode & 2 || mode == 4) && want > hi) want = hi;
+      cr_assert_eq(get(z, i), want, "mode %d at %d: got %g, want %g", mode, i, get(z, i), want);
+    }
   }
 }
 
@@ -337,6 +436,117 @@ Test(cast, small_integers_survive_every_pair_of_types) {
       double want = from == PARE_BOOL || to == PARE_BOOL ? i % 100 != 0 : i % 100;
       cr_assert_eq(get(y, i), want, "%s to %s: got %g, want %g", pare_dtype_name((PareDtype)from),
                    pare_dtype_name((PareDtype)to), get(y, i), want);
+    }
+  }
+}
+
+Test(cast, like_takes_the_other_operands_type) {
+  EACH_LEVEL(c) {
+    listed(input(&c, PARE_F32, DIMS(4)), LIST(-1.5, 2.75, 300, NAN));
+    input(&c, PARE_I8, DIMS(0));
+    PareTensor *z = output(&c, PARE_I8, DIMS(4));
+    const double want[] = {-1, 2, 127, 0};
+    must(&c, PARE_OP_CASTLIKE);
+    for (int i = 0; i < 4; i++) cr_assert_eq(get(z, i), want[i], "at %d: got %g, want %g", i, get(z, i), want[i]);
+  }
+}
+
+/* --- quantisation: scales are powers of two, so that halves come up and all float types hold what is made --- */
+static const struct {
+  PareDtype d;
+  double lo, hi;
+} small[] = {
+    {PARE_I8, -128, 127}, {PARE_U8, 0, 255}, {PARE_I16, -32768, 32767}, {PARE_U16, 0, 65535}, {PARE_I32, 0, 0}};
+static double clamped(double v, double lo, double hi) { return v > lo ? v < hi ? v : hi : lo; }
+static const int64_t quantized[][3] = {{3, 4, 5}, {70, 4, 33}, {3, 4, 0}, {1, 4, 1}};
+
+/* Scale, and zero point unless it is left out: one, or one for each of the 4 indices of axis 1. */
+static void scaled(Call *c, PareDtype d, bool several, bool zero, bool same) {
+  int64_t n = 4;
+  if (several) pare_attr_set(&c->attr, axis, same ? 1 : -2);
+  listed(input(c, PARE_F32, several, &n), LIST(0.5, 0.25, 2, 0.125));
+  if (zero) listed(input(c, d, several, &n), LIST(3, 0, 100, 7));
+}
+static double of_index(const PareTensor *t, int64_t inner, int64_t i) {
+  return get(t, count(t) == 1 ? 0 : i / inner % count(t));
+}
+
+Test(quantize, rounds_half_to_even_and_clamps) {
+  EACH_LEVEL(c) for (int k = 0; k < 4; k++) for (int d = 0; d < 4; d++) for (int mode = 0; mode < 4; mode++) {
+    clear(&c);
+    PareTensor *x = filled(input(&c, PARE_F32, 3, quantized[k]), 1, -40, 40);
+    PareTensor *y = output(&c, small[d].d, 3, quantized[k]);
+    static const double odd[] = {NAN, INFINITY, -INFINITY, 1e30, -1e30, 0.25, -0.25, 0.75};
+    for (int i = 0; i < 8 && count(x) > 8; i++) put(x, 3 * i, odd[i]);
+    scaled(&c, small[d].d, mode & 1, mode & 2, d & 1);
+    must(&c, PARE_OP_QUANTIZELINEAR);
+    for (int64_t i = 0; i < count(x); i++) {
+      double zero = mode & 2 ? of_index(&c.in[2], quantized[k][2], i) : 0;
+      double want = clamped(rint(get(x, i) / of_index(&c.in[1], quantized[k][2], i)) + zero, small[d].lo, small[d].hi);
+      cr_assert_eq(get(y, i), want, "%g to %s: got %g, want %g", get(x, i), pare_dtype_name(small[d].d), get(y, i),
+                   want);
+    }
+  }
+}
+
+Test(quantize, dequantizes) {
+  EACH_LEVEL(c) for (int k = 0; k < 4; k++) for (int d = 0; d < 5; d++) for (int mode = 0; mode < 4; mode++) {
+    clear(&c);
+    PareTensor *x = filled(input(&c, small[d].d, 3, quantized[k]), 1, 0, 127);
+    PareTensor *y = output(&c, PARE_F32, 3, quantized[k]);
+    for (int64_t i = 0; i < count(x) && small[d].hi != 0; i += 3) put(x, i, i % 2 ? small[d].lo : small[d].hi);
+    scaled(&c, small[d].d, mode & 1, mode & 2, d & 1);
+    must(&c, PARE_OP_DEQUANTIZELINEAR);
+    for (int64_t i = 0; i < count(x); i++) {
+      double zero = mode & 2 ? of_index(&c.in[2], quantized[k][2], i) : 0;
+      double want = (get(x, i) - zero) * of_index(&c.in[1], quantized[k][2], i);
+      cr_assert_eq(get(y, i), want, "%g of %s: got %g, want %g", get(x, i), pare_dtype_name(small[d].d), get(y, i),
+                   want);
+    }
+  }
+}
+
+Test(quantize, scale_comes_from_the_extremes_and_zero) {
+  static const double range[][2] = {{-3, 5}, {1, 5}, {-5, -1}, {0, 0}};
+  static const int64_t sizes[] = {0, 1, 7, 5000, 70000};
+  EACH_LEVEL(c) for (int k = 0; k < 5; k++) for (int r = 0; r < 4; r++) for (int nan = 0; nan < 2; nan++) {
+    clear(&c);
+    PareTensor *x = filled(input(&c, PARE_F32, DIMS(sizes[k])), 1, range[r][0], range[r][1]);
+    PareTensor *y = output(&c, PARE_U8, DIMS(sizes[k])), *s = output(&c, PARE_F32, SCALAR);
+    PareTensor *z = output(&c, PARE_U8, SCALAR);
+    float lo = 0, hi = 0;
+    if (nan && sizes[k]) put(x, sizes[k] / 2, NAN);
+    for (int64_t i = 0; i < sizes[k]; i++) lo = fminf(lo, (float)get(x, i)), hi = fmaxf(hi, (float)get(x, i));
+    float scale = hi > lo ? (hi - lo) / 255 : 1, zero = rintf(-lo / scale);
+    must(&c, PARE_OP_DYNAMICQUANTIZELINEAR);
+    cr_assert_eq(get(s, 0), (double)scale, "scale: got %g, want %g", get(s, 0), (double)scale);
+    cr_assert_eq(get(z, 0), (double)zero, "zero point: got %g, want %g", get(z, 0), (double)zero);
+    for (int64_t i = 0; i < sizes[k]; i++) {
+      double want = clamped((double)(rintf((float)get(x, i) / scale) + zero), 0, 255);
+      cr_assert_eq(get(y, i), want, "%g: got %g, want %g", get(x, i), get(y, i), want);
+    }
+  }
+}
+
+Test(quantize, fake_stays_a_float_and_its_mask_is_0_where_it_clamps) {
+  const PareDtype types[] = {PARE_F64, PARE_F32, PARE_BF16};
+  EACH_LEVEL(c) for (int k = 0; k < 4; k++) for (int t = 0; t < 3; t++) for (int mode = 0; mode < 16; mode++) {
+    clear(&c);
+    bool mask = mode & 1, rounds = !(mode & 2), several = mode & 4;
+    int d = mode >> 3;
+    const double scale[] = {0.5, 0.25, 2, 0.125}, zero[] = {3, 0, 100, 7};
+    pare_attr_set(&c.attr, output_dtype, small[d].d);
+    if (!rounds) pare_attr_set(&c.attr, unrounded, 1);
+    PareTensor *x = filled(input(&c, types[t], 3, quantized[k]), 1, -80, 80);
+    if (several) listed(input(&c, types[t], DIMS(4, 1)), scale), listed(input(&c, types[t], DIMS(4, 1)), zero);
+    else listed(input(&c, types[t], SCALAR), scale), listed(input(&c, types[t], SCALAR), zero);
+    PareTensor *y = output(&c, types[t], 3, quantized[k]);
+    must(&c, mask ? PARE_OP_QUANTIZEMASK : PARE_OP_FAKEQUANTIZE);
+    for (int64_t i = 0; i < count(x); i++) {
+      int64_t j = several ? i / quantized[k][2] % 4 : 0;
+      double q = get(x, i) / scale[j], v = (rounds ? rint(q) : q) + zero[j], in = clamped(v, small[d].lo, small[d].hi);
+      double want = mask ? v == in : (in - zero[j]) * scale[j];
+      cr_assert_eq(get(y, i), want, "%g in mode %d: got %g, want %g", get(x, i), mode, get(y, i), want);
     }
   }
 }

@@ -186,6 +186,248 @@ Test(move, gathers_gradient_is_its_adjoint) {
   }
 }
 
+/* What an axis of n elements shows at place i, by walking there from the nearest end; -1: the value. */
+static int64_t shown(int mode, int64_t i, int64_t n) {
+  if (i >= 0 && i < n) return i;
+  if (mode == PARE_MODE_CONSTANT) return -1;
+  if (mode == PARE_MODE_EDGE) return i < 0 ? 0 : n - 1;
+  if (mode == PARE_MODE_WRAP) return i < 0 ? shown(mode, i + n, n) : shown(mode, i - n, n);
+  return i < 0 ? -i : n - 1 - (i - (n - 1));
+}
+
+Test(move, pad_shows_what_its_mode_says_and_tile_repeats) {
+  EACH_LEVEL(c) for (uint64_t k = 0; k < 400; k++) {
+    int rank = (int)drawn(k, 0, 1, 4), mode = (int)(k % 5); /* the fifth is Tile */
+    PareDtype d = sizes[k / 5 % 4], of_value = k / 5 % 3 == 0 && d != PARE_U8 ? PARE_F64 : d;
+    int64_t dim[4], to[4], before[4], idx[4], twice = 2 * rank, n = rank;
+    clear(&c);
+    for (int i = 0; i < rank; i++) dim[i] = drawn(k, 10 + (uint64_t)i, mode || k % 7 ? 1 : 0, 6);
+    PareTensor *x = numbered(input(&c, d, rank, dim));
+    PareTensor *pads = input(&c, PARE_I64, 1, mode == 4 ? &n : &twice), *value = NULL;
+    pare_attr_set(&c.attr, mode, mode);
+    if (k % 3 && mode < 4) value = listed(input(&c, of_value, SCALAR), LIST(77));
+    else if (mode < 4) left_out(&c);
+    PareTensor *axes = k % 2 && mode < 4 ? input(&c, PARE_I32, 1, &n) : NULL;
+    for (int i = 0; i < rank; i++) {
+      int axis = axes ? rank - 1 - i : i;
+      int64_t most = mode == PARE_MODE_REFLECT ? dim[axis] - 1 : 8;
+      int64_t lo = drawn(k, 20 + (uint64_t)i, -dim[axis] / 2, most);
+      int64_t hi = drawn(k, 30 + (uint64_t)i, -dim[axis] / 2, most);
+      if (axes) put(axes, i, i % 2 ? axis : axis - rank);
+      if (mode == 4) lo = 0, hi = (drawn(k, 20 + (uint64_t)i, 0, 3) - 1) * dim[axis];
+      put(pads, i, mode == 4 ? (double)(hi / dim[axis] + 1) : (double)lo);
+      if (mode < 4) put(pads, rank + i, (double)hi);
+      before[axis] = lo, to[axis] = dim[axis] + lo + hi;
+    }
+    PareTensor *y = output(&c, d, rank, to);
+    must(&c, mode == 4 ? PARE_OP_TILE : PARE_OP_PAD);
+    for (int64_t i = 0; i < count(y); i++) {
+      bool there = true;
+      unravel(&y->type, i, idx);
+      for (int j = 0; j < rank; j++) {
+        idx[j] = shown(mode == 4 ? PARE_MODE_WRAP : mode, idx[j] - before[j], dim[j]);
+        there = there && idx[j] >= 0;
+      }
+      double want = there ? get(x, ravel(&x->type, idx)) : value ? 77 : 0;
+      cr_assert_eq(get(y, i), want, "case %" PRIu64 " at %" PRId64 ": got %g, want %g", k, i, get(y, i), want);
+    }
+  }
+}
+
+Test(move, pad_refuses_pads_that_do_not_fit_the_planned_shape) {
+  EACH_LEVEL(c) {
+    input(&c, PARE_F32, DIMS(5)), listed(input(&c, PARE_I64, DIMS(2)), LIST(1, 2)), output(&c, PARE_F32, DIMS(7));
+    cr_assert_eq(run(&c, PARE_OP_PAD), PARE_DATA);
+    put(&c.in[1], 1, 1);
+    must(&c, PARE_OP_PAD);
+  }
+}
+
+Test(move, trilu_and_eyelike_know_every_diagonal) {
+  EACH_LEVEL(c) for (int k = -6; k <= 6; k++) for (int upper = 0; upper < 2; upper++) for (int d = 0; d < 4; d++) {
+    const int64_t far[] = {k == -6 ? INT64_MIN : k == 6 ? INT64_MAX : k};
+    clear(&c);
+    pare_attr_set(&c.attr, upper, upper);
+    pare_attr_set(&c.attr, k, far[0]);
+    PareTensor *x = numbered(input(&c, sizes[d], DIMS(2, 4, 5))), *by = input(&c, PARE_I64, SCALAR);
+    PareTensor *y = output(&c, sizes[d], DIMS(2, 4, 5)), ones = tensor(&c, sizes[d], DIMS(4, 5));
+    memcpy(by->data, far, sizeof far);
+    if (k == 0) c.nin = 1;
+    must(&c, PARE_OP_TRILU);
+    PareTensor part = *y;
+    c.nin = 1, c.out[0] = ones;
+    must(&c, PARE_OP_EYELIKE);
+    for (int64_t i = 0; i < 40; i++) {
+      int64_t off = i % 5 - i / 5 % 4;
+      double want = (upper ? off >= far[0] : off <= far[0]) ? get(x, i) : 0;
+      cr_assert_eq(get(&part, i), want, "k %d at %" PRId64 ": got %g, want %g", k, i, get(&part, i), want);
+      if (i < 20) cr_assert_eq(get(&ones, i), off == far[0], "k %d at %" PRId64 ": got %g", k, i, get(&ones, i));
+    }
+  }
+}
+
+Test(move, blocks_become_channels_and_pixels_again) {
+  EACH_LEVEL(c) for (int d = 0; d < 4; d++) for (int crd = 0; crd < 2; crd++) for (int64_t b = 1; b < 4; b++) {
+    enum { N = 2, C = 3, H = 2, W = 5 };
+    clear(&c);
+    pare_attr_set(&c.attr, blocksize, b);
+    if (crd) pare_attr_set(&c.attr, mode, PARE_MODE_CRD);
+    PareTensor x = *numbered(input(&c, sizes[d], DIMS(N, C, H * b, W * b)));
+    PareTensor y = *output(&c, sizes[d], DIMS(N, C * b * b, H, W)), back = tensor(&c, sizes[d], 4, x.type.dim);
+    must(&c, PARE_OP_SPACETODEPTH);
+    for (int64_t i = 0; i < count(&x); i++) {
+      int64_t at[4], in;
+      unravel(&x.type, i, at);
+      in = at[2] % b * b + at[3] % b;
+      int64_t to[] = {at[0], crd ? at[1] * b * b + in : in * C + at[1], at[2] / b, at[3] / b};
+      cr_assert_eq(get(&y, ravel(&y.type, to)), get(&x, i), "block %" PRId64 " at %" PRId64, b, i);
+    }
+    c.in[0] = y, c.out[0] = back;
+    must(&c, PARE_OP_DEPTHTOSPACE);
+    near(&back, &x, 0, "DepthToSpace of SpaceToDepth");
+  }
+}
+
+/* --- picked and placed by indices --- */
+enum { REPLACE, ADD, MUL, LARGEST, SMALLEST };
+
+static double joined(int how, double x, double v) {
+  return how == REPLACE ? v : how == ADD ? x + v : how == MUL ? x * v : how == LARGEST ? fmax(x, v) : fmin(x, v);
+}
+/* Rounded to t's type. */
+static void join(PareTensor *t, int64_t i, int how, double v) { put(t, i, joined(how, get(t, i), v)); }
+
+static const PareDtype index_types[] = {PARE_F64, PARE_F32, PARE_BF16, PARE_I64, PARE_I32, PARE_U8};
+
+/* indices[outer.., j] of one axis pick from data; then updates are scattered there. Few places get many updates. */
+Test(index, elements_are_picked_and_placed_along_an_axis) {
+  EACH_LEVEL(c) for (uint64_t k = 0; k < 300; k++) {
+    int rank = (int)drawn(k, 0, 1, 3), axis = (int)drawn(k, 1, 0, rank - 1), how = (int)(k % 5);
+    PareDtype d = index_types[k / 5 % (how ? 5 : 6)];
+    int64_t dim[3], at_dim[3], idx[3];
+    clear(&c);
+    for (int i = 0; i < rank; i++) {
+      dim[i] = drawn(k, 10 + (uint64_t)i, 1, 6);
+      at_dim[i] = i == axis ? drawn(k, 20, k % 7 ? 1 : 0, 40) : drawn(k, 30 + (uint64_t)i, 1, dim[i]);
+    }
+    pare_attr_set(&c.attr, axis, k % 2 ? axis : axis - rank);
+    PareTensor *x = numbered(input(&c, d, rank, dim)), *at = input(&c, k % 3 ? PARE_I64 : PARE_I32, rank, at_dim);
+    for (int64_t i = 0; i < count(at); i++) put(at, i, (double)drawn(100 + k, (uint64_t)i, -dim[axis], dim[axis] - 1));
+    PareTensor y = *output(&c, d, rank, at_dim), want = tensor(&c, d, rank, dim);
+    must(&c, PARE_OP_GATHERELEMENTS);
+    PareTensor *up = filled(input(&c, d, rank, at_dim), 7, how == MUL ? 1 : 0, how == MUL ? 2 : 9);
+    memcpy(want.data, x->data, (size_t)count(x) * pare_dtype_size(d));
+    for (int64_t i = 0; i < count(at); i++) {
+      unravel(&at->type, i, idx);
+      idx[axis] = (int64_t)get(at, i) + (get(at, i) < 0 ? dim[axis] : 0);
+      int64_t from = ravel(&x->type, idx);
+      cr_assert_eq(get(&y, i), get(x, from), "case %" PRIu64 " at %" PRId64 ": got %g", k, i, get(&y, i));
+      join(&want, from, how, get(up, i));
+    }
+    pare_attr_set(&c.attr, reduction, how);
+    c.out[0] = tensor(&c, d, rank, dim);
+    must(&c, PARE_OP_SCATTERELEMENTS);
+    near(&c.out[0], &want, 0, "ScatterElements");
+    if (!count(at)) continue;
+    put(at, count(at) - 1, (double)dim[axis]);
+    cr_assert_eq(run(&c, PARE_OP_SCATTERELEMENTS), PARE_DATA);
+    put(at, count(at) - 1, (double)(-dim[axis] - 1));
+    c.nin = 2, c.out[0] = y;
+    cr_assert_eq(run(&c, PARE_OP_GATHERELEMENTS), PARE_DATA);
+  }
+}
+
+/* indices[batch.., rows, n] over data[batch.., n axes, inner..] */
+Test(index, slices_are_picked_and_placed_by_tuples) {
+  EACH_LEVEL(c) for (uint64_t k = 0; k < 300; k++) {
+    int rank = (int)drawn(k, 0, 1, 4), batch = (int)drawn(k, 1, 0, rank - 1), n = (int)drawn(k, 2, 1, rank - batch);
+    int how = batch ? REPLACE : (int)(k % 5), lead = batch + 1, sliced = rank - batch - n;
+    PareDtype d = index_types[k / 5 % (how ? 5 : 6)];
+    int64_t dim[4], at_dim[6], y_dim[6], idx[4], inner = 1;
+    clear(&c);
+    for (int i = 0; i < rank; i++) dim[i] = drawn(k, 10 + (uint64_t)i, 1, 4);
+    for (int i = 0; i < batch; i++) at_dim[i] = dim[i];
+    at_dim[batch] = drawn(k, 20, k % 7 ? 1 : 0, 30), at_dim[lead] = n;
+    memcpy(y_dim, at_dim, sizeof at_dim);
+    for (int i = 0; i < sliced; i++) y_dim[lead + i] = dim[batch + n + i], inner *= dim[batch + n + i];
+    pare_attr_set(&c.attr, batch_dims, batch);
+    PareTensor *x = numbered(input(&c, d, rank, dim)), *at = input(&c, k % 3 ? PARE_I64 : PARE_I32, lead + 1, at_dim);
+    for (int64_t i = 0; i < count(at); i++) {
+      int64_t size = dim[batch + i % n];
+      put(at, i, (double)drawn(100 + k, (uint64_t)i, -size, size - 1));
+    }
+    PareTensor y = *output(&c, d, lead + sliced, y_dim), want = tensor(&c, d, rank, dim);
+    must(&c, PARE_OP_GATHERND);
+    PareTensor *up = filled(input(&c, d, lead + sliced, y_dim), 7, how == MUL ? 1 : 0, how == MUL ? 2 : 9);
+    memcpy(want.data, x->data, (size_t)count(x) * pare_dtype_size(d));
+    for (int64_t i = 0; i < count(&y); i++) {
+      int64_t row = i / inner, from = 0, b = row / at_dim[batch];
+      for (int j = batch - 1; j >= 0; j--) idx[j] = b % dim[j], b /= dim[j];
+      for (int j = 0; j < batch; j++) from = from * dim[j] + idx[j];
+      for (int j = 0; j < n; j++) {
+        int64_t v = (int64_t)get(at, row * n + j), size = dim[batch + j];
+        from = from * size + (v < 0 ? v + size : v);
+      }
+      from = from * inner + i % inner;
+      cr_assert_eq(get(&y, i), get(x, from), "case %" PRIu64 " at %" PRId64 ": got %g", k, i, get(&y, i));
+      join(&want, from, how, get(up, i));
+    }
+    if (!batch) {
+      pare_attr_set(&c.attr, reduction, how);
+      c.out[0] = tensor(&c, d, rank, dim);
+      must(&c, PARE_OP_SCATTERND);
+      near(&c.out[0], &want, 0, "ScatterND");
+    }
+    if (!count(at)) continue;
+    put(at, count(at) - 1, (double)dim[batch + n - 1]);
+    if (!batch) cr_assert_eq(run(&c, PARE_OP_SCATTERND), PARE_DATA);
+    c.nin = 2, c.out[0] = y;
+    cr_assert_eq(run(&c, PARE_OP_GATHERND), PARE_DATA);
+  }
+}
+
+Test(index, many_updates_of_one_place_are_made_in_their_order) {
+  EACH_LEVEL(c) {
+    int64_t n[] = {1500};
+    PareTensor *x = filled(input(&c, PARE_F32, DIMS(7)), 1, -1, 1), *at = input(&c, PARE_I64, 1, n);
+    PareTensor *up = filled(input(&c, PARE_F32, 1, n), 2, -1, 1), *y = output(&c, PARE_F32, DIMS(7));
+    PareTensor want = tensor(&c, PARE_F32, DIMS(7));
+    pare_attr_set(&c.attr, reduction, ADD);
+    memcpy(want.data, x->data, 7 * sizeof(float));
+    for (int64_t i = 0; i < n[0]; i++) {
+      put(up, i, get(up, i) * pare_rng_uniform(4, (uint64_t)i)); /* sums are rounded */
+      put(at, i, (double)drawn(3, (uint64_t)i, 2, 4));
+      ((float *)want.data)[(int64_t)get(at, i)] += ((float *)up->data)[i];
+    }
+    must(&c, PARE_OP_SCATTERELEMENTS);
+    cr_assert(!memcmp(y->data, want.data, 7 * sizeof(float)));
+  }
+}
+
+Test(index, one_hot_takes_indices_of_any_type) {
+  static const PareDtype types[] = {PARE_I64, PARE_I32, PARE_U8, PARE_F32, PARE_F64};
+  EACH_LEVEL(c) for (int t = 0; t < 5; t++) for (int d = 0; d < 4; d++) for (int axis = -3; axis < 3; axis++) {
+    int k = axis < 0 ? axis + 3 : axis;
+    int64_t dim[3], at[3];
+    for (int i = 0, from = 0; i < 3; i++) dim[i] = i == k ? 4 : from++ ? 3 : 2;
+    clear(&c);
+    pare_attr_set(&c.attr, axis, axis);
+    PareTensor *x = listed(input(&c, types[t], DIMS(2, 3)), LIST(0, 3, 4, 2, 9, 1));
+    if (t != 2) put(x, 2, -4), put(x, 4, -5);
+    if (t > 2) put(x, 3, 2.5); /* between places */
+    listed(input(&c, PARE_I64, SCALAR), LIST(4));
+    listed(input(&c, sizes[d], DIMS(2)), LIST(5, 7));
+    PareTensor *y = output(&c, sizes[d], 3, dim);
+    must(&c, PARE_OP_ONEHOT);
+    for (int64_t i = 0; i < count(y); i++) {
+      unravel(&y->type, i, at);
+      double v = get(x, k == 0 ? at[1] * 3 + at[2] : k == 1 ? at[0] * 3 + at[2] : at[0] * 3 + at[1]);
+      double want = (v < 0 ? v + 4 : v) == (double)at[k] ? 7 : 5;
+      cr_assert_eq(get(y, i), want, "type %d, axis %d at %" PRId64 ": got %g, want %g", t, axis, i, get(y, i), want);
+    }
+  }
+}
+
 Test(move, fills_ranges_and_shapes) {
   EACH_LEVEL(c) {
     listed(input(&c, PARE_I64, DIMS(2)), LIST(2, 3));
@@ -212,6 +454,9 @@ Test(move, fills_ranges_and_shapes) {
     y = output(&c, PARE_I64, DIMS(2));
     must(&c, PARE_OP_SHAPE);
     cr_assert(get(y, 0) == 5 && get(y, 1) == 6, "%g %g", get(y, 0), get(y, 1));
+    y->type.rank = 0;
+    must(&c, PARE_OP_SIZE);
+    cr_assert_eq(get(y, 0), 120, "size %g", get(y, 0));
   }
 }
 

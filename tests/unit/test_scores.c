@@ -108,7 +108,6 @@ Test(importance, groups_add_their_members) {
   }
 }
 
-#ifndef PARE_TEST_CUDA
 /* A gradient from two pairs, adapters' gradients, norms or nothing; W both ways round; signs, sizes and squares. */
 Test(weight_score, agrees_with_the_definition_in_float64) {
   const struct { int64_t K, N, r, M; } all[] = {{37, 61, 3, 5}, {20, 300, 8, 300}, {300, 64, 4, 1}, {1, 129, 6, 70}};
@@ -160,6 +159,34 @@ Test(weight_score, agrees_with_the_definition_in_float64) {
   }
 }
 
+static double phi_times(double x) { return x * erfc(-x / sqrt(2)) / 2; }
+static double tanh_gelu(double x) { return x / 2 * (1 + tanh(sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x))); }
+
+/* By itself, and behind a GELU, whose own gradient is the op's without a mask. What is summed is rounded to 2^-12 in bf16. */
+Test(mask_grad, is_the_sum_over_the_rows_of_the_input_times_its_gradient) {
+  static const int64_t all[][3] = {{1, 1, 1}, {2, 3, 8}, {3, 50, 31}, {2, 300, 64}, {5, 129, 24}, {1, 0, 16}, {0, 3, 8}};
+  const PareDtype types[] = {PARE_F64, PARE_F32, PARE_BF16};
+  EACH_LEVEL(c) for (size_t k = 0; k < sizeof all / sizeof *all; k++) for (int d = 0; d < 3; d++)
+  for (int gelu = 0; gelu < 3; gelu++) {
+    const int64_t rows = all[k][0] * all[k][1], n = all[k][2];
+    PareDtype sums = types[d] == PARE_F64 ? PARE_F64 : PARE_F32;
+    clear(&c);
+    if (gelu) pare_attr_set(&c.attr, approximate, gelu - 1);
+    PareTensor *x = filled(input(&c, types[d], 3, all[k]), 1, -3, 3), *dx = filled(input(&c, types[d], 3, all[k]), 2, -1, 1);
+    PareTensor *alone = gelu ? output(&c, types[d], 3, all[k]) : NULL, slope = {0}, want = tensor(&c, PARE_F64, DIMS(n));
+    if (gelu) must(&c, PARE_OP_GELUGRAD), slope = *alone, c.nout = 0;
+    input(&c, sums, DIMS(n)); /* whose type alone is read */
+    PareTensor *dh = gelu ? output(&c, types[d], 3, all[k]) : NULL, *y = output(&c, sums, DIMS(n));
+    must(&c, gelu ? PARE_OP_GELUGRAD : PARE_OP_MASKGRAD);
+    for (int64_t i = 0; i < rows * n; i++) {
+      double v = get(x, i), u = gelu == 0 ? v : gelu == 1 ? phi_times(v) : tanh_gelu(v);
+      put(&want, i % n, get(&want, i % n) + u * get(dx, i));
+    }
+    near(y, &want, gelu && types[d] == PARE_BF16 ? 0x1p12 * sqrt((double)rows + 1) : 32, "mask");
+    if (gelu) near(dh, &slope, 2, "gelu's gradient beside it"), in_place(&c, PARE_OP_GELUGRAD, 0), in_place(&c, PARE_OP_GELUGRAD, 1);
+  }
+}
+
 /* Rows of three samples, two after each other, twice over; groups along axis 2, which an axis follows. */
 Test(sample_sum, keeps_samples_apart) {
   EACH_LEVEL(c) {
@@ -183,4 +210,3 @@ Test(sample_sum, keeps_samples_apart) {
     cr_assert_eq(run(&c, PARE_OP_SAMPLESUM), PARE_DATA);
   }
 }
-#endif

@@ -21,7 +21,7 @@ typedef struct Bench {
   PareDims *d;
   PareGraph *plain, *g; /* bound: the model, the training graph */
   PareAdapters adapters;
-  bool *pruned, sequential, unfused, elements, normalise;
+  bool *pruned, sequential, unfused, elements, normalise, regrow, bf16, reread;
   unsigned kinds; /* classes that may lose groups; 0: heads and channels */
   PareTrainSpec spec;
   PareTrainGraph t;
@@ -52,7 +52,8 @@ static inline void load_for(Bench *b, const char *path, int64_t samples) {
     b->pruned[i] = !b->elements && (kinds & PARE_KIND_BIT(b->d->dims.at[i].kind));
   b->spec = (PareTrainSpec){.loss = PARE_LOSS_KD, .teach_outputs = true, .temperature = 2,
                             .criterion = criterion("loraprune"), .power = 2, .eta = 1, .ema = 0.9,
-                            .pruned = b->pruned, .plain = b->unfused, .normalise = b->normalise};
+                            .pruned = b->pruned, .plain = b->unfused, .normalise = b->normalise,
+                            .regrow = b->regrow, .bf16 = b->bf16, .reread = b->reread};
 }
 
 static inline void load(Bench *b, const char *path) { load_for(b, path, 3); }
