@@ -27,7 +27,7 @@ PARE_ORDER(TOPK, top_k)
 
 #else /* the template */
 static inline bool FN(before)(C x, C y, bool largest) {
-  if (PICK(x != x || y != y, false)) return PICK((x != x && y == y), false) == largest;
+  if (PICK(x != x || y != y, false)) return PICK(largest ? x != x && y == y : x == x && y != y, false);
   return largest ? x > y : x < y;
 }
 

@@ -107,6 +107,14 @@ static void resize_axis(const PareAttrs *attr, const Axis *axis, int64_t outer, 
 #else /* the template */
 static void resize_axis(const PareAttrs *attr, const Axis *axis, int64_t outer, int64_t inner, const double *x, double *y);
 
+#ifdef U
+/* C_MAX as a double may be one more than it, which no C holds. */
+static inline C FN(nearest)(double v) {
+  v = rint(v);
+  return v >= (double)C_MAX ? C_MAX : v > (double)C_MIN ? (C)v : C_MIN;
+}
+#endif
+
 static PareStatus FN(resize)(PareKernelArgs *a) {
   const PareType *x = &a->in[0].type, *y = &a->out[0].type;
   int64_t n = pare_count(&a->in[0]), m = pare_count(&a->out[0]), outer = 1;
@@ -123,7 +131,7 @@ static PareStatus FN(resize)(PareKernelArgs *a) {
     }
     outer *= y->dim[d];
   }
-  for (int64_t i = 0; i < m; i++) ((T *)a->out[0].data)[i] = STORE((C)PICK(now[i], fmin(fmax(rint(now[i]), (double)C_MIN), (double)C_MAX)));
+  for (int64_t i = 0; i < m; i++) ((T *)a->out[0].data)[i] = STORE(PICK((C)now[i], FN(nearest)(now[i])));
   return PARE_OK;
 }
 #endif

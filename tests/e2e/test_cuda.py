@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 
+import tiny
 from conftest import PARE, ROOT, feeds, tuning
 
 PLUGIN = pathlib.Path(os.environ.get("PARE_EMULATED", "none"))
@@ -60,6 +61,25 @@ def test_a_run_has_the_losses_of_the_cpu_step_by_step_and_the_same_bytes_in_any_
     assert gpu["curves"]["sparsity"] == cpu["curves"]["sparsity"]
     assert out == turned
 
+
+@emulated
+@pytest.mark.parametrize("method", ["gate", "grad", "fisher", "movement", "wanda", "obs"])
+@pytest.mark.parametrize("make", [tiny.encoder, tiny.hybrid], ids=["encoder", "hybrid"])
+def test_every_criterion_and_a_stem_of_convolutions_and_pools_run_as_on_the_cpu(tmp_path, make, method):
+    model, data, rng = tmp_path / "m.onnx", tmp_path / "d.npz", np.random.default_rng(3)
+    onnx.save(make(onnx.TensorProto.FLOAT), str(model))
+    np.savez(data, x=rng.standard_normal((16, 6, tiny.STREAM)).astype(np.float32), labels=rng.integers(0, 3, 16))
+    more = {"movement": ("--trainable", "all"), "obs": ("--schedule", "one-shot")}.get(method, ())
+    runs = []
+    for device in ("cpu", "cuda"):
+        pare("compress", model, tmp_path / f"{device}.onnx", "--train", data, "--device", device, "--method", method, *more,
+             "--loss", "ce", "--steps", 3, "--prune-every", 1, "--batch", 4, "--precision", "fp32", "--report", tmp_path / device)
+        with open(tmp_path / device / "report.json") as f:
+            runs.append(json.load(f))
+    cpu, gpu = runs
+    assert gpu["training"]["device"] == "cuda:0"
+    assert gpu["curves"]["loss"] == pytest.approx(cpu["curves"]["loss"], rel=REL)
+    assert [g.get("kept") for g in gpu["groups"]] == [g.get("kept") for g in cpu["groups"]]  # none of what nothing scores
 
 
 @emulated

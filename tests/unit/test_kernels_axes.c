@@ -360,7 +360,7 @@ Test(reduce, log_of_a_sum_of_exponentials_neither_overflows_nor_vanishes) {
 /* Does x come before y? NaN is larger than any number. */
 static bool larger(double x, double y) { return isnan(x) ? !isnan(y) : x > y; }
 
-/* Lines of few different numbers, of which one may be a NaN; the reference sorts by insertion. */
+/* Lines of few different numbers, of which one or two may be NaNs; the reference sorts by insertion. */
 Test(order, argmax_argmin_topk_and_hardmax_take_the_first_of_equal_elements) {
   static const PareDtype types[] = {PARE_F64, PARE_F32, PARE_BF16, PARE_I64, PARE_I32, PARE_U8, PARE_I8};
   static const int64_t dims[][3] = {{3, 5, 4}, {2, 1, 7}, {1, 300, 3}, {2, 90, 1}, {0, 4, 3}};
@@ -375,6 +375,7 @@ Test(order, argmax_argmin_topk_and_hardmax_take_the_first_of_equal_elements) {
     PareTensor *x = input(&c, types[d], 3, dim);
     for (int64_t i = 0; i < count(x); i++) put(x, i, (double)(pare_rng_u64(8, (uint64_t)i) % 90));
     for (int64_t l = 0; nan && l < lines; l += 2) put(x, l / inner * n * inner + (l * 5 % n) * inner + l % inner, NAN);
+    for (int64_t l = 0; nan && l < lines; l += 4) put(x, l / inner * n * inner + (l * 7 + 1) % n * inner + l % inner, NAN);
     PareTensor chosen = *output(&c, PARE_I64, 3, kept), hard = tensor(&c, types[d], 3, dim), top[5], at[5];
     pare_attr_set(&c.attr, select_last_index, last);
     must(&c, most ? PARE_OP_ARGMAX : PARE_OP_ARGMIN);
