@@ -55,15 +55,19 @@ class Run:
     def torch(self, *words, what):
         return self.json_of([sys.executable, HERE / "gpu_torch.py", *words, "--device", self.args.device], what)
 
-    def pare(self, path, batch, what):
+    def pare(self, path, batch, method, what):
         return self.json_of([self.args.pare, "bench", "--train", path, "--batch", batch, "--precision", "bf16", "--device",
-                             self.args.device, "--runs", self.args.runs, "--json"], what)
+                             self.args.device, "--method", method, "--runs", self.args.runs, "--json"], what)
 
 
 def measure(run, path, name, batch, ceiling):
     row = {"model": name, "batch": batch}
     tag = f"{name} at {batch}"
-    pare = run.pare(path, batch, f"pare, {tag}") if run.has(EAGER_SECONDS, f"pare, {tag}") else None
+    pare, gate = (run.pare(path, batch, method, f"pare {method}, {tag}") if run.has(EAGER_SECONDS, f"pare {method}, {tag}")
+                  else None for method in ("loraprune", "gate"))
+    if gate:  # the default of compress
+        row |= {"gate_samples_per_second": gate["samples_per_second"], "gate_peak_memory_bytes": gate["memory_bytes"],
+                "gate_ops": gate["ops"]}
     if pare:
         seconds = batch / pare["samples_per_second"]
         row |= {"pare_samples_per_second": pare["samples_per_second"], "pare_peak_memory_bytes": pare["memory_bytes"],
@@ -138,7 +142,7 @@ def save(run, report):
 
 
 def table(report):
-    names = [("pare_samples_per_second", "pare/s"), ("torch_eager_samples_per_second", "eager/s"),
+    names = [("pare_samples_per_second", "pare/s"), ("gate_samples_per_second", "gate/s"), ("torch_eager_samples_per_second", "eager/s"),
              ("torch_compile_samples_per_second", "compile/s"), ("ratio_to_torch_compile", "ratio"),
              ("ceiling_share", "ceiling"), ("pare_peak_memory_bytes", "pare GB"), ("torch_peak_memory_bytes", "torch GB")]
     lines = [" ".join([f"{'model':12s} {'batch':>5s}"] + [f"{n:>10s}" for _, n in names])]
