@@ -10,13 +10,24 @@ extern "C" {
 #define UNARY(X)                                                           \
   X(FLOOR, floor(x))                                                       \
   X(CEIL, ceil(x))                                                         \
-  X(ROUND, rint(x))                                                        \
   X(SQRT, sqrt(x))                                                         \
   X(RECIPROCAL, 1 / x)                                                     \
   X(EXP, exp(x))                                                           \
   X(LOG, log(x))                                                           \
   X(SIN, sin(x))                                                           \
   X(COS, cos(x))                                                           \
+  X(ERF, erf(x))                                                           \
+  X(TANH, tanh(x))                                                         \
+  X(SIGMOID, 1 / (1 + exp(-x)))
+/* op, of floats, of integers */
+#define UNARY_NUMBER(X)                                                  \
+  X(NEG, -x, (C)(0 - (U)x))                                              \
+  X(ABS, fabs(x), x < 0 ? (C)(0 - (U)x) : x)                             \
+  X(SIGN, x != x ? x : (C)((x > 0) - (x < 0)), (C)((x > 0) - (x < 0)))   \
+  X(RELU, x > 0 || x != x ? x : 0, x > 0 ? x : 0)
+/* The rest, which one kernel has: op, value at x, of some with the numbers p and q (ir/activation.h). */
+#define RARE(X)                                                            \
+  X(ROUND, rint(x))                                                        \
   X(TAN, tan(x))                                                           \
   X(ASIN, asin(x))                                                         \
   X(ACOS, acos(x))                                                         \
@@ -26,28 +37,18 @@ extern "C" {
   X(ASINH, asinh(x))                                                       \
   X(ACOSH, acosh(x))                                                       \
   X(ATANH, atanh(x))                                                       \
-  X(ERF, erf(x))                                                           \
-  X(TANH, tanh(x))                                                         \
-  X(SIGMOID, 1 / (1 + exp(-x)))                                            \
   X(SOFTPLUS, softplus(x))                                                 \
   X(SOFTSIGN, x / (1 + fabs(x)))                                           \
   X(HARDSWISH, x * (x < -3 ? 0 : x > 3 ? 1 : x / 6 + (C)0.5))              \
   X(MISH, x * tanh(softplus(x)))
-/* op, of floats, of integers */
-#define UNARY_NUMBER(X)                                                  \
-  X(NEG, -x, (C)(0 - (U)x))                                              \
-  X(ABS, fabs(x), x < 0 ? (C)(0 - (U)x) : x)                             \
-  X(SIGN, x != x ? x : (C)((x > 0) - (x < 0)), (C)((x > 0) - (x < 0)))   \
-  X(RELU, x > 0 || x != x ? x : 0, x > 0 ? x : 0)
-/* op, value at x with the numbers p and q (ir/activation.h) */
-#define UNARY_WITH(X)                                                    \
-  X(LEAKYRELU, x < 0 ? p * x : x)                                        \
-  X(ELU, x < 0 ? p * expm1(x) : x)                                       \
-  X(SELU, q *(x < 0 ? p * expm1(x) : x))                                 \
-  X(CELU, x < 0 ? p * expm1(x / p) : x)                                  \
-  X(HARDSIGMOID, p *x + q < 0 ? 0 : p * x + q > 1 ? 1 : p * x + q)       \
-  X(THRESHOLDEDRELU, x > p || x != x ? x : 0)                            \
-  X(SHRINK, x < -p ? x + q : x > p ? x - q : x != x ? x : 0)             \
+#define RARE_WITH(X)                                                       \
+  X(LEAKYRELU, x < 0 ? p * x : x)                                          \
+  X(ELU, x < 0 ? p * expm1(x) : x)                                         \
+  X(SELU, q *(x < 0 ? p * expm1(x) : x))                                   \
+  X(CELU, x < 0 ? p * expm1(x / p) : x)                                    \
+  X(HARDSIGMOID, p *x + q < 0 ? 0 : p * x + q > 1 ? 1 : p * x + q)         \
+  X(THRESHOLDEDRELU, x > p || x != x ? x : 0)                              \
+  X(SHRINK, x < -p ? x + q : x > p ? x - q : x != x ? x : 0)               \
   X(SWISH, x / (1 + exp(-p * x)))
 /* op, gradient at x with dy */
 #define GRADS(X)                                                             \
@@ -79,17 +80,21 @@ template <> struct Unsigned<int32_t> { typedef uint32_t U; };
   };
 UNARY_NUMBER(X)
 #undef X
-#define X(id, f)                                     \
-  struct id {                                        \
-    PareActivation numbers;                          \
-    template <class C> __device__ inline C of(C x) { \
-      C p = (C)numbers.p, q = (C)numbers.q;          \
-      (void)p, (void)q;                              \
-      return f;                                      \
-    }                                                \
-  };
-UNARY_WITH(X)
+struct Rare {
+  int op;
+  PareActivation numbers;
+  template <class C> __device__ __attribute__((noinline)) C of(C x) {
+    C p = (C)numbers.p, q = (C)numbers.q;
+    switch (op) {
+#define X(id, f) \
+  case PARE_OP_##id: return f;
+      RARE(X)
+      RARE_WITH(X)
 #undef X
+    }
+    return x;
+  }
+};
 /* Bounds that are left out hold nothing, the upper one wins where they cross; they may be of another float type than x. */
 struct CLIP {
   const void *lo, *hi;
@@ -192,8 +197,11 @@ UNARY(FLOAT)
     return is_other_integer(a) ? pare_cuda_integer(a, PARE_OP_##id) : unary_number(a, id());                  \
   }
 UNARY_NUMBER(NUMBER)
+#define ONE_OF_MANY(id, f) \
+  PareStatus pare_cuda_##id(PareKernelArgs *a) { return unary_float(a, Rare{PARE_OP_##id, {}}); }
+RARE(ONE_OF_MANY)
 #define WITH(id, ...) \
-  PareStatus pare_cuda_##id(PareKernelArgs *a) { return unary_float(a, id{pare_activation_##id(a->attr)}); }
+  PareStatus pare_cuda_##id(PareKernelArgs *a) { return unary_float(a, Rare{PARE_OP_##id, pare_activation_##id(a->attr)}); }
 PARE_ACTIVATIONS(WITH)
 
 /* Of other types of integers one bound after the other. */

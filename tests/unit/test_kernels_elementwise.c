@@ -225,7 +225,7 @@ Test(eltwise, binary_ops_of_bytes_wrap_around) {
   X(BITAND, x &y)                                                    \
   X(BITOR, x | y)                                                    \
   X(BITXOR, x ^ y)                                                   \
-  X(BITSHIFT, y < 0 || y > 7 ? 0 : x << y)
+  X(BITSHIFT, y < 0 || y > 7 ? 0 : (int)((unsigned)x << y))
   EACH_LEVEL(c) for (int is_signed = 0; is_signed < 2; is_signed++) {
     PareDtype d = is_signed ? PARE_I8 : PARE_U8;
     clear(&c);
