@@ -107,6 +107,16 @@ PareStatus pare_infer_topk(PareCtx *c, PareNode *n) {
   return n->nout > 1 ? set_out(c, n, 1, t) : PARE_OK;
 }
 
+/* The axis is a number beside x. */
+PareStatus pare_infer_cumsum(PareCtx *c, PareNode *n) {
+  PARE_TRY(need_input(c, n, 1));
+  const PareType *t = &n->in[1]->type;
+  bool whole = t->dtype == PARE_I64 || t->dtype == PARE_I32;
+  if (!whole || t->rank > 1 || (t->rank == 1 && t->dim[0] >= 0 && t->dim[0] != 1))
+    return bad_input(c, n, 1, "one number is needed here, i64 or i32");
+  return pare_infer_like0(c, n);
+}
+
 PareStatus pare_infer_lpnorm(PareCtx *c, PareNode *n) {
   int64_t p = pare_attr_get(&n->attr, p, 2);
   if (p != 1 && p != 2) return pare_fail(c, n, PARE_UNSUPPORTED, "the attribute 'p' is %" PRId64 ", not 1 or 2", p);

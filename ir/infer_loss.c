@@ -94,6 +94,8 @@ PareStatus pare_infer_samplesum(PareCtx *c, PareNode *n) {
   if (n->in[2]->type.rank != 1 || n->in[2]->type.dim[0] != n->in[0]->type.dim[axis])
     return clash(c, n, 0, 2, "there is not one group number for each place along the axis");
   if (n->in[3]->type.rank != 1) return bad_input(c, n, 3, "a vector of groups is needed here");
+  if (pare_attr_get(&n->attr, group, 1) < 1 || pare_attr_get(&n->attr, block_size, 1) < 1)
+    return pare_fail(c, n, PARE_FORMAT, "samples and their rows are one or more");
   PareType t = {n->in[0]->type.dtype, 2, {pare_attr_get(&n->attr, group, 1), n->in[3]->type.dim[0]}};
   return set_out(c, n, 0, t);
 }

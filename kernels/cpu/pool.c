@@ -21,9 +21,10 @@ static PareStatus pool_of(PareKernelArgs *a, const PareType *x, const PareType *
   int space = x->rank - 2;
   for (int i = 0; i < PARE_SPACE; i++) {
     int axis = i - (PARE_SPACE - space);
-    int64_t after = p->w.pad[i];
-    if (axis >= 0 && attr->auto_pad == 0 && attr->pads.n) after = attr->pads.at[axis + space];
-    p->end[i] = p->w.in[i] + after;
+    int64_t last = (p->w.out[i] - 1) * p->w.stride[i] + (p->w.k[i] - 1) * p->w.dilation[i] + 1; /* where the last window ends */
+    bool same = attr->auto_pad == 1 || attr->auto_pad == 2, given = attr->auto_pad == 0 && attr->pads.n;
+    p->end[i] = p->w.in[i] + (axis >= 0 && given ? attr->pads.at[axis + space] : 0);
+    if (same) p->end[i] = pare_max_i64(p->w.in[i], last - p->w.pad[i]);
   }
   return PARE_OK;
 }

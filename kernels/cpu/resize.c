@@ -11,17 +11,17 @@ enum { PREFER_FLOOR, PREFER_CEIL, FLOOR, CEIL };
 
 typedef struct Axis {
   int64_t n, m;
-  double scale;
+  double scale, wide; /* wide: m before it is rounded */
 } Axis;
 
 /* Where output i lies among the inputs. */
 static double source(const PareAttrs *attr, const Axis *x, int64_t i) {
-  double half = ((double)i + 0.5) / x->scale - 0.5, wide = x->scale * (double)x->n;
+  double half = ((double)i + 0.5) / x->scale - 0.5;
   switch (attr->coordinate_transformation_mode) {
   case PYTORCH_HALF_PIXEL: return x->m > 1 ? half : 0;
-  case ALIGN_CORNERS: return wide > 1 ? (double)i * (double)(x->n - 1) / (wide - 1) : 0;
+  case ALIGN_CORNERS: return x->wide > 1 ? (double)i * (double)(x->n - 1) / (x->wide - 1) : 0;
   case ASYMMETRIC: return (double)i / x->scale;
-  case HALF_PIXEL_SYMMETRIC: return (double)x->n / 2 * (1 - (double)x->m / wide) + half;
+  case HALF_PIXEL_SYMMETRIC: return (double)x->n / 2 * (1 - (double)x->m / x->wide) + half;
   default: return half;
   }
 }
@@ -70,6 +70,12 @@ static double scale_of(const PareKernelArgs *a, int d) {
   for (int64_t i = 0; i < pare_count(&a->in[4]); i++)
     if (pare_axis(pare_get_int(&a->in[4], i), x->rank) == d) return pare_get_float(&a->in[2], i);
   return 1;
+}
+
+static Axis axis_of(const PareKernelArgs *a, int d) {
+  Axis x = {a->in[0].type.dim[d], a->out[0].type.dim[d], scale_of(a, d), 0};
+  x.wide = pare_given(a, 2) && pare_count(&a->in[2]) ? x.scale * (double)x.n : (double)x.m;
+  return x;
 }
 
 #define PARE_TEMPLATE "kernels/cpu/resize.c"
@@ -123,7 +129,7 @@ static PareStatus FN(resize)(PareKernelArgs *a) {
   if (!m) return PARE_OK;
   for (int64_t i = 0; i < n; i++) now[i] = (double)LOAD(((const T *)a->in[0].data)[i]);
   for (int d = 0; d < x->rank; d++) {
-    Axis axis = {x->dim[d], y->dim[d], scale_of(a, d)};
+    Axis axis = axis_of(a, d);
     if (axis.n != axis.m || axis.scale != 1) {
       resize_axis(a->attr, &axis, outer, pare_span(x, d + 1, x->rank), now, next);
       double *swap = now;

@@ -96,13 +96,15 @@ struct Samples {
 /* part[i, j] = sum of v·dv of sample i over what stands before and behind place j of the axis: a warp each. */
 template <class T> static __global__ void sum_places(Samples s, const T *v, const T *dv, PARE_C *part) {
   int64_t warps = (int64_t)gridDim.x * blockDim.x / PARE_WARP, lane = threadIdx.x % PARE_WARP;
-  int64_t each = s.rows / s.samples * s.rest; /* numbers of a sample at a place */
+  int64_t turns = (s.rows + s.run * s.samples - 1) / (s.run * s.samples); /* the last of which may lack samples */
+  int64_t each = turns * s.run * s.rest;                                   /* numbers of a sample at a place */
   for (int64_t p = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) / PARE_WARP; p < s.samples * s.k; p += warps) {
     int64_t i = p / s.k, j = p % s.k;
     PARE_C sum = 0;
     for (int64_t e = lane; e < each; e += PARE_WARP) {
       int64_t nth = e / s.rest, row = (nth / s.run * s.samples + i) * s.run + nth % s.run;
       int64_t at = (row * s.k + j) * s.rest + e % s.rest;
+      if (row >= s.rows) continue;
       sum += pare_load(v[at]) * pare_load(dv[at]);
     }
     sum = pare_warp_sum(sum);

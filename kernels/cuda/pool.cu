@@ -23,9 +23,10 @@ static PareStatus pool_of(PareKernelArgs *a, const PareType *x, const PareType *
   int space = x->rank - 2;
   for (int i = 0; i < SPACE; i++) {
     int axis = i - (SPACE - space);
-    int64_t after = p->pad[i];
-    if (axis >= 0 && attr->auto_pad == 0 && attr->pads.n) after = attr->pads.at[axis + space];
-    p->end[i] = p->in[i] + after;
+    int64_t last = (p->out[i] - 1) * p->stride[i] + (p->k[i] - 1) * p->dilation[i] + 1; /* where the last window ends */
+    bool same = attr->auto_pad == 1 || attr->auto_pad == 2, given = attr->auto_pad == 0 && attr->pads.n;
+    p->end[i] = p->in[i] + (axis >= 0 && given ? attr->pads.at[axis + space] : 0);
+    if (same) p->end[i] = pare_max(p->in[i], last - p->pad[i]);
   }
   return PARE_OK;
 }

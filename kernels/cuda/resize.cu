@@ -8,7 +8,7 @@ enum { PREFER_FLOOR, PREFER_CEIL, FLOOR, CEIL };
 
 struct Axis {
   int64_t n, m, stride; /* stride: of x */
-  double scale;
+  double scale, wide, shift; /* wide: the output's size before it is rounded; shift: HALF_PIXEL_SYMMETRIC's */
   int changes;
 };
 /* Neighbouring axes that do not change are one. */
@@ -18,14 +18,15 @@ struct Resize {
   Axis axis[PARE_MAX_RANK];
 };
 
-/* Where output i lies among the inputs. */
+/* Where output i lies among the inputs: no product is added to, so that there is nothing to contract, and ties are the
+ * CPU's. */
 static __device__ inline double source(const Resize &r, const Axis &x, int64_t i) {
-  double half = ((double)i + 0.5) / x.scale - 0.5, wide = x.scale * (double)x.n;
+  double half = ((double)i + 0.5) / x.scale - 0.5;
   switch (r.coordinates) {
     case PYTORCH_HALF_PIXEL: return x.m > 1 ? half : 0;
-    case ALIGN_CORNERS: return wide > 1 ? (double)i * (double)(x.n - 1) / (wide - 1) : 0;
+    case ALIGN_CORNERS: return x.wide > 1 ? (double)i * (double)(x.n - 1) / (x.wide - 1) : 0;
     case ASYMMETRIC: return (double)i / x.scale;
-    case HALF_PIXEL_SYMMETRIC: return (double)x.n / 2 * (1 - (double)x.m / wide) + half;
+    case HALF_PIXEL_SYMMETRIC: return x.shift + half;
   }
   return half;
 }
@@ -146,7 +147,9 @@ static PareStatus resize_of(PareKernelArgs *a, Resize *r) {
   r->coordinates = (int)attr->coordinate_transformation_mode, r->nearest = (int)attr->nearest_mode;
   r->exclude = attr->exclude_outside != 0, r->cubic = pare_attr_get(attr, cubic_coeff_a, -0.75);
   for (int d = 0; d < x->rank; d++) {
-    Axis axis = {x->dim[d], y->dim[d], pare_span(x, d + 1, x->rank), scale_of(a, d), 0};
+    Axis axis = {x->dim[d], y->dim[d], pare_span(x, d + 1, x->rank), scale_of(a, d), 0, 0, 0};
+    axis.wide = pare_given(a, 2) && pare_count(&a->in[2]) ? axis.scale * (double)axis.n : (double)axis.m;
+    axis.shift = (double)axis.n / 2 * (1 - (double)axis.m / axis.wide);
     axis.changes = axis.n != axis.m || axis.scale != 1;
     Axis *last = r->rank ? &r->axis[r->rank - 1] : NULL;
     if (!last || last->changes || axis.changes) r->axis[r->rank++] = axis;

@@ -214,6 +214,8 @@ static PareStatus clip_integers(PareKernelArgs *a) {
 }
 PareStatus pare_cuda_CLIP(PareKernelArgs *a) {
   if (is_other_integer(a)) return clip_integers(a);
+  for (int i = 1; i < 3; i++)
+    if (pare_given(a, i) && a->in[i].type.dtype == PARE_F16) return pare_bad_type(a);
   CLIP f = {};
   if (pare_given(a, 1)) f.lo = a->in[1].data, f.lo_type = (int)a->in[1].type.dtype;
   if (pare_given(a, 2)) f.hi = a->in[2].data, f.hi_type = (int)a->in[2].type.dtype;

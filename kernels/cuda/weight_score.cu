@@ -162,6 +162,9 @@ template <class C> static PareStatus run(PareKernelArgs *a, const Score &s) {
  * arithmetic; x and dy have any float type. */
 PareStatus pare_cuda_WEIGHTSCORE(PareKernelArgs *a) {
   Score s = score_of(a);
+  for (int i = ROW; i <= COL && s.lines * s.width == 0; i++) /* sums of nothing */
+    if (size_t bytes = pare_wanted(a, i) ? (size_t)pare_count(&a->out[i]) * pare_esize(&a->out[i]) : 0)
+      PARE_TRY(pare_cuda_status(a, cudaMemsetAsync(a->out[i].data, 0, bytes, pare_cuda(a)->stream)));
   if (s.lines * s.width == 0) return PARE_OK;
   if (a->in[W].type.dtype == PARE_F64) return run<double>(a, s);
   return a->in[W].type.dtype == PARE_F32 ? run<float>(a, s) : pare_bad_type(a);

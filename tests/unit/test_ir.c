@@ -771,6 +771,8 @@ Test(infer, counts_of_inputs_and_outputs_are_checked) {
       {"input %x : f32[2]\n%y, %z = Relu(%x)", "has 2 outputs; pare knows 1 to 1 of this operator"},
       {"input %x : f32[2]\nRelu(%x)", "has 0 outputs"},
       {"input %x : f32[2]\n%y = Max(%x, _)", "input 1 is left out"},
+      {"input %x : f32[2]\nconst %a : i64[0] =\n%y = CumSum(%x, %a)", "one number is needed here"},
+      {"input %x : f32[2]\ninput %a : i8[1]\n%y = CumSum(%x, %a)", "one number is needed here"},
   };
   EXPECT_ERRORS(errors, PARE_FORMAT);
   expect_error("input %x : u8[9223372036854775807,2,0]\n%y = Relu(%x)", PARE_UNSUPPORTED, "not known or too large");

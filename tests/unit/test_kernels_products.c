@@ -321,6 +321,20 @@ Test(pool, mean_counts_what_lies_inside_or_the_pads_too) {
   }
 }
 
+/* ONNX Runtime's figures: SAME_UPPER has the odd pad behind, and the last window's mean counts it. */
+Test(pool, mean_counts_the_odd_pad_of_same_upper) {
+  EACH_LEVEL(c) {
+    pare_attr_set(&c.attr, kernel_shape, ((PareInts){2, {3, 3}}));
+    pare_attr_set(&c.attr, strides, ((PareInts){2, {2, 2}}));
+    pare_attr_set(&c.attr, auto_pad, 1);
+    pare_attr_set(&c.attr, count_include_pad, 1);
+    PareTensor *x = input(&c, PARE_F32, DIMS(1, 1, 4, 4)), *y = output(&c, PARE_F32, DIMS(1, 1, 2, 2));
+    for (int i = 0; i < 16; i++) put(x, i, 1);
+    must(&c, PARE_OP_AVERAGEPOOL);
+    near(y, listed(output(&c, PARE_F64, DIMS(4)), LIST(1, 6.0 / 9, 6.0 / 9, 4.0 / 9)), 2, "means");
+  }
+}
+
 Test(pool, global_forms_see_the_plane_and_empty_ones_nothing) {
   static const PareOp forms[] = {PARE_OP_GLOBALMAXPOOL, PARE_OP_GLOBALAVERAGEPOOL};
   static const int64_t empty[][4] = {{0, 3, 4, 5}, {2, 0, 4, 5}};
@@ -419,6 +433,24 @@ Test(resize, weighs_inputs_by_their_distance) {
       else if (!mode) pare_attr_set(&c.attr, nearest_mode, round);
       resize(&c, types[(k + from + round) % 6], (const int64_t[]){5, 8}, scales[k], round);
     }
+}
+
+/* Output i of m shows input i·(n-1)/(m-1), of two as near the first: in whole numbers. */
+Test(resize, to_a_size_with_aligned_corners_takes_the_first_of_two_as_near) {
+  EACH_LEVEL(c) for (int64_t n = 1; n < 40; n++) for (int64_t m = 2; m < 64; m++) {
+    clear(&c);
+    pare_attr_set(&c.attr, coordinate_transformation_mode, 2);
+    PareTensor *x = input(&c, PARE_F32, DIMS(n));
+    left_out(&c), left_out(&c);
+    listed(input(&c, PARE_I64, DIMS(1)), LIST((double)m));
+    PareTensor *y = output(&c, PARE_F32, DIMS(m));
+    for (int64_t i = 0; i < n; i++) put(x, i, (double)i);
+    must(&c, PARE_OP_RESIZE);
+    for (int64_t i = 0; i < m; i++) {
+      int64_t want = (2 * i * (n - 1) + m - 2) / (2 * (m - 1));
+      cr_assert_eq(get(y, i), (double)want, "%d of %d to %d: got %g, want %d", (int)i, (int)n, (int)m, get(y, i), (int)want);
+    }
+  }
 }
 
 Test(resize, of_nothing_is_nothing) {

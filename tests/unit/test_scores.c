@@ -206,6 +206,15 @@ Test(sample_sum, keeps_samples_apart) {
     }
     must(&c, PARE_OP_SAMPLESUM);
     near(y, &want, 32, "sums");
+    /* 12 rows of four samples of two, so that the second turn lacks the last two */
+    pare_attr_set(&c.attr, group, 4);
+    *y = tensor(&c, PARE_F32, DIMS(4, 2)), want = tensor(&c, PARE_F64, DIMS(4, 2));
+    for (int64_t i = 0; i < 240; i++) {
+      int64_t at = i / 20 / 2 % 4 * 2 + groups[i / 5 % 4];
+      if (groups[i / 5 % 4] >= 0) put(&want, at, get(&want, at) + get(v, i) * get(dv, i));
+    }
+    must(&c, PARE_OP_SAMPLESUM);
+    near(y, &want, 32, "sums of an unfinished turn");
     put(gid, 0, 2);
     cr_assert_eq(run(&c, PARE_OP_SAMPLESUM), PARE_DATA);
   }
