@@ -142,9 +142,10 @@ def save(run, report):
 
 
 def table(report):
-    names = [("pare_samples_per_second", "pare/s"), ("gate_samples_per_second", "gate/s"), ("torch_eager_samples_per_second", "eager/s"),
-             ("torch_compile_samples_per_second", "compile/s"), ("ratio_to_torch_compile", "ratio"),
-             ("ceiling_share", "ceiling"), ("pare_peak_memory_bytes", "pare GB"), ("torch_peak_memory_bytes", "torch GB")]
+    names = [("pare_samples_per_second", "pare/s"), ("gate_samples_per_second", "gate/s"),
+             ("torch_eager_samples_per_second", "eager/s"), ("torch_compile_samples_per_second", "compile/s"),
+             ("ratio_to_torch_compile", "ratio"), ("ceiling_share", "ceiling"), ("pare_peak_memory_bytes", "pare GB"),
+             ("torch_peak_memory_bytes", "torch GB")]
     lines = [" ".join([f"{'model':12s} {'batch':>5s}"] + [f"{n:>10s}" for _, n in names])]
     for r in report["rows"]:
         cells = [f"{r[k] / (1e9 if k.endswith('bytes') else 1):10.2f}" if k in r else f"{'-':>10s}" for k, _ in names]

@@ -1,6 +1,6 @@
-/* mask_grad.c - MaskGrad: what the loss would change by if a mask on a layer's input went from one to nothing, taken from the
- * input and its gradient: out[k] = sum over the rows of x[i, k]·dx[i, k]. Inputs: x, dx [.., K] of one float type, like. The
- * result has the type of the arithmetic. */
+/* mask_grad.c - MaskGrad: what the loss would change by if a mask on a layer's input went from one to nothing, taken
+ * from the input and its gradient: out[k] = sum over the rows of x[i, k]·dx[i, k]. Inputs: x, dx [.., K] of one float
+ * type, like. The result has the type of the arithmetic. */
 #include "kernels/cpu/cpu.h"
 
 #ifndef T

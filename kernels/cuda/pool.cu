@@ -23,7 +23,7 @@ static PareStatus pool_of(PareKernelArgs *a, const PareType *x, const PareType *
   int space = x->rank - 2;
   for (int i = 0; i < SPACE; i++) {
     int axis = i - (SPACE - space);
-    int64_t last = (p->out[i] - 1) * p->stride[i] + (p->k[i] - 1) * p->dilation[i] + 1; /* where the last window ends */
+    int64_t last = (p->out[i] - 1) * p->stride[i] + (p->k[i] - 1) * p->dilation[i] + 1; /* the last window's */
     bool same = attr->auto_pad == 1 || attr->auto_pad == 2, given = attr->auto_pad == 0 && attr->pads.n;
     p->end[i] = p->in[i] + (axis >= 0 && given ? attr->pads.at[axis + space] : 0);
     if (same) p->end[i] = pare_max(p->in[i], last - p->pad[i]);
