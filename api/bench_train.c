@@ -151,8 +151,11 @@ static PareStatus tune(const Bench *b, const char *method, const PareHooks *hook
 static PareStatus run(const Bench *b, Watch *w, PareCompressOptions opt[2], PareBenchResult *r) {
   static const volatile sig_atomic_t at_once = 1;
   const PareHooks compiled = {.stop = &at_once}, hooks = {.progress = after_step, .arg = w, .stop = &w->stop};
+  const char *method = b->options->method ? b->options->method : "loraprune";
+  if (!strcmp(method, "obs"))
+    return pare_error(b->c, PARE_USAGE, "--method obs scores once, not at every step: there is nothing to time");
   if (w->plain) PARE_TRY(tune(b, "random", &compiled, &opt[1], w->plain));
-  PARE_TRY(tune(b, b->options->method ? b->options->method : "loraprune", &hooks, &opt[0], &w->tuner));
+  PARE_TRY(tune(b, method, &hooks, &opt[0], &w->tuner));
   PARE_TRY(w->status);
   PARE_TRY(add_rows(w));
   fill(w, b->data->nsamples, r);

@@ -1,6 +1,7 @@
 /* conv.c - Conv in one to three spatial axes and its gradient by x: image by image and group by group, the patches
  * are laid out as a matrix (im2col) in the workspace and multiplied; the gradient's product is laid back. */
-#include "kernels/cpu/window.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/window.h"
 
 #ifndef T
 enum { SPACE = PARE_SPACE };

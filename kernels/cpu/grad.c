@@ -29,7 +29,8 @@ PareStatus PARE_CPU(plan_GELUGRAD)(PareKernelArgs *a) {
   if (has_mask(a)) a->workspace_bytes = (size_t)(PARE_PARTS * pare_count(&a->out[1])) * pare_esize(&a->out[1]);
   return PARE_OK;
 }
-/* Inputs: h, dy, or more of a mask k on Gelu(h): its gradient sum over the rows of Gelu(h)·dy is result 1. */
+/* Inputs: h, dy and, for its type alone, a mask[k] on Gelu(h): then the mask's gradient, the sum over the rows of
+ * Gelu(h)·dy, is result 1. */
 PareStatus PARE_CPU(GELUGRAD)(PareKernelArgs *a) {
   PareDtype d = a->in[0].type.dtype;
   if (has_mask(a) && a->out[1].type.dtype != (d == PARE_F64 ? PARE_F64 : PARE_F32)) return pare_bad_type(a);
@@ -48,10 +49,10 @@ static inline C FN(gelu_tanh_slope)(C x) {
   return (C)0.5 * (1 + t) + (C)0.5 * x * (1 - t * t) * k * (1 + (C)0.134145 * x * x);
 }
 
-/* n elements of a row: dh in out, and Gelu(h)·dy added to sum; `rough`: GELU by its approximation. */
-static inline void FN(gelu_sums)(int64_t n, bool rough, const T *h, const T *dy, T *out, C *sum) {
+/* n elements of a row: dh in out, and Gelu(h)·dy added to sum; GELU itself, or its approximation by tanh. */
+static inline void FN(gelu_sums)(int64_t n, bool by_tanh, const T *h, const T *dy, T *out, C *sum) {
   const C k = (C)0.79788456080286535588;
-  if (rough) {
+  if (by_tanh) {
     _Pragma("omp simd") for (int64_t j = 0; j < n; j++) {
       C x = LOAD(h[j]), d = LOAD(dy[j]);
       sum[j] += d * x * (C)0.5 * (1 + MATH(tanh)(k * (x + (C)0.044715 * x * x * x)));

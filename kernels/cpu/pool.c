@@ -1,6 +1,7 @@
 /* pool.c - MaxPool, AveragePool, the global forms and their gradients: plane by plane of x[n, c, space...]. A window
  * sees what lies inside of the plane; pads count for the mean only with count_include_pad. */
-#include "kernels/cpu/window.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/window.h"
 
 #include <math.h>
 
@@ -8,7 +9,6 @@
 typedef struct Pool {
   PareWindow w;
   int64_t planes, in, out; /* places of a plane */
-  int64_t end[PARE_SPACE]; /* of the padded axis, where count_include_pad stops counting */
 } Pool;
 
 /* Without kernel_shape the window is the plane. */
@@ -18,14 +18,6 @@ static PareStatus pool_of(PareKernelArgs *a, const PareType *x, const PareType *
   if (!pare_window_of(x, kernel, y, attr, &p->w)) return a->why = pare_too_much_space, PARE_UNSUPPORTED;
   p->planes = x->dim[0] * x->dim[1];
   p->in = pare_places(p->w.in), p->out = pare_places(p->w.out);
-  int space = x->rank - 2;
-  for (int i = 0; i < PARE_SPACE; i++) {
-    int axis = i - (PARE_SPACE - space);
-    int64_t last = (p->w.out[i] - 1) * p->w.stride[i] + (p->w.k[i] - 1) * p->w.dilation[i] + 1; /* the last window's */
-    bool same = attr->auto_pad == 1 || attr->auto_pad == 2, given = attr->auto_pad == 0 && attr->pads.n;
-    p->end[i] = p->w.in[i] + (axis >= 0 && given ? attr->pads.at[axis + space] : 0);
-    if (same) p->end[i] = pare_max_i64(p->w.in[i], last - p->w.pad[i]);
-  }
   return PARE_OK;
 }
 
@@ -38,7 +30,7 @@ static inline Taps taps_of(const Pool *p, int i, int64_t out) {
   int64_t start = out * p->w.stride[i] - p->w.pad[i], d = p->w.dilation[i], k = p->w.k[i];
   int64_t lo = start < 0 ? pare_ceil_div(-start, d) : 0;
   int64_t hi = pare_min_i64(k, start < p->w.in[i] ? (p->w.in[i] - start - 1) / d + 1 : 0);
-  int64_t last = pare_min_i64(k, start < p->end[i] ? (p->end[i] - start - 1) / d + 1 : 0);
+  int64_t last = pare_min_i64(k, start < p->w.end[i] ? (p->w.end[i] - start - 1) / d + 1 : 0);
   return (Taps){start + lo * d, pare_max_i64(0, hi - lo), pare_max_i64(0, last)};
 }
 

@@ -2,10 +2,11 @@
  * out as a matrix (im2col) in the workspace and multiplied; the gradient's product is laid back. Where patches do not
  * overlap (a transformer's first layer) a patch is a row of that matrix, made of 16 bytes at a time: one pass over the
  * images. */
-#include "kernels/cuda/window.cuh"
+#include "kernels/cuda/cuda.cuh"
 
 extern "C" {
 #include "base/arena.h"
+#include "kernels/window.h"
 }
 
 enum { SPACE = PARE_SPACE, UNIT = 16, SPACE_BYTES = 256 << 20 }; /* what patches may take, more than one image's only */
@@ -24,7 +25,7 @@ struct ConvState {
 static PareStatus conv_of(PareKernelArgs *a, const PareType *x, const PareType *w, const PareType *y, Conv *c) {
   *c = {};
   c->n = x->dim[0], c->c = x->dim[1], c->m = w->dim[0], c->groups = pare_attr_get(a->attr, group, 1);
-  PARE_TRY(pare_window_of(a, x, w->dim + 2, y, c));
+  if (!pare_window_of(x, w->dim + 2, y, a->attr, c)) return pare_why(a, PARE_UNSUPPORTED, pare_too_much_space);
   c->rows = w->dim[1] * pare_places(c->k);
   c->cols = pare_places(c->out);
   return PARE_OK;

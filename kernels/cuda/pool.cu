@@ -2,13 +2,15 @@
  * sees what lies inside of the plane; pads count for the mean only with count_include_pad. A thread has a window, of a
  * large one a warp; in the gradients a place, to which the windows that hold it add in their order. */
 #include "kernels/cuda/types.cuh"
-#include "kernels/cuda/window.cuh"
+
+extern "C" {
+#include "kernels/window.h"
+}
 
 enum { SPACE = PARE_SPACE, LARGE = 128 }; /* taps that are worth a warp */
 
 struct Pool : PareWindow {
   int64_t planes, places, outs; /* places, windows: of a plane */
-  int64_t end[SPACE];           /* of the padded axis, where with_pads stops counting */
   int with_pads, column_major;
 };
 
@@ -16,18 +18,11 @@ struct Pool : PareWindow {
 static PareStatus pool_of(PareKernelArgs *a, const PareType *x, const PareType *y, Pool *p) {
   const PareAttrs *attr = a->attr;
   *p = {};
-  PARE_TRY(pare_window_of(a, x, pare_attr_has(attr, kernel_shape) ? attr->kernel_shape.at : x->dim + 2, y, p));
+  const int64_t *kernel = pare_attr_has(attr, kernel_shape) ? attr->kernel_shape.at : x->dim + 2;
+  if (!pare_window_of(x, kernel, y, attr, p)) return pare_why(a, PARE_UNSUPPORTED, pare_too_much_space);
   p->planes = x->dim[0] * x->dim[1];
   p->places = pare_places(p->in), p->outs = pare_places(p->out);
   p->with_pads = attr->count_include_pad != 0, p->column_major = attr->storage_order != 0;
-  int space = x->rank - 2;
-  for (int i = 0; i < SPACE; i++) {
-    int axis = i - (SPACE - space);
-    int64_t last = (p->out[i] - 1) * p->stride[i] + (p->k[i] - 1) * p->dilation[i] + 1; /* the last window's */
-    bool same = attr->auto_pad == 1 || attr->auto_pad == 2, given = attr->auto_pad == 0 && attr->pads.n;
-    p->end[i] = p->in[i] + (axis >= 0 && given ? attr->pads.at[axis + space] : 0);
-    if (same) p->end[i] = pare_max(p->in[i], last - p->pad[i]);
-  }
   return PARE_OK;
 }
 

@@ -316,6 +316,16 @@ def test_bench_tells_what_of_a_step_is_importance():
 
 
 @needs_fixtures
+def test_bench_times_the_step_of_the_criterion_that_is_named():
+    step = ["bench", model("deit-fashion-ts-op17-dyn"), "--train", "--runs", 1, "--batch", 2]
+    ops = {m: {row["op"] for row in json.loads(pare(*step, "--method", m, "--json").stdout)["ops"]} for m in ("gate", "loraprune")}
+    assert "MaskGrad" in ops["gate"] and "MaskGrad" not in ops["loraprune"]
+    assert "scores once" in pare(*step, "--method", "obs", code=2).stderr
+    assert "not 'nonsense'" in pare(*step, "--method", "nonsense", code=2).stderr
+    assert "--train" in pare(*step[:2], "--method", "gate", code=2).stderr
+
+
+@needs_fixtures
 def test_bench_io_leaves_nothing_behind(tmp_path):
     env = dict(os.environ, TMPDIR=str(tmp_path))
     r = subprocess.run([PARE, "bench", model("deit-fashion-ts-op17-dyn"), "--io", "--json"], capture_output=True,

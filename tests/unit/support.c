@@ -398,6 +398,12 @@ PareGraph *bound_at(Fix *f, const PareGraph *g, int nsizes, const int64_t *sizes
   return b;
 }
 
+int count_nodes(const PareGraph *g, PareOp op) {
+  int n = 0;
+  for (const PareNode *x = g->first; x; x = x->next) n += x->op == op;
+  return n;
+}
+
 PareTensor *run_graph(Fix *f, const PareGraph *g, uint64_t seed) {
   PareProgram *p;
   MUST(f, pare_program_new(&f->c, g, pare_cpu_kernels(), &p));

@@ -82,6 +82,8 @@ void fill_random(const PareType *t, void *data, uint64_t seed);
 void fill_inputs(PareProgram *p, const PareGraph *g);
 /* Binds a clone of g, every dynamic axis to sizes[its place among the names, modulo nsizes]. */
 PareGraph *bound_at(Fix *f, const PareGraph *g, int nsizes, const int64_t *sizes);
+/* How many nodes are of this op. */
+int count_nodes(const PareGraph *g, PareOp op);
 /* Runs a bound graph; outputs in the arena. Inputs are random; what is named "mask" is one but for
  * the last place of each row, "type" is zero. */
 PareTensor *run_graph(Fix *f, const PareGraph *g, uint64_t seed);
